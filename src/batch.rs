@@ -1,0 +1,247 @@
+//! Batches of frames between the packet loop and a device: recycled storage, no allocation per
+//! packet once warm.
+
+use std::num::NonZeroU16;
+use std::ops::Range;
+
+use arrayvec::ArrayVec;
+use bytes::Bytes;
+
+/// The most frames one turn receives; also how many it hands to the device before it looks again.
+pub const MAX_RX_FRAMES: usize = 32;
+
+/// Room for an IPv6 header with one extension header, a TCP header and all its options.
+pub const MAX_HEADERS: usize = 128;
+
+/// Whether and how a frame's transport checksum is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksum {
+    /// The field holds the checksum; a receiver has yet to verify it.
+    #[default]
+    Complete,
+    /// The field, `offset` bytes after `start`, holds the folded sum of the pseudo-header only;
+    /// whoever puts the frame on a wire adds the bytes from `start` on. To a receiver: verified.
+    Partial {
+        /// Where summing begins, from the start of the IP packet.
+        start: u16,
+        /// Where the checksum field lies, from `start`.
+        offset: u16,
+    },
+    /// Somebody trustworthy has verified it.
+    Verified,
+}
+
+/// What a super-segment is cut into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GsoKind {
+    /// TCP over IPv4.
+    TcpV4,
+    /// TCP over IPv6.
+    TcpV6,
+    /// UDP over either.
+    Udp,
+}
+
+/// A frame that stands for several wire packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gso {
+    /// Which transport.
+    pub kind: GsoKind,
+    /// IP and transport headers, in bytes.
+    pub header_len: u16,
+    /// Payload bytes of every wire packet but the last.
+    pub size: NonZeroU16,
+}
+
+/// What the device and the stack know of a frame besides its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offload {
+    /// The transport checksum.
+    pub checksum: Checksum,
+    /// Set when the frame stands for several wire packets.
+    pub gso: Option<Gso>,
+}
+
+/// One IP packet as received, or one super-packet of up to 64 KiB.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// The packet, from its IP header on.
+    pub data: Bytes,
+    /// What is known of it.
+    pub offload: Offload,
+}
+
+/// Frames of one receive.
+#[derive(Debug, Default)]
+pub struct RxBatch {
+    frames: Vec<Frame>,
+}
+
+impl RxBatch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self {
+            frames: Vec::with_capacity(MAX_RX_FRAMES),
+        }
+    }
+
+    /// How many more frames fit.
+    pub fn room(&self) -> usize {
+        MAX_RX_FRAMES.saturating_sub(self.frames.len())
+    }
+
+    /// Adds a frame; the caller looks at [`RxBatch::room`] first.
+    pub fn push(&mut self, frame: Frame) {
+        self.frames.push(frame);
+    }
+
+    /// Frames held.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether no frame is held.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// The frames held, in order of arrival.
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// Takes all frames out, in order of arrival.
+    pub fn drain(&mut self) -> impl Iterator<Item = Frame> + '_ {
+        self.frames.drain(..)
+    }
+}
+
+/// One frame to send: headers inline, payload as chunks.
+#[derive(Clone, Copy, Debug)]
+pub struct TxFrame<'a> {
+    /// IP and transport headers (for raw packets, any prefix of the packet).
+    pub headers: &'a [u8],
+    /// The rest, in order.
+    pub chunks: &'a [Bytes],
+    /// What the device must do.
+    pub offload: Offload,
+}
+
+impl TxFrame<'_> {
+    /// Length of the packet in bytes.
+    pub fn len(&self) -> usize {
+        self.headers.len() + self.chunks.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Whether the packet has no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The packet in one piece, copied.
+    pub fn to_frame(&self) -> Frame {
+        let mut data = Vec::with_capacity(self.len());
+        data.extend_from_slice(self.headers);
+        self.chunks
+            .iter()
+            .for_each(|chunk| data.extend_from_slice(chunk));
+        Frame {
+            data: data.into(),
+            offload: self.offload,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    headers: ArrayVec<u8, MAX_HEADERS>,
+    chunks: Range<u32>,
+    offload: Offload,
+}
+
+/// Frames on their way to a device, oldest first.
+#[derive(Debug, Default)]
+pub struct TxBatch {
+    slots: Vec<Slot>,
+    chunks: Vec<Bytes>,
+    /// Frames already sent, from the front.
+    sent: usize,
+}
+
+impl TxBatch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a frame. `headers` holds at most [`MAX_HEADERS`] bytes; what is longer goes into
+    /// `chunks`.
+    pub fn push(
+        &mut self,
+        headers: ArrayVec<u8, MAX_HEADERS>,
+        chunks: impl IntoIterator<Item = Bytes>,
+        offload: Offload,
+    ) {
+        let start = self.chunks.len() as u32;
+        self.chunks.extend(chunks);
+        self.slots.push(Slot {
+            headers,
+            chunks: start..self.chunks.len() as u32,
+            offload,
+        });
+    }
+
+    /// Appends a packet that is in one piece.
+    pub fn push_frame(&mut self, frame: Frame) {
+        self.push(ArrayVec::new(), [frame.data], frame.offload);
+    }
+
+    /// Frames not yet sent.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.sent
+    }
+
+    /// Whether nothing is left to send.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The oldest frame not yet sent.
+    pub fn front(&self) -> Option<TxFrame<'_>> {
+        self.slots.get(self.sent).map(|slot| self.frame(slot))
+    }
+
+    /// Notes that the oldest frame is sent (or given up).
+    pub fn pop_front(&mut self) {
+        self.sent += 1;
+        if self.sent >= self.slots.len() {
+            self.clear();
+        }
+    }
+
+    /// All frames not yet sent, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = TxFrame<'_>> {
+        self.slots[self.sent..].iter().map(|slot| self.frame(slot))
+    }
+
+    /// Forgets all frames, keeps the storage.
+    pub fn clear(&mut self) {
+        self.slots.clear();
+        self.chunks.clear();
+        self.sent = 0;
+    }
+
+    fn frame<'a>(&'a self, slot: &'a Slot) -> TxFrame<'a> {
+        let Slot {
+            headers,
+            chunks,
+            offload,
+        } = slot;
+        let chunks = &self.chunks[chunks.start as usize..chunks.end as usize];
+        TxFrame {
+            headers,
+            chunks,
+            offload: *offload,
+        }
+    }
+}

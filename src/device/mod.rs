@@ -1,0 +1,59 @@
+//! Devices: where frames come from and go to.
+//!
+//! A device moves batches of frames with offload metadata and says what it can do. Capture and
+//! impairment are devices around a device, so `Capture<Impair<Tun>>` composes.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use ustack_tcp::time::Instant;
+
+pub use crate::batch::{Checksum, Frame, Gso, GsoKind, Offload, RxBatch, TxBatch, TxFrame};
+
+/// What a device can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// The largest wire packet, in bytes.
+    pub mtu: u16,
+    /// The device completes transport checksums ([`Checksum::Partial`]).
+    pub tx_checksum: bool,
+    /// The device cuts TCP super-segments.
+    pub tso: bool,
+    /// The device cuts UDP super-datagrams.
+    pub uso: bool,
+}
+
+/// A source and sink of IP packets.
+///
+/// Nothing here blocks. `now` is the one clock reading of the turn.
+pub trait Device: Send {
+    /// What the device can do. Fixed for its life.
+    fn caps(&self) -> Caps;
+
+    /// Ready once [`Device::recv`] has something to do (a packet, an error, the end).
+    ///
+    /// An error says that the device is gone for good.
+    fn poll_recv_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Moves what has arrived into `batch`, as far as it has room; returns the number of frames.
+    /// Zero frames mean nothing has arrived (never [`io::ErrorKind::WouldBlock`]).
+    ///
+    /// An error says that the device is gone for good.
+    fn recv(&mut self, now: Instant, batch: &mut RxBatch) -> io::Result<usize>;
+
+    /// Sends from the front of `batch` and removes what was taken; returns the number of frames.
+    /// What the device cannot take now stays in the batch; what it will never take (a malformed
+    /// packet, a link that is down) is removed and counted.
+    ///
+    /// An error says that the device is gone for good.
+    fn send(&mut self, now: Instant, batch: &mut TxBatch) -> io::Result<usize>;
+
+    /// Ready once a device that left frames in the batch can take more.
+    fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// When the device itself wants [`Device::recv`] and [`Device::send`] called next, whatever
+    /// arrives: a packet that `Impair` holds back falls due.
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+}

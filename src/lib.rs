@@ -1,0 +1,4 @@
+//! ustack: a TCP/UDP/IP stack in user space.
+
+pub mod batch;
+pub mod device;

@@ -1,0 +1,3 @@
+//! The `ustack` program.
+
+fn main() {}

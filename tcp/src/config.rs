@@ -1,0 +1,114 @@
+//! Settings of the endpoint and of single connections, named after their RFC or Linux sysctl.
+
+use core::time::Duration;
+
+/// Which congestion controller a connection runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CongestionAlgorithm {
+    /// NewReno (RFC 5681, RFC 6582).
+    Reno,
+    /// CUBIC (RFC 9438).
+    #[default]
+    Cubic,
+}
+
+/// Settings of all connections of a [`Tcp`](crate::Tcp).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// The device's MTU, in bytes of IP packet; decides the MSS we offer (MUST-67).
+    pub mtu: u16,
+    /// The device cuts super-segments, so one transmission may carry up to 64 KiB.
+    pub tso: bool,
+    /// Congestion control for connections that do not choose (`tcp_congestion_control`).
+    pub congestion: CongestionAlgorithm,
+    /// Largest receive buffer that autotuning reaches, in bytes (`tcp_rmem[2]`).
+    pub recv_buffer_max: u32,
+    /// Receive buffer at the start, in bytes (`tcp_rmem[1]`).
+    pub recv_buffer_initial: u32,
+    /// Largest send buffer that autotuning reaches, in bytes (`tcp_wmem[2]`).
+    pub send_buffer_max: u32,
+    /// Send buffer at the start, in bytes (`tcp_wmem[1]`).
+    pub send_buffer_initial: u32,
+    /// RTO floor (RFC 6298 §2.4 says 1 s; Linux and this stack 200 ms).
+    pub rto_min: Duration,
+    /// Time in TIME-WAIT, 2 MSL (MUST-13).
+    pub time_wait: Duration,
+    /// How long an orphan stays in FIN-WAIT-2 (`tcp_fin_timeout`).
+    pub fin_timeout: Duration,
+    /// Retransmissions of data before giving up (`tcp_retries2`).
+    pub retries: u8,
+    /// Retransmissions of SYN before giving up (`tcp_syn_retries`).
+    pub syn_retries: u8,
+    /// Retransmissions of SYN,ACK before giving up (`tcp_synack_retries`).
+    pub synack_retries: u8,
+    /// Connections in all states together.
+    pub max_connections: usize,
+    /// First and last ephemeral port (`ip_local_port_range`).
+    pub ephemeral_ports: (u16, u16),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mtu: 1500,
+            tso: false,
+            congestion: CongestionAlgorithm::default(),
+            recv_buffer_max: 16 << 20,
+            recv_buffer_initial: 128 << 10,
+            send_buffer_max: 16 << 20,
+            send_buffer_initial: 128 << 10,
+            rto_min: Duration::from_millis(200),
+            time_wait: Duration::from_secs(60),
+            fin_timeout: Duration::from_secs(60),
+            retries: 15,
+            syn_retries: 6,
+            synack_retries: 5,
+            max_connections: 1 << 20,
+            ephemeral_ports: (1024, 65535),
+        }
+    }
+}
+
+/// Keep-alive probing of an idle connection (RFC 9293 §3.8.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Idle time before the first probe (`TCP_KEEPIDLE`).
+    pub idle: Duration,
+    /// Time between probes (`TCP_KEEPINTVL`).
+    pub interval: Duration,
+    /// Unanswered probes before the connection is dropped (`TCP_KEEPCNT`).
+    pub count: u8,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(7200),
+            interval: Duration::from_secs(75),
+            count: 9,
+        }
+    }
+}
+
+/// Options of one connection, or of all that a listener accepts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SocketOptions {
+    /// Send small segments at once (`TCP_NODELAY`); off: Nagle (RFC 9293 §3.7.4).
+    pub nodelay: bool,
+    /// Keep-alive, off by default (MUST-25).
+    pub keepalive: Option<Keepalive>,
+    /// Give up when data stays unacknowledged this long (`TCP_USER_TIMEOUT`, RFC 5482).
+    pub user_timeout: Option<Duration>,
+    /// Congestion control, if not the endpoint's (`TCP_CONGESTION`).
+    pub congestion: Option<CongestionAlgorithm>,
+    /// A fixed receive buffer, in bytes (`SO_RCVBUF`); `None`: autotuned.
+    pub recv_buffer: Option<u32>,
+    /// A fixed send buffer, in bytes (`SO_SNDBUF`); `None`: autotuned.
+    pub send_buffer: Option<u32>,
+    /// TTL or hop limit (`IP_TTL`, `IPV6_UNICAST_HOPS`).
+    pub ttl: Option<core::num::NonZeroU8>,
+    /// DSCP, 0–63.
+    pub dscp: u8,
+}

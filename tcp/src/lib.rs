@@ -1,0 +1,23 @@
+//! `ustack-tcp`: a TCP (RFC 9293) without a clock, a socket or a random number generator of its own.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(any(test, feature = "testing"))]
+extern crate std;
+
+pub mod config;
+pub mod connection;
+pub mod endpoint;
+pub mod error;
+pub mod segment;
+pub mod seq;
+pub mod time;
+
+pub use config::{Config, CongestionAlgorithm, Keepalive, SocketOptions};
+pub use connection::State;
+pub use endpoint::{ConnId, Event, ListenOptions, ListenerId, Read, Summary, Tcp, Verdict};
+pub use error::{
+    CloseReason, ConnectError, Dropped, IcmpError, ListenError, Malformed, SocketError,
+};
+pub use segment::{Ecn, Flags, FlowKey, Options, Segment, Transmit, TxMeta};

@@ -1,0 +1,173 @@
+//! Sequence space: numbers wrap on the wire and nowhere else.
+
+use core::fmt;
+use core::ops::{Add, AddAssign, Range, Sub};
+
+/// A sequence number as a header carries it (RFC 9293 §3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct WireSeq(pub u32);
+
+impl WireSeq {
+    /// The number `by` bytes further on, modulo 2³².
+    pub const fn wrapping_add(self, by: u32) -> Self {
+        Self(self.0.wrapping_add(by))
+    }
+}
+
+/// A sequence number widened to 64 bits: its low half is what the wire carries.
+///
+/// Ordered like any integer, so nothing past the parser knows that RFC 9293 §3.4 is modulo 2³².
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeqNum(u64);
+
+impl SeqNum {
+    /// The first number of a connection: 2³² above the wire value, so that what lies just before
+    /// it (a peer's ISN may be 0) still has a place.
+    pub const fn first(wire: WireSeq) -> Self {
+        Self((1 << 32) + wire.0 as u64)
+    }
+
+    /// The number nearest to `self` whose low half is `wire`; right for any distance below 2³¹.
+    pub const fn expand(self, wire: WireSeq) -> Self {
+        let distance = wire.0.wrapping_sub(self.0 as u32) as i32;
+        Self(self.0.wrapping_add_signed(distance as i64))
+    }
+
+    /// What the wire carries for this number.
+    pub const fn wire(self) -> WireSeq {
+        WireSeq(self.0 as u32)
+    }
+
+    /// The number `by` bytes before, stopping at the lowest there is.
+    pub const fn saturating_sub(self, by: u64) -> Self {
+        Self(self.0.saturating_sub(by))
+    }
+}
+
+impl Add<u32> for SeqNum {
+    type Output = Self;
+
+    fn add(self, by: u32) -> Self {
+        Self(self.0 + by as u64)
+    }
+}
+
+impl Add<usize> for SeqNum {
+    type Output = Self;
+
+    fn add(self, by: usize) -> Self {
+        Self(self.0 + by as u64)
+    }
+}
+
+impl AddAssign<u32> for SeqNum {
+    fn add_assign(&mut self, by: u32) {
+        *self = *self + by;
+    }
+}
+
+/// The distance in bytes from `rhs` up to `self`, zero where `rhs` lies above.
+///
+/// All distances inside one connection fit `u32`: windows end at 2³⁰.
+impl Sub for SeqNum {
+    type Output = u32;
+
+    fn sub(self, rhs: Self) -> u32 {
+        self.0.saturating_sub(rhs.0).min(u32::MAX as u64) as u32
+    }
+}
+
+impl fmt::Debug for SeqNum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0 as u32)
+    }
+}
+
+/// A half-open range of sequence numbers, `start..end`.
+pub type SeqRange = Range<SeqNum>;
+
+/// The shift count of RFC 7323 §2, at most 14.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WindowScale(u8);
+
+impl WindowScale {
+    /// The largest shift there is (RFC 7323 §2.3).
+    pub const MAX: Self = Self(14);
+
+    /// A shift of `shift`; what lies above 14 is taken as 14 (RFC 7323 §2.3, TS-4).
+    pub const fn new(shift: u8) -> Self {
+        if shift > 14 { Self::MAX } else { Self(shift) }
+    }
+
+    /// The smallest shift that lets 16 bits express `bytes`.
+    pub const fn for_buffer(bytes: u32) -> Self {
+        let mut shift = 0;
+        while shift < 14 && (u16::MAX as u32) << shift < bytes {
+            shift += 1;
+        }
+        Self(shift)
+    }
+
+    /// The shift count as the option carries it.
+    pub const fn shift(self) -> u8 {
+        self.0
+    }
+}
+
+/// The window field of a header, before scaling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WireWindow(pub u16);
+
+impl WireWindow {
+    /// The window in bytes under `scale` (RFC 7323 §2.3).
+    pub const fn bytes(self, scale: WindowScale) -> u32 {
+        (self.0 as u32) << scale.0
+    }
+
+    /// The largest field value that promises no more than `bytes` under `scale`.
+    pub const fn from_bytes(bytes: u32, scale: WindowScale) -> Self {
+        let value = bytes >> scale.0;
+        if value > u16::MAX as u32 {
+            Self(u16::MAX)
+        } else {
+            Self(value as u16)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_isn_of_zero_has_room_below_it() {
+        let first = SeqNum::first(WireSeq(0));
+        let before = first.expand(WireSeq(u32::MAX));
+        assert!(before < first);
+        assert_eq!(first - before, 1);
+    }
+
+    #[test]
+    fn scales_cover_their_buffer() {
+        assert_eq!(WindowScale::for_buffer(65_535).shift(), 0);
+        assert_eq!(WindowScale::for_buffer(65_536).shift(), 1);
+        assert_eq!(WindowScale::for_buffer(16 << 20).shift(), 9);
+        assert_eq!(WindowScale::new(255), WindowScale::MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn expansion_is_the_nearest_number(start: u32, ahead in 0u64..1 << 40, off in -(1i64 << 31) + 1..1 << 31) {
+            let here = SeqNum(SeqNum::first(WireSeq(start)).0 + ahead);
+            let there = SeqNum(here.0.wrapping_add_signed(off));
+            prop_assert_eq!(here.expand(there.wire()), there);
+        }
+
+        #[test]
+        fn a_window_never_promises_more_than_it_was_given(bytes in 0u32..1 << 30, shift in 0u8..=14) {
+            let scale = WindowScale::new(shift);
+            prop_assert!(WireWindow::from_bytes(bytes, scale).bytes(scale) <= bytes);
+        }
+    }
+}
