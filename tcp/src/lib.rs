@@ -13,6 +13,7 @@ pub mod error;
 pub mod segment;
 pub mod seq;
 pub mod time;
+pub mod wire;
 
 pub use config::{Config, CongestionAlgorithm, Keepalive, SocketOptions};
 pub use connection::State;

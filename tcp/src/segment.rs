@@ -171,6 +171,34 @@ impl Options {
         })
     }
 
+    /// Bytes that the options take in a header, padding included.
+    pub const fn len(&self) -> u32 {
+        match self {
+            Self::Syn(SynOptions {
+                mss,
+                window_scale,
+                sack_permitted,
+                timestamps,
+            }) => {
+                4 * (mss.is_some() as u32 + window_scale.is_some() as u32)
+                    + match (timestamps.is_some(), *sack_permitted) {
+                        (true, _) => 12,
+                        (false, true) => 4,
+                        (false, false) => 0,
+                    }
+            }
+            Self::Segment(SegmentOptions { timestamps, sack }) => {
+                let blocks = sack.len() as u32;
+                12 * timestamps.is_some() as u32 + if blocks > 0 { 4 + 8 * blocks } else { 0 }
+            }
+        }
+    }
+
+    /// Whether there is no option.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The timestamps option, on whichever kind.
     pub const fn timestamps(&self) -> Option<Timestamps> {
         match self {
@@ -208,6 +236,19 @@ impl<P> Segment<P> {
 }
 
 impl Segment<Bytes> {
+    /// The segment without its payload.
+    pub fn header(&self) -> Segment<()> {
+        Segment {
+            seq: self.seq,
+            ack: self.ack,
+            window: self.window,
+            flags: self.flags,
+            options: self.options.clone(),
+            payload: (),
+            mss: self.mss,
+        }
+    }
+
     /// SEG.LEN: payload, SYN and FIN counted (RFC 9293 §3.4).
     pub fn len(&self) -> u32 {
         self.payload.len() as u32 + self.has(Flags::SYN) as u32 + self.has(Flags::FIN) as u32

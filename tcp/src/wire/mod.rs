@@ -1,1 +1,195 @@
-//! Segments as bytes: parse (never panics) and emit into a caller's array.
+//! Segments as bytes: parsed without ever panicking, built into a caller's array.
+//!
+//! Checksums are the IP layer's work: it knows the addresses and what the device does for it.
+
+mod options;
+
+use core::num::NonZeroU16;
+
+use arrayvec::ArrayVec;
+use bytes::Bytes;
+use etherparse::{TcpHeader, TcpHeaderSlice};
+
+use crate::error::Malformed;
+use crate::segment::{Flags, Segment};
+use crate::seq::{WireSeq, WireWindow};
+
+/// Offset of the checksum field from the start of a TCP header.
+pub const CHECKSUM_OFFSET: u16 = 16;
+
+/// A TCP header with all its options, 60 bytes at most.
+pub type HeaderBytes = ArrayVec<u8, 60>;
+
+/// What [`parse`] yields: the ports and the rest.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The sender's port.
+    pub source_port: u16,
+    /// The receiver's port.
+    pub destination_port: u16,
+    /// The segment.
+    pub segment: Segment,
+}
+
+/// Reads a segment from `bytes`, header and payload, whose checksum has been verified.
+///
+/// `gso_size` is the payload of the wire segments that offload joined, if it joined any. The
+/// payload of the result is a slice of `bytes`, not a copy.
+pub fn parse(bytes: &Bytes, gso_size: Option<NonZeroU16>) -> Result<Parsed, Malformed> {
+    let header = TcpHeaderSlice::from_slice(bytes).map_err(|_| {
+        if bytes.get(12).is_some_and(|offset| offset >> 4 < 5) {
+            Malformed::DataOffset
+        } else {
+            Malformed::Truncated
+        }
+    })?;
+    let raw = header.slice();
+    let flags = Flags(u16::from_be_bytes([raw[12] & 1, raw[13]]));
+    let payload = bytes.slice(raw.len()..);
+    let alone = NonZeroU16::new(payload.len().min(u16::MAX as usize) as u16);
+    let segment = Segment {
+        seq: WireSeq(header.sequence_number()),
+        ack: WireSeq(header.acknowledgment_number()),
+        window: WireWindow(header.window_size()),
+        flags,
+        options: options::parse(header.options(), flags.contains(Flags::SYN)),
+        mss: gso_size.or(alone).unwrap_or(NonZeroU16::MIN),
+        payload,
+    };
+    Ok(Parsed {
+        source_port: header.source_port(),
+        destination_port: header.destination_port(),
+        segment,
+    })
+}
+
+/// Builds the header of `segment`, its checksum field zero.
+pub fn emit(segment: &Segment<()>, source_port: u16, destination_port: u16) -> HeaderBytes {
+    let mut header = TcpHeader::new(
+        source_port,
+        destination_port,
+        segment.seq.0,
+        segment.window.0,
+    );
+    header.acknowledgment_number = segment.ack.0;
+    header.ns = segment.has(Flags::AE);
+    header.cwr = segment.has(Flags::CWR);
+    header.ece = segment.has(Flags::ECE);
+    header.urg = segment.has(Flags::URG);
+    header.ack = segment.has(Flags::ACK);
+    header.psh = segment.has(Flags::PSH);
+    header.rst = segment.has(Flags::RST);
+    header.syn = segment.has(Flags::SYN);
+    header.fin = segment.has(Flags::FIN);
+    let options = options::emit(&segment.options);
+    // Whole words of at most 40 bytes by construction, so nothing is refused.
+    let _ = header.set_options_raw(&options);
+    header.to_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::{Options, SackBlock, SegmentOptions, SynOptions, Timestamps};
+    use crate::seq::WindowScale;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    fn segment(flags: Flags, options: Options) -> Segment<()> {
+        Segment {
+            seq: WireSeq(0xdead_beef),
+            ack: WireSeq(0x0102_0304),
+            window: WireWindow(0x4321),
+            flags,
+            options,
+            payload: (),
+            mss: NonZeroU16::MIN,
+        }
+    }
+
+    fn round_trip(sent: &Segment<()>, payload: &[u8]) -> Segment {
+        let mut bytes: Vec<u8> = emit(sent, 1234, 80).to_vec();
+        assert_eq!(bytes.len() as u32, 20 + sent.options.len());
+        bytes.extend_from_slice(payload);
+        let parsed = parse(&bytes.into(), None).unwrap();
+        assert_eq!((parsed.source_port, parsed.destination_port), (1234, 80));
+        parsed.segment
+    }
+
+    #[test]
+    fn a_syn_survives_the_wire() {
+        let options = Options::Syn(SynOptions {
+            mss: Some(1460),
+            window_scale: Some(WindowScale::new(9)),
+            sack_permitted: true,
+            timestamps: Some(Timestamps { tsval: 7, tsecr: 0 }),
+        });
+        let got = round_trip(&segment(Flags::SYN, options.clone()), b"");
+        assert_eq!(got.options, options);
+        assert_eq!(got.flags, Flags::SYN);
+        assert_eq!(got.len(), 1);
+    }
+
+    #[test]
+    fn every_flag_survives_the_wire() {
+        for bits in 0..512 {
+            let flags = Flags(bits);
+            let options = if flags.contains(Flags::SYN) {
+                Options::Syn(SynOptions::default())
+            } else {
+                Options::none()
+            };
+            assert_eq!(round_trip(&segment(flags, options), b"x").flags, flags);
+        }
+    }
+
+    #[test]
+    fn three_sack_blocks_fit_beside_timestamps() {
+        let block = |n: u32| SackBlock {
+            left: WireSeq(n),
+            right: WireSeq(n + 10),
+        };
+        let options = Options::Segment(SegmentOptions {
+            timestamps: Some(Timestamps { tsval: 1, tsecr: 2 }),
+            sack: [block(100), block(300), block(200)].into_iter().collect(),
+        });
+        let got = round_trip(&segment(Flags::ACK, options.clone()), b"payload");
+        assert_eq!(got.options, options);
+        assert_eq!(&got.payload[..], b"payload");
+    }
+
+    #[test]
+    fn what_does_not_hold_a_header_is_malformed() {
+        let whole = emit(&segment(Flags::ACK, Options::none()), 1, 2).to_vec();
+        for len in 0..whole.len() {
+            let cut = Bytes::copy_from_slice(&whole[..len]);
+            assert!(parse(&cut, None).is_err(), "{len}");
+        }
+        let mut bad = whole.clone();
+        bad[12] = 0x40;
+        assert_eq!(parse(&bad.into(), None).unwrap_err(), Malformed::DataOffset);
+        let mut long = whole;
+        long[12] = 0xf0;
+        assert_eq!(parse(&long.into(), None).unwrap_err(), Malformed::Truncated);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let _ = parse(&bytes.into(), None);
+        }
+
+        #[test]
+        fn what_is_parsed_is_built_again(mut options in proptest::collection::vec(any::<u8>(), 0..40), flags in 0u16..512) {
+            options.resize(options.len().next_multiple_of(4), 0);
+            let mut bytes = std::vec![0u8; 20];
+            bytes[12] = (((20 + options.len()) / 4) << 4) as u8 | (flags >> 8) as u8;
+            bytes[13] = flags as u8;
+            bytes.extend_from_slice(&options);
+            let first = parse(&bytes.into(), None).unwrap().segment;
+            let again = first.header();
+            let second = parse(&Bytes::copy_from_slice(&emit(&again, 0, 0)), None).unwrap().segment;
+            prop_assert_eq!(first.options, second.options);
+        }
+    }
+}
