@@ -1,4 +1,5 @@
 //! ustack: a TCP/UDP/IP stack in user space.
 
 pub mod batch;
+pub mod checksum;
 pub mod device;

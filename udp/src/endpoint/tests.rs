@@ -1,0 +1,418 @@
+use super::*;
+use crate::queue::OVERHEAD;
+use alloc::vec;
+use core::num::NonZeroU16;
+
+#[derive(Default)]
+struct Recorder {
+    budget: usize,
+    sent: Vec<(TxMeta, Bytes)>,
+}
+
+impl Transmit for Recorder {
+    fn budget(&self) -> usize {
+        self.budget - self.sent.len()
+    }
+
+    fn path_mtu(&self, _remote: IpAddr) -> u16 {
+        1500
+    }
+
+    fn push(&mut self, meta: &TxMeta, payload: Bytes) {
+        self.sent.push((*meta, payload));
+    }
+}
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+fn udp() -> Udp {
+    let config = Config {
+        addresses: ["10.0.0.1", "10.0.0.2", "fd00::1"]
+            .map(|ip| ip.parse().expect("an address"))
+            .to_vec(),
+        ..Config::default()
+    };
+    Udp::new(config, [7; 32])
+}
+
+fn bind(udp: &mut Udp, local: &str) -> SocketId {
+    udp.bind(BindOptions::new(addr(local))).expect("bind")
+}
+
+fn deliver(udp: &mut Udp, local: &str, remote: &str, ours: bool) -> Result<(), Dropped> {
+    udp.on_datagram(
+        Datagram::new(addr(local), addr(remote), Bytes::from_static(b"x")),
+        ours,
+    )
+}
+
+fn drain(udp: &mut Udp) -> Vec<(TxMeta, Bytes)> {
+    let mut tx = Recorder {
+        budget: 10_000,
+        sent: vec![],
+    };
+    udp.poll_transmit(&mut tx);
+    tx.sent
+}
+
+#[test]
+fn the_most_specific_socket_wins() {
+    let mut udp = udp();
+    let any = bind(&mut udp, "0.0.0.0:53");
+    let one = bind(&mut udp, "10.0.0.1:53");
+    let connected = bind(&mut udp, "10.0.0.2:53");
+    udp.connect(connected, addr("10.9.9.9:1000"))
+        .expect("connect");
+    for (local, remote, expected) in [
+        ("10.0.0.1:53", "10.9.9.9:1000", one),
+        ("10.0.0.2:53", "10.9.9.9:1000", connected),
+        ("10.0.0.2:53", "10.9.9.9:1001", any),
+    ] {
+        deliver(&mut udp, local, remote, true).expect("delivered");
+        assert_eq!(udp.poll_event(), Some(Event::Readable(expected)));
+        let datagram = udp.recv(expected).expect("no error").expect("a datagram");
+        assert_eq!(
+            (datagram.local, datagram.remote),
+            (addr(local), addr(remote))
+        );
+    }
+    assert_eq!(
+        deliver(&mut udp, "10.0.0.1:54", "10.9.9.9:1", true),
+        Err(Dropped::NoSocket)
+    );
+    assert_eq!(udp.counters().no_ports, 1);
+}
+
+/// A socket bound to any address and then connected hears its peer on whichever address.
+#[test]
+fn a_wildcard_socket_can_connect() {
+    let mut udp = udp();
+    let id = bind(&mut udp, "0.0.0.0:0");
+    let port = udp.local_addr(id).expect("bound").port();
+    udp.connect(id, addr("10.9.9.9:7")).expect("connect");
+    assert_eq!(udp.peer_addr(id), Some(addr("10.9.9.9:7")));
+    let local = std::format!("10.0.0.2:{port}");
+    deliver(&mut udp, &local, "10.9.9.9:7", true).expect("its peer");
+    assert_eq!(
+        deliver(&mut udp, &local, "10.9.9.9:8", true),
+        Err(Dropped::NoSocket)
+    );
+}
+
+#[test]
+fn only_transparent_sockets_take_foreign_datagrams() {
+    let mut udp = udp();
+    let plain = bind(&mut udp, "0.0.0.0:53");
+    assert_eq!(
+        deliver(&mut udp, "8.8.8.8:53", "10.9.9.9:1", false),
+        Err(Dropped::NoSocket)
+    );
+    let every = BindOptions {
+        transparent: true,
+        ..BindOptions::new(addr("0.0.0.0:0"))
+    };
+    let every = udp.bind(every).expect("bind");
+    deliver(&mut udp, "8.8.8.8:53", "10.9.9.9:1", false).expect("taken");
+    let datagram = udp.recv(every).expect("no error").expect("a datagram");
+    assert_eq!(datagram.local, addr("8.8.8.8:53"));
+    assert_eq!(
+        deliver(&mut udp, "10.0.0.1:0", "10.9.9.9:1", true),
+        Err(Dropped::NoSocket)
+    );
+    // Our own closed ports stay closed, our own open ones stay the socket's.
+    assert_eq!(
+        deliver(&mut udp, "10.0.0.1:99", "10.9.9.9:1", true),
+        Err(Dropped::NoSocket)
+    );
+    deliver(&mut udp, "10.0.0.1:53", "10.9.9.9:1", true).expect("plain");
+    assert!(udp.recv(plain).expect("no error").is_some());
+    // The answer leaves from the foreign address.
+    let data = Bytes::from_static(b"answer");
+    udp.send(
+        every,
+        Some(addr("8.8.8.8:53")),
+        Some(addr("10.9.9.9:1")),
+        data,
+    )
+    .expect("sent");
+    assert_eq!(drain(&mut udp)[0].0.local, addr("8.8.8.8:53"));
+}
+
+#[test]
+fn an_address_that_is_not_ours_cannot_be_bound_or_sent_from() {
+    let mut udp = udp();
+    assert_eq!(
+        udp.bind(BindOptions::new(addr("10.0.0.9:1"))),
+        Err(BindError::AddrNotAvailable)
+    );
+    let id = bind(&mut udp, "10.0.0.1:5");
+    assert_eq!(
+        udp.bind(BindOptions::new(addr("10.0.0.1:5"))),
+        Err(BindError::AddrInUse)
+    );
+    let peer = Some(addr("10.9.9.9:1"));
+    for local in ["10.0.0.2:5", "10.0.0.1:6", "[fd00::1]:5"] {
+        assert_eq!(
+            udp.send(id, Some(addr(local)), peer, Bytes::new()),
+            Err(SendError::InvalidLocal)
+        );
+    }
+    // Bound to any, the source may be chosen among ours (UD-7).
+    let any = bind(&mut udp, "0.0.0.0:6");
+    udp.send(any, Some(addr("10.0.0.2:6")), peer, Bytes::new())
+        .expect("sent");
+    assert_eq!(drain(&mut udp)[0].0.local, addr("10.0.0.2:6"));
+}
+
+#[test]
+fn impossible_destinations_are_refused() {
+    let mut udp = udp();
+    let id = bind(&mut udp, "0.0.0.0:5");
+    assert_eq!(
+        udp.send(id, None, None, Bytes::new()),
+        Err(SendError::DestinationRequired)
+    );
+    for remote in [
+        "0.0.0.0:1",
+        "224.0.0.1:1",
+        "255.255.255.255:1",
+        "10.0.0.9:0",
+        "[::2]:1",
+    ] {
+        assert_eq!(
+            udp.send(id, None, Some(addr(remote)), Bytes::new()),
+            Err(SendError::InvalidRemote)
+        );
+        assert_eq!(
+            udp.connect(id, addr(remote)),
+            Err(ConnectError::InvalidRemote)
+        );
+    }
+}
+
+/// RFC 6056: free, unpredictable, not a counter; exhaustion is an error, not a loop.
+#[test]
+fn ephemeral_ports_are_spread_and_run_out() {
+    let config = Config {
+        ephemeral_ports: (40_000, 40_999),
+        ..Config::default()
+    };
+    let mut first = Udp::new(config.clone(), [1; 32]);
+    let mut second = Udp::new(config, [2; 32]);
+    let ports = |udp: &mut Udp| -> Vec<u16> {
+        (0..1000)
+            .map(|_| {
+                let id = bind(udp, "0.0.0.0:0");
+                udp.local_addr(id).expect("bound").port()
+            })
+            .collect()
+    };
+    let (a, b) = (ports(&mut first), ports(&mut second));
+    let mut sorted = a.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (40_000..=40_999).collect::<Vec<_>>());
+    assert_ne!(a, b, "the key decides");
+    let neighbours = a[..500].windows(2).filter(|w| w[1] == w[0] + 1).count();
+    assert!(
+        neighbours < 50,
+        "{neighbours} of 499 follow their predecessor"
+    );
+    assert_eq!(
+        first.bind(BindOptions::new(addr("0.0.0.0:0"))),
+        Err(BindError::AddrNotAvailable)
+    );
+}
+
+/// D-14: what is full drops and counts; empty datagrams are charged too.
+#[test]
+fn the_receive_queue_is_bounded_in_bytes() {
+    let mut udp = udp();
+    let options = BindOptions {
+        recv_buffer: 10 * OVERHEAD as u32,
+        ..BindOptions::new(addr("10.0.0.1:9"))
+    };
+    let id = udp.bind(options).expect("bind");
+    let empty = || Datagram::new(addr("10.0.0.1:9"), addr("10.9.9.9:1"), Bytes::new());
+    for _ in 0..10 {
+        udp.on_datagram(empty(), true).expect("room");
+    }
+    assert_eq!(udp.on_datagram(empty(), true), Err(Dropped::BufferFull));
+    assert_eq!(udp.counters().rcvbuf_errors, 1);
+    assert_eq!(udp.poll_event(), Some(Event::Readable(id)));
+    assert_eq!(udp.poll_event(), None, "one event, not ten");
+    for _ in 0..10 {
+        assert_eq!(
+            udp.recv(id).expect("no error").expect("empty").data,
+            Bytes::new()
+        );
+    }
+    assert_eq!(udp.recv(id), Ok(None));
+    assert_eq!(udp.queued_bytes(id), Some((0, 0)));
+}
+
+#[test]
+fn the_send_queue_blocks_and_says_when_it_has_room() {
+    let mut udp = udp();
+    let options = BindOptions {
+        send_buffer: 4000,
+        ..BindOptions::new(addr("10.0.0.1:9"))
+    };
+    let id = udp.bind(options).expect("bind");
+    let to = Some(addr("10.9.9.9:1"));
+    let data = Bytes::from(vec![1; 1500]);
+    assert!(!udp.has_ready());
+    udp.send(id, None, to, data.clone()).expect("room");
+    udp.send(id, None, to, data.clone()).expect("room");
+    assert_eq!(
+        udp.send(id, None, to, data.clone()),
+        Err(SendError::WouldBlock)
+    );
+    assert!(udp.has_ready());
+    assert_eq!(drain(&mut udp).len(), 2);
+    assert_eq!(udp.poll_event(), Some(Event::Writable(id)));
+    assert_eq!(udp.poll_event(), None);
+    assert!(!udp.has_ready());
+    assert_eq!(udp.counters().sndbuf_errors, 1);
+    assert_eq!(udp.counters().out_datagrams, 2);
+}
+
+/// UD-10: 65,507 bytes over IPv4, 65,527 over IPv6, not one more.
+#[test]
+fn the_largest_datagram_is_as_large_as_ip_allows() {
+    let mut udp = udp();
+    for (local, remote, max) in [
+        ("10.0.0.1:1", "10.9.9.9:1", 65_507),
+        ("[fd00::1]:1", "[fd00::9]:1", 65_527),
+    ] {
+        let id = bind(&mut udp, local);
+        let to = Some(addr(remote));
+        udp.send(id, None, to, vec![0; max].into()).expect("fits");
+        assert_eq!(
+            udp.send(id, None, to, vec![0; max + 1].into()),
+            Err(SendError::MessageTooLong)
+        );
+    }
+}
+
+/// PM-11: with DF, what the path does not take is an error, and the limit can be asked for.
+#[test]
+fn dont_fragment_knows_the_path() {
+    let mut udp = udp();
+    let options = BindOptions {
+        dont_fragment: true,
+        ..BindOptions::new(addr("10.0.0.1:9"))
+    };
+    let id = udp.bind(options).expect("bind");
+    udp.connect(id, addr("10.9.9.9:1")).expect("connect");
+    assert_eq!(udp.max_unfragmented(id), Some(1472));
+    udp.send(id, None, None, vec![0; 1472].into())
+        .expect("fits");
+    udp.on_icmp_error(
+        addr("10.0.0.1:9"),
+        addr("10.9.9.9:1"),
+        IcmpError::PacketTooBig { mtu: 1400 },
+    );
+    assert_eq!(udp.max_unfragmented(id), Some(1372));
+    assert_eq!(
+        udp.send(id, None, None, vec![0; 1373].into()),
+        Err(SendError::MessageTooLong)
+    );
+}
+
+/// UD-6: the connected socket hears of it, once; others never do.
+#[test]
+fn port_unreachable_refuses_the_connected_socket_once() {
+    let mut udp = udp();
+    let id = bind(&mut udp, "10.0.0.1:9");
+    let other = bind(&mut udp, "10.0.0.1:10");
+    udp.connect(id, addr("10.9.9.9:1")).expect("connect");
+    for port in [9, 10] {
+        udp.on_icmp_error(
+            SocketAddr::new(addr("10.0.0.1:0").ip(), port),
+            addr("10.9.9.9:1"),
+            IcmpError::PortUnreachable,
+        );
+    }
+    assert_eq!(udp.poll_event(), Some(Event::Readable(id)));
+    assert_eq!(udp.poll_event(), Some(Event::Writable(id)));
+    assert_eq!(udp.poll_event(), None);
+    assert_eq!(udp.recv(id), Err(SocketError::ConnectionRefused));
+    assert_eq!(udp.recv(id), Ok(None));
+    assert_eq!(udp.recv(other), Ok(None));
+    udp.on_icmp_error(
+        addr("10.0.0.1:9"),
+        addr("10.9.9.9:1"),
+        IcmpError::PortUnreachable,
+    );
+    assert_eq!(
+        udp.send(id, None, None, Bytes::new()),
+        Err(SendError::Socket(SocketError::ConnectionRefused))
+    );
+    udp.send(id, None, None, Bytes::new())
+        .expect("the error is spent");
+}
+
+/// A joined super-datagram is one charge and as many datagrams as the wire carried.
+#[test]
+fn a_super_datagram_is_read_piece_by_piece() {
+    let mut udp = udp();
+    let id = bind(&mut udp, "10.0.0.1:9");
+    let mut datagram = Datagram::new(
+        addr("10.0.0.1:9"),
+        addr("10.9.9.9:1"),
+        Bytes::from_static(b"aaabbbcc"),
+    );
+    datagram.stride = NonZeroU16::new(3);
+    udp.on_datagram(datagram, true).expect("room");
+    assert_eq!(udp.counters().in_datagrams, 3);
+    for expected in ["aaa", "bbb", "cc"] {
+        let piece = udp.recv(id).expect("no error").expect("a piece");
+        assert_eq!((piece.data, piece.stride), (Bytes::from(expected), None));
+    }
+    assert_eq!(udp.recv(id), Ok(None));
+    assert_eq!(udp.queued_bytes(id), Some((0, 0)));
+}
+
+#[test]
+fn a_closed_socket_sends_what_it_has_and_is_gone() {
+    let mut udp = udp();
+    let id = bind(&mut udp, "10.0.0.1:9");
+    udp.send(id, None, Some(addr("10.9.9.9:1")), Bytes::from_static(b"x"))
+        .expect("room");
+    udp.close(id);
+    assert_eq!(udp.recv(id), Err(SocketError::NotFound));
+    assert_eq!(udp.socket_count(), 1);
+    let again = bind(&mut udp, "10.0.0.1:9");
+    assert_eq!(drain(&mut udp).len(), 1);
+    assert_eq!(udp.socket_count(), 1);
+    assert_ne!(again, id);
+    udp.close(again);
+    let reused = bind(&mut udp, "10.0.0.1:9");
+    assert_eq!(
+        udp.recv(again),
+        Err(SocketError::NotFound),
+        "an old id never finds the new socket"
+    );
+    assert_eq!(udp.recv(reused), Ok(None));
+}
+
+#[test]
+fn sockets_take_turns() {
+    let mut udp = udp();
+    let ids = [bind(&mut udp, "10.0.0.1:1"), bind(&mut udp, "10.0.0.1:2")];
+    for id in ids {
+        for _ in 0..40 {
+            udp.send(id, None, Some(addr("10.9.9.9:1")), Bytes::new())
+                .expect("room");
+        }
+    }
+    let sent = drain(&mut udp);
+    assert_eq!(sent.len(), 80);
+    let first_of_second = sent
+        .iter()
+        .position(|(meta, _)| meta.local.port() == 2)
+        .expect("both send");
+    assert_eq!(first_of_second, BURST);
+}
