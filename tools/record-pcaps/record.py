@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Records the captures of pcaps/ again, from nothing: kernel clients and servers in two throw-away
+network namespaces, joined by a link of this program's own. Needs root, and curl, nginx, socat,
+netcat-openbsd, nmap, dig, ping and traceroute. Takes about a minute.
+
+    sudo tools/record-pcaps/record.py [NAME…]
+"""
+
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+
+import scenarios
+from link import Link, open_tun
+from netns import Namespace
+from pcapng import Writer
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TARGET = ROOT / "pcaps"
+PROGRAMS = ("ip", "curl", "nginx", "socat", "nc", "nmap", "dig", "ping", "traceroute")
+SECONDS_EACH = 60
+
+
+class Bench:
+    """What a scenario works with: both namespaces, the link, a scratch directory."""
+
+    def __init__(self, client, server, link, scratch):
+        self.client, self.server, self.link, self.scratch = client, server, link, scratch
+
+    def wait_for_port(self, port, udp=False):
+        """Waits until something in the server's namespace has bound `port`."""
+        kind = "u" if udp else "t"
+        for _ in range(200):
+            if self.server.sh(f"ss -Hln{kind} 'sport = :{port}'").stdout.strip():
+                return
+            time.sleep(0.05)
+        raise TimeoutError(f"nothing listens on port {port}")
+
+
+def record(wanted):
+    """One scenario into one file."""
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix="record-pcaps-"))
+    scratch.chmod(0o755)
+    partial = TARGET / f"{wanted['name']}.pcapng.tmp"
+    tag = f"rec{os.getpid()}"
+    signal.alarm(SECONDS_EACH)
+    try:
+        with Namespace(f"{tag}c") as client, Namespace(f"{tag}s") as server:
+            client.sysctl(**wanted["client"])
+            server.sysctl(**wanted["server"])
+            fds = (
+                open_tun(client, wanted["mtu"], [f"{scenarios.C4}/24", f"{scenarios.C6}/64"]),
+                open_tun(server, wanted["mtu"], [f"{scenarios.S4}/24", f"{scenarios.S6}/64"]),
+            )
+            writer = Writer(partial, wanted["shows"])
+            link = Link(*fds, writer, wanted["delay"], wanted["vantage"], wanted["rule"]())
+            link.start()
+            wanted["run"](Bench(client, server, link, scratch))
+            link.settle()
+            link.stop()
+            writer.close()
+        partial.rename(TARGET / f"{wanted['name']}.pcapng")
+    finally:
+        signal.alarm(0)
+        partial.unlink(missing_ok=True)
+        shutil.rmtree(scratch)
+
+
+HEAD = """# Recorded conversations
+
+Each file holds one conversation between Linux's own stacks (or one kind of it), recorded by
+`sudo tools/record-pcaps/record.py` in throw-away network namespaces, and replayed by
+`cargo test -p replay`: one side's packets go into ustack, and what comes out is checked against
+what the kernel on the other side answered.
+
+Files are pcapng with raw IP packets and nanosecond times, in Wireshark's terms
+`LINKTYPE_RAW`. The client is 10.88.0.1 or fd88::1, the server 10.88.0.2 or fd88::2. Times are those
+at the server's device (`simultaneous-open`: at the client's); a packet that the link lost carries a
+comment that begins with `lost`. This page is written by the recorder.
+
+| File | What it shows | Recorded with | Replayed by |
+|---|---|---|---|
+"""
+
+
+def write_readme():
+    """The table of pcaps/README.md."""
+    rows = []
+    for one in scenarios.SCENARIOS:
+        tests = ", ".join(f"`{test}`" for test in one["tests"])
+        rows.append(f"| `{one['name']}.pcapng` | {one['shows']} | {one['how']} | {tests} |\n")
+    (TARGET / "README.md").write_text(HEAD + "".join(rows))
+
+
+def main(names):
+    if os.geteuid() != 0:
+        sys.exit("record.py: namespaces and TUN devices need root: run it with sudo")
+    missing = [program for program in PROGRAMS if not shutil.which(program)]
+    if missing:
+        sys.exit(f"record.py: not installed: {', '.join(missing)}; apt-get install iproute2 curl "
+                 "nginx socat netcat-openbsd nmap bind9-dnsutils iputils-ping traceroute")
+    known = {one["name"]: one for one in scenarios.SCENARIOS}
+    for name in names:
+        if name not in known:
+            sys.exit(f"record.py: no recording is named {name}; there are {', '.join(known)}")
+    TARGET.mkdir(exist_ok=True)
+    failed = []
+    for name in names or known:
+        try:
+            record(known[name])
+            size = (TARGET / f"{name}.pcapng").stat().st_size
+            print(f"{name:28} {size:8} bytes", flush=True)
+        except Exception as error:
+            failed.append(name)
+            print(f"{name:28} failed: {error!r}", flush=True)
+    write_readme()
+    if failed:
+        sys.exit(f"record.py: failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
