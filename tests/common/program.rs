@@ -1,0 +1,59 @@
+//! The `ustack` program as the tests start it.
+
+use std::ops::Deref;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::process::{Background, Finished};
+
+/// The longest that a start may take.
+const START: Duration = Duration::from_secs(20);
+
+/// What the program prints once its services answer.
+const READY: &str = "curl ";
+
+/// A running `ustack`, killed when dropped.
+pub(crate) struct Ustack {
+    process: Background,
+}
+
+impl Ustack {
+    /// The program, not started yet, without a log filter or settings from outside.
+    pub(crate) fn command(arguments: &[&str]) -> Command {
+        let mut command = Command::new(Self::path());
+        command.args(arguments).stdin(std::process::Stdio::null());
+        for variable in ["RUST_LOG", "SUDO_UID", "SUDO_GID", "SUDO_USER"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    /// Where the program lies.
+    pub(crate) fn path() -> &'static Path {
+        Path::new(env!("CARGO_BIN_EXE_ustack"))
+    }
+
+    /// Starts the program and returns once its services answer.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let process = Background::start(&mut Self::command(arguments));
+        process.wait_stdout(READY, START);
+        Self { process }
+    }
+
+    /// Asks it to end (SIGTERM) and waits for that.
+    pub(crate) fn terminate(self) -> Finished {
+        self.process.signal(Signal::TERM);
+        self.process.wait(Duration::from_secs(15))
+    }
+}
+
+impl Deref for Ustack {
+    type Target = Background;
+
+    fn deref(&self) -> &Background {
+        &self.process
+    }
+}
