@@ -6,11 +6,19 @@ extern crate alloc;
 #[cfg(any(test, feature = "testing"))]
 extern crate std;
 
+#[allow(dead_code)]
+pub(crate) mod chunk;
 pub mod config;
 pub mod connection;
 pub mod endpoint;
 pub mod error;
+#[allow(dead_code)]
+pub(crate) mod recovery;
+#[allow(dead_code)]
+pub(crate) mod recv;
 pub mod segment;
+#[allow(dead_code)]
+pub(crate) mod send;
 pub mod seq;
 pub mod time;
 pub mod wire;

@@ -1,0 +1,367 @@
+//! Received bytes: those in order, for the reader, and those above a gap.
+//!
+//! This file decides what is kept, what it is charged with, and which ranges are reported in SACK
+//! blocks.
+
+use alloc::collections::VecDeque;
+use core::ops::Range;
+
+use bytes::Bytes;
+
+use crate::chunk::Chunk;
+use crate::segment::{SackBlock, SackBlocks};
+use crate::seq::{SeqNum, SeqRange};
+
+/// Gaps kept at most. A sender that makes more gets the newest segment dropped and sends it again.
+const MAX_RANGES: usize = 1024;
+
+/// What a range costs beside its chunks.
+const RANGE_OVERHEAD: u32 = 64;
+
+/// What became of a segment's bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Inserted {
+    /// Bytes by which RCV.NXT advanced.
+    pub(crate) in_order: u32,
+    /// The first contiguous part that was there before, for a D-SACK block (RFC 2883 §4).
+    pub(crate) duplicate: Option<SeqRange>,
+    /// It filled (part of) a gap, so an ACK is due at once (RFC 5681 §4.2).
+    pub(crate) filled_gap: bool,
+    /// It lies above a gap, so an ACK is due at once (RFC 5681 §4.2).
+    pub(crate) ooo: bool,
+    /// It would have made one range too many and was dropped.
+    pub(crate) refused: bool,
+}
+
+/// Chunks in sequence, with their sums.
+#[derive(Clone, Debug, Default)]
+struct Queue {
+    chunks: VecDeque<Chunk>,
+    charged: u32,
+}
+
+impl Queue {
+    fn push_back(&mut self, mut chunk: Chunk) {
+        if let Some(tail) = self.chunks.back_mut() {
+            let before = tail.charge();
+            match tail.join(chunk) {
+                Ok(()) => {
+                    self.charged = self.charged - before + tail.charge();
+                    return;
+                }
+                Err(back) => chunk = back,
+            }
+        }
+        self.charged += chunk.charge();
+        self.chunks.push_back(chunk);
+    }
+
+    fn push_front(&mut self, mut chunk: Chunk) {
+        if let Some(head) = self.chunks.front_mut() {
+            let before = head.charge();
+            match head.join_front(chunk) {
+                Ok(()) => {
+                    self.charged = self.charged - before + head.charge();
+                    return;
+                }
+                Err(back) => chunk = back,
+            }
+        }
+        self.charged += chunk.charge();
+        self.chunks.push_front(chunk);
+    }
+
+    /// Moves `other` behind `self`, touching the shorter of the two.
+    fn append(&mut self, mut other: Self) {
+        if self.chunks.len() >= other.chunks.len() {
+            for chunk in other.chunks {
+                self.push_back(chunk);
+            }
+        } else {
+            core::mem::swap(self, &mut other);
+            for chunk in other.chunks.into_iter().rev() {
+                self.push_front(chunk);
+            }
+        }
+    }
+
+    fn pop(&mut self, max: usize) -> Option<Bytes> {
+        let head = self.chunks.front_mut()?;
+        if head.data.len() > max {
+            return Some(head.data.split_to(max));
+        }
+        let head = self.chunks.pop_front()?;
+        self.charged -= head.charge();
+        Some(head.data)
+    }
+}
+
+/// A contiguous range above RCV.NXT; no two touch.
+#[derive(Clone, Debug)]
+struct OooRange {
+    start: SeqNum,
+    end: SeqNum,
+    /// Counts arrivals: the larger, the more recent the last segment in this range.
+    generation: u64,
+    queue: Queue,
+}
+
+/// The receive queue and the store of out-of-order ranges.
+#[derive(Clone, Debug)]
+pub(crate) struct Reassembler {
+    nxt: SeqNum,
+    queue: Queue,
+    readable: u32,
+    ranges: VecDeque<OooRange>,
+    ooo_bytes: u32,
+    /// Charge of all ranges, their overhead included.
+    ooo_charged: u32,
+    generation: u64,
+}
+
+impl Reassembler {
+    /// Nothing received; the first byte will be `nxt`.
+    pub(crate) fn new(nxt: SeqNum) -> Self {
+        Self {
+            nxt,
+            queue: Queue::default(),
+            readable: 0,
+            ranges: VecDeque::new(),
+            ooo_bytes: 0,
+            ooo_charged: 0,
+            generation: 0,
+        }
+    }
+
+    /// The number after the last one in order: RCV.NXT, as far as text goes.
+    pub(crate) const fn nxt(&self) -> SeqNum {
+        self.nxt
+    }
+
+    /// Bytes that [`Reassembler::read`] has.
+    pub(crate) const fn readable(&self) -> u32 {
+        self.readable
+    }
+
+    /// Memory held, in bytes: an estimate from above of buffers, list entries and all.
+    pub(crate) const fn charged(&self) -> u32 {
+        self.queue.charged + self.ooo_charged
+    }
+
+    /// Whether something lies above a gap.
+    pub(crate) fn has_gap(&self) -> bool {
+        !self.ranges.is_empty()
+    }
+
+    /// Bytes above the gap.
+    pub(crate) const fn ooo_bytes(&self) -> u32 {
+        self.ooo_bytes
+    }
+
+    /// The next bytes in order, at most `max` (> 0) of them: one chunk, as it came.
+    pub(crate) fn read(&mut self, max: usize) -> Option<Bytes> {
+        if max == 0 {
+            return None;
+        }
+        let data = self.queue.pop(max)?;
+        self.readable -= data.len() as u32;
+        Some(data)
+    }
+
+    /// Takes the bytes of a segment that starts at `at`, already trimmed to the window's right
+    /// edge; it may begin below RCV.NXT.
+    pub(crate) fn insert(&mut self, at: SeqNum, data: Bytes) -> Inserted {
+        let end = at + data.len();
+        if data.is_empty() {
+            return Inserted::default();
+        }
+        let duplicate = self.first_duplicate(at, end);
+        if end <= self.nxt {
+            return Inserted {
+                duplicate,
+                ..Inserted::default()
+            };
+        }
+        let segment = Incoming { start: at, data };
+        let mut inserted = if at <= self.nxt {
+            self.insert_in_order(&segment)
+        } else {
+            self.insert_above(&segment)
+        };
+        inserted.duplicate = duplicate;
+        inserted
+    }
+
+    /// The blocks to report, at most `max`: the range that a segment joined last comes first, then
+    /// the others by recency (RFC 2018 §4).
+    pub(crate) fn sack_blocks(&self, max: usize) -> SackBlocks {
+        let mut blocks = SackBlocks::new();
+        let mut below = u64::MAX;
+        while blocks.len() < max.min(blocks.capacity()) {
+            // At most four passes over at most 1,024 ranges, once per ACK and only in loss.
+            let next = self
+                .ranges
+                .iter()
+                .filter(|range| range.generation < below)
+                .max_by_key(|range| range.generation);
+            let Some(range) = next else { break };
+            below = range.generation;
+            blocks.push(SackBlock {
+                left: range.start.wire(),
+                right: range.end.wire(),
+            });
+        }
+        blocks
+    }
+
+    /// Forgets everything above the gap, which RFC 2018 §8 allows: memory is short. Returns how
+    /// many bytes that were.
+    pub(crate) fn discard_out_of_order(&mut self) -> u32 {
+        self.ranges = VecDeque::new();
+        self.ooo_charged = 0;
+        core::mem::take(&mut self.ooo_bytes)
+    }
+
+    /// The first contiguous part of `start..end` that is here already (RFC 2883 §4.1–4.2).
+    fn first_duplicate(&self, start: SeqNum, end: SeqNum) -> Option<SeqRange> {
+        if start < self.nxt {
+            return Some(start..end.min(self.nxt));
+        }
+        let range = self.ranges.get(self.first_reaching(start + 1u32))?;
+        (range.start < end).then(|| range.start.max(start)..range.end.min(end))
+    }
+
+    /// Index of the first range that ends at `at` or later.
+    fn first_reaching(&self, at: SeqNum) -> usize {
+        // In loss most segments extend the newest range, or lie above it.
+        match self.ranges.back() {
+            None => 0,
+            Some(last) if last.end < at => self.ranges.len(),
+            Some(last) if last.start <= at => self.ranges.len() - 1,
+            Some(_) => self.ranges.partition_point(|range| range.end < at),
+        }
+    }
+
+    fn insert_in_order(&mut self, segment: &Incoming) -> Inserted {
+        let before = self.nxt;
+        let filled_gap = self.has_gap();
+        while let Some(range) = self.ranges.front()
+            && range.start <= segment.end()
+        {
+            if let Some(chunk) = segment.piece(self.nxt..range.start) {
+                self.queue.push_back(chunk);
+            }
+            if let Some(range) = self.ranges.pop_front() {
+                self.ooo_bytes -= range.end - range.start;
+                self.ooo_charged -= range.queue.charged + RANGE_OVERHEAD;
+                self.nxt = range.end;
+                self.queue.append(range.queue);
+            }
+        }
+        if let Some(chunk) = segment.piece(self.nxt..segment.end()) {
+            self.queue.push_back(chunk);
+            self.nxt = segment.end();
+        }
+        let in_order = self.nxt - before;
+        self.readable += in_order;
+        Inserted {
+            in_order,
+            filled_gap,
+            ..Inserted::default()
+        }
+    }
+
+    fn insert_above(&mut self, segment: &Incoming) -> Inserted {
+        self.generation += 1;
+        let index = self.first_reaching(segment.start);
+        let joins = self
+            .ranges
+            .get(index)
+            .is_some_and(|range| range.start <= segment.end());
+        if !joins {
+            return self.insert_apart(index, segment);
+        }
+        let mut merged = OooRange {
+            start: segment.start,
+            end: segment.start,
+            generation: self.generation,
+            queue: Queue::default(),
+        };
+        let mut joined = 0;
+        while let Some(range) = self.ranges.get_mut(index + joined)
+            && range.start <= segment.end()
+        {
+            if let Some(chunk) = segment.piece(merged.end..range.start) {
+                merged.queue.push_back(chunk.compact());
+            }
+            self.ooo_bytes -= range.end - range.start;
+            self.ooo_charged -= range.queue.charged + RANGE_OVERHEAD;
+            merged.start = merged.start.min(range.start);
+            merged.end = range.end;
+            merged.queue.append(core::mem::take(&mut range.queue));
+            joined += 1;
+        }
+        if let Some(chunk) = segment.piece(merged.end..segment.end()) {
+            merged.queue.push_back(chunk.compact());
+            merged.end = segment.end();
+        }
+        self.ooo_bytes += merged.end - merged.start;
+        self.ooo_charged += merged.queue.charged + RANGE_OVERHEAD;
+        self.ranges.drain(index + 1..index + joined);
+        self.ranges[index] = merged;
+        Inserted {
+            filled_gap: joined > 1,
+            ooo: true,
+            ..Inserted::default()
+        }
+    }
+
+    fn insert_apart(&mut self, index: usize, segment: &Incoming) -> Inserted {
+        let refused = self.ranges.len() >= MAX_RANGES;
+        if let (false, Some(chunk)) = (refused, segment.piece(segment.start..segment.end())) {
+            let mut queue = Queue::default();
+            queue.push_back(chunk.compact());
+            self.ooo_bytes += segment.end() - segment.start;
+            self.ooo_charged += queue.charged + RANGE_OVERHEAD;
+            self.ranges.insert(
+                index,
+                OooRange {
+                    start: segment.start,
+                    end: segment.end(),
+                    generation: self.generation,
+                    queue,
+                },
+            );
+        }
+        Inserted {
+            ooo: true,
+            refused,
+            ..Inserted::default()
+        }
+    }
+}
+
+/// A segment's text on its way in.
+struct Incoming {
+    start: SeqNum,
+    data: Bytes,
+}
+
+impl Incoming {
+    fn end(&self) -> SeqNum {
+        self.start + self.data.len()
+    }
+
+    /// The part within `range`, if there is any.
+    fn piece(&self, range: Range<SeqNum>) -> Option<Chunk> {
+        let start = range.start.max(self.start);
+        let end = range.end.min(self.end());
+        (start < end).then(|| {
+            let from = (start - self.start) as usize;
+            Chunk::received(self.data.slice(from..from + (end - start) as usize))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
