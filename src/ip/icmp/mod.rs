@@ -1,0 +1,279 @@
+//! ICMP (RFC 792, RFC 1122 §3.2.2) and ICMPv6 (RFC 4443): what leaves.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use etherparse::IpNumber;
+use ustack_tcp::seq::WireSeq;
+use ustack_tcp::time::Instant;
+use ustack_tcp::{FlowKey, IcmpError};
+
+use super::limit::Verdict;
+use super::v6::Parameter;
+use super::{Ip, v4, v6};
+
+mod input;
+mod quote;
+
+/// Bytes of an ICMP header, of every kind used here.
+pub(super) const HEADER_LEN: usize = 8;
+
+/// An error's whole packet: RFC 1812 §4.3.2.3 (IC-4), RFC 4443 §2.4 (c) (C6-3).
+const MAX_ERROR_V4: usize = 576;
+const MAX_ERROR_V6: usize = 1280;
+
+pub(super) const V4_ECHO_REPLY: u8 = 0;
+const V4_UNREACHABLE: u8 = 3;
+pub(super) const V4_ECHO: u8 = 8;
+const V4_TIME_EXCEEDED: u8 = 11;
+const V4_PARAMETER_PROBLEM: u8 = 12;
+const V6_UNREACHABLE: u8 = 1;
+const V6_TOO_BIG: u8 = 2;
+const V6_TIME_EXCEEDED: u8 = 3;
+const V6_PARAMETER_PROBLEM: u8 = 4;
+const V6_ECHO: u8 = 128;
+pub(super) const V6_ECHO_REPLY: u8 = 129;
+
+/// Why a packet cannot be delivered, for [`Ip::send_unreachable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreachable {
+    /// Nobody listens at that port.
+    Port,
+    /// The host does not answer.
+    Host,
+    /// There is no route to its network.
+    Net,
+    /// Policy forbids it.
+    Prohibited,
+}
+
+/// An echo request and what its answer must repeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Echo {
+    /// Who asks.
+    pub client: IpAddr,
+    /// Who is asked; the reply comes from there.
+    pub target: IpAddr,
+    /// Identifier.
+    pub ident: u16,
+    /// Sequence number.
+    pub seq: u16,
+    /// Data.
+    pub data: Bytes,
+}
+
+/// A message ready to send but for IP header and checksum.
+#[derive(Clone, Debug)]
+pub(super) struct Message {
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
+    /// The checksum field is zero.
+    pub(super) header: [u8; HEADER_LEN],
+    pub(super) payload: Bytes,
+}
+
+impl Message {
+    pub(super) const fn is_v4(&self) -> bool {
+        self.source.is_ipv4()
+    }
+
+    /// Identifier of an echo reply, for what [`super::pmtu::SentFlows`] remembers.
+    pub(super) const fn ident(&self) -> u16 {
+        u16::from_be_bytes([self.header[4], self.header[5]])
+    }
+}
+
+/// An error in both families' terms; `None` where one has no such error.
+#[derive(Clone, Copy, Debug)]
+struct Report {
+    v4: Option<(u8, u8)>,
+    v6: Option<(u8, u8)>,
+    /// The second word of the header: a pointer, or zero.
+    rest: u32,
+    /// Said by the destination itself, not by a router on the way.
+    by_destination: bool,
+    even_multicast: bool,
+}
+
+/// The same error in the UDP layer's words.
+pub const fn to_udp_error(error: IcmpError) -> ustack_udp::IcmpError {
+    use ustack_udp::IcmpError as Udp;
+    match error {
+        IcmpError::PacketTooBig { mtu } => Udp::PacketTooBig { mtu },
+        IcmpError::PortUnreachable | IcmpError::ProtocolUnreachable => Udp::PortUnreachable,
+        IcmpError::HostUnreachable | IcmpError::Prohibited => Udp::HostUnreachable,
+        IcmpError::NetUnreachable => Udp::NetUnreachable,
+        _ => Udp::Transient,
+    }
+}
+
+impl Ip {
+    /// Answers the packet `about` (from its IP header on) with destination unreachable, unless
+    /// that is not allowed (IC-3, C6-3) or over the limit (IC-6, C6-5).
+    pub fn send_unreachable(&mut self, now: Instant, kind: Unreachable, about: &[u8]) {
+        let (v4, v6) = match kind {
+            Unreachable::Port => (3, 4),
+            Unreachable::Host => (1, 3),
+            Unreachable::Net => (0, 0),
+            Unreachable::Prohibited => (13, 1),
+        };
+        let report = Report {
+            v4: Some((V4_UNREACHABLE, v4)),
+            v6: Some((V6_UNREACHABLE, v6)),
+            rest: 0,
+            by_destination: kind == Unreachable::Port,
+            even_multicast: false,
+        };
+        self.send_error(now, report, about);
+    }
+
+    /// As [`Ip::send_unreachable`], about a SYN whose packet is gone: what an error must quote of
+    /// it is built from its flow and sequence number.
+    pub fn send_unreachable_for_syn(
+        &mut self,
+        now: Instant,
+        kind: Unreachable,
+        flow: &FlowKey,
+        seq: WireSeq,
+    ) {
+        let mut tcp = [0; 20];
+        tcp[..2].copy_from_slice(&flow.remote.port().to_be_bytes());
+        tcp[2..4].copy_from_slice(&flow.local.port().to_be_bytes());
+        tcp[4..8].copy_from_slice(&seq.0.to_be_bytes());
+        (tcp[12], tcp[13]) = (5 << 4, 2);
+        let protocol = IpNumber::TCP.0;
+        let mut about = match (flow.remote.ip(), flow.local.ip()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let df = v4::Fragmentation::Never;
+                v4::emit(source, destination, protocol, 0, 64, tcp.len(), df).to_vec()
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                v6::emit(source, destination, protocol, 0, 0, 64, tcp.len()).to_vec()
+            }
+            _ => return,
+        };
+        about.extend_from_slice(&tcp);
+        self.send_unreachable(now, kind, &about);
+    }
+
+    /// Answers an echo request on behalf of its target, within the byte budget (IC-1, C6-6).
+    pub fn send_echo_reply(&mut self, now: Instant, echo: &Echo) {
+        if self.check_echo(now, echo) {
+            self.queue_echo_reply(echo);
+        }
+    }
+
+    pub(super) fn check_echo(&mut self, now: Instant, echo: &Echo) -> bool {
+        self.limiter.check_echo(now, echo.data.len() + HEADER_LEN)
+    }
+
+    pub(super) fn queue_echo_reply(&mut self, echo: &Echo) {
+        let kind = if echo.target.is_ipv4() {
+            V4_ECHO_REPLY
+        } else {
+            V6_ECHO_REPLY
+        };
+        let mut header = [kind, 0, 0, 0, 0, 0, 0, 0];
+        header[4..6].copy_from_slice(&echo.ident.to_be_bytes());
+        header[6..8].copy_from_slice(&echo.seq.to_be_bytes());
+        self.queue_message(Message {
+            source: echo.target,
+            destination: echo.client,
+            header,
+            payload: echo.data.clone(),
+        });
+    }
+
+    /// Nobody here speaks the packet's protocol (UD-5, V6-2). `named_at`: the byte that names it.
+    pub(super) fn send_protocol_unreachable(
+        &mut self,
+        now: Instant,
+        named_at: usize,
+        about: &[u8],
+    ) {
+        let report = Report {
+            v4: Some((V4_UNREACHABLE, 2)),
+            v6: Some((V6_PARAMETER_PROBLEM, 1)),
+            rest: if about.first().is_some_and(|byte| byte >> 4 == 6) {
+                named_at as u32
+            } else {
+                0
+            },
+            by_destination: true,
+            even_multicast: false,
+        };
+        self.send_error(now, report, about);
+    }
+
+    pub(super) fn send_parameter_problem(&mut self, now: Instant, what: Parameter, about: &[u8]) {
+        let report = Report {
+            v4: None,
+            v6: Some((V6_PARAMETER_PROBLEM, what.code)),
+            rest: what.pointer,
+            by_destination: true,
+            even_multicast: what.even_multicast,
+        };
+        self.send_error(now, report, about);
+    }
+
+    pub(super) fn send_reassembly_timeout(&mut self, now: Instant, first: &[u8]) {
+        let report = Report {
+            v4: Some((V4_TIME_EXCEEDED, 1)),
+            v6: Some((V6_TIME_EXCEEDED, 1)),
+            rest: 0,
+            by_destination: true,
+            even_multicast: false,
+        };
+        self.send_error(now, report, first);
+    }
+
+    fn send_error(&mut self, now: Instant, report: Report, about: &[u8]) {
+        let Some(subject) = quote::subject(about) else {
+            return;
+        };
+        let to_group = !self.addresses.is_own(subject.destination)
+            && !self.addresses.is_unicast(subject.destination);
+        let source_is_unique =
+            self.addresses.is_own(subject.source) || self.addresses.is_unicast(subject.source);
+        if !source_is_unique || (to_group && !report.even_multicast) {
+            return;
+        }
+        let own = self.source_for(subject.source);
+        let source = if report.by_destination && !to_group {
+            subject.destination
+        } else {
+            own.unwrap_or(subject.destination)
+        };
+        let (wire, limit) = match subject.source {
+            IpAddr::V4(_) => (report.v4, MAX_ERROR_V4 - v4::HEADER_LEN - HEADER_LEN),
+            IpAddr::V6(_) => (report.v6, MAX_ERROR_V6 - v6::HEADER_LEN - HEADER_LEN),
+        };
+        let Some((kind, code)) = wire else { return };
+        match self.limiter.check_error(now, subject.source) {
+            Verdict::Allowed => {}
+            Verdict::Host => return self.counters.icmp_out_rate_limit_host += 1,
+            Verdict::Global => return self.counters.icmp_out_rate_limit_global += 1,
+        }
+        let mut header = [kind, code, 0, 0, 0, 0, 0, 0];
+        header[4..].copy_from_slice(&report.rest.to_be_bytes());
+        self.queue_message(Message {
+            source,
+            destination: subject.source,
+            header,
+            payload: Bytes::copy_from_slice(&about[..about.len().min(limit)]),
+        });
+    }
+
+    fn queue_message(&mut self, message: Message) {
+        if self.messages.push(message.payload.len(), message) {
+            self.counters.icmp_out_msgs += 1;
+        } else {
+            self.counters.out_discards += 1;
+        }
+    }
+}
+
+/// Address and port.
+fn end(ip: IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(ip, port)
+}

@@ -1,0 +1,438 @@
+//! From a frame to what it is for.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use etherparse::IpNumber;
+use ustack_tcp::time::Instant;
+use ustack_tcp::{Ecn, FlowKey, wire};
+use ustack_udp::Datagram;
+
+use super::counters::Dropped;
+use super::reassembly::{First, Fragment, Key, MAX_PAYLOAD, Outcome};
+use super::v6::{Chain, FragmentHeader, Parameter, Problem};
+use super::{Input, Ip, v4, v6};
+use crate::batch::{Checksum, Frame, GsoKind, Offload};
+use crate::checksum::Sum;
+
+/// A whole packet, its headers walked.
+#[derive(Debug)]
+pub(super) struct Packet {
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
+    /// Whether `destination` is ours.
+    pub(super) local: bool,
+    pub(super) protocol: u8,
+    /// Where the byte lies that names the protocol.
+    pub(super) named_at: usize,
+    pub(super) ecn: Ecn,
+    /// Where the transport's header begins.
+    pub(super) payload_at: usize,
+    /// The packet, no byte more.
+    pub(super) data: Bytes,
+    pub(super) offload: Offload,
+}
+
+impl Packet {
+    pub(super) fn payload(&self) -> Bytes {
+        self.data.slice(self.payload_at..)
+    }
+
+    /// Whether the transport checksum over `bytes` (what it covers, field included) is right, or
+    /// somebody trustworthy has said so.
+    pub(super) fn is_checksum_right(&self, bytes: &[u8]) -> bool {
+        if self.offload.checksum != Checksum::Complete {
+            return true;
+        }
+        let len = bytes.len() as u32;
+        let mut sum = Sum::pseudo_header(self.source, self.destination, self.protocol, len);
+        sum.add(bytes);
+        sum.checksum() == 0
+    }
+
+    fn flow(&self, source_port: u16, destination_port: u16) -> FlowKey {
+        FlowKey {
+            local: SocketAddr::new(self.destination, destination_port),
+            remote: SocketAddr::new(self.source, source_port),
+        }
+    }
+}
+
+/// Where a packet came to rest.
+pub(super) enum Rest {
+    /// With a transport.
+    Transport(Input),
+    /// With ICMP, which dealt with it.
+    Icmp,
+    /// Among the fragments.
+    Held,
+}
+
+impl Ip {
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        frame: Frame,
+        loopback: bool,
+    ) -> Result<Option<Input>, Dropped> {
+        self.counters.in_receives += 1;
+        let rest = match frame.data.first().map(|byte| byte >> 4) {
+            Some(4) => self.on_v4(now, frame, loopback),
+            Some(6) => self.on_v6(now, frame, loopback),
+            _ => Err(Dropped::Header),
+        };
+        match rest {
+            Ok(Rest::Transport(input)) => {
+                self.counters.in_delivers += 1;
+                Ok(Some(input))
+            }
+            Ok(Rest::Icmp) => {
+                self.counters.in_delivers += 1;
+                Ok(None)
+            }
+            Ok(Rest::Held) => {
+                self.counters.reasm_held += 1;
+                Ok(None)
+            }
+            Err(dropped) => {
+                self.counters.on_dropped(dropped);
+                Err(dropped)
+            }
+        }
+    }
+
+    fn on_v4(&mut self, now: Instant, frame: Frame, loopback: bool) -> Result<Rest, Dropped> {
+        let header = v4::parse(&frame.data)?;
+        let data = trim(frame.data, header.total_len);
+        let (source, destination) = (header.source.into(), header.destination.into());
+        self.addresses.check_source(source, loopback)?;
+        let local = self
+            .addresses
+            .check_destination(destination, self.config.transparent)?;
+        let packet = Packet {
+            source,
+            destination,
+            local,
+            protocol: header.protocol,
+            named_at: 9,
+            ecn: header.ecn,
+            payload_at: header.payload_at,
+            data,
+            offload: frame.offload,
+        };
+        if header.is_fragment() {
+            return self.on_v4_fragment(now, &header, &packet);
+        }
+        self.deliver(now, packet)
+    }
+
+    fn on_v4_fragment(
+        &mut self,
+        now: Instant,
+        header: &v4::Header,
+        packet: &Packet,
+    ) -> Result<Rest, Dropped> {
+        self.counters.reasm_reqds += 1;
+        let payload = packet.payload();
+        let is_first = header.offset == 0;
+        if is_first && !v6::holds_transport_header(header.protocol, &payload) {
+            return Err(Dropped::Fragment);
+        }
+        let key = Key {
+            source: packet.source,
+            destination: packet.destination,
+            protocol: header.protocol,
+            id: u32::from(header.id),
+        };
+        let fragment = Fragment {
+            offset: header.offset,
+            more: header.more,
+            ecn: header.ecn,
+            payload,
+            first: is_first.then(|| First {
+                header: packet.data.slice(..header.payload_at),
+                packet: packet.data.clone(),
+            }),
+        };
+        let Outcome::Complete(mut whole) = self.on_fragment(now, key, fragment)? else {
+            return Ok(Rest::Held);
+        };
+        if whole.packet.len() > MAX_PAYLOAD {
+            return Err(Dropped::Fragment);
+        }
+        v4::complete(&mut whole.packet, whole.header_len);
+        let packet = Packet {
+            ecn: whole.ecn,
+            payload_at: whole.header_len,
+            data: whole.packet.into(),
+            offload: Offload::default(),
+            ..*packet
+        };
+        self.deliver(now, packet)
+    }
+
+    fn on_fragment(
+        &mut self,
+        now: Instant,
+        key: Key,
+        fragment: Fragment,
+    ) -> Result<Outcome, Dropped> {
+        let outcome = self.reassembler.on_fragment(now, key, fragment);
+        self.counters.reasm_fails = self.reassembler.fails;
+        if matches!(outcome, Ok(Outcome::Complete(_))) {
+            self.counters.reasm_oks += 1;
+        }
+        outcome
+    }
+
+    fn on_v6(&mut self, now: Instant, frame: Frame, loopback: bool) -> Result<Rest, Dropped> {
+        let header = v6::parse(&frame.data)?;
+        let data = trim(frame.data, header.total_len);
+        let (source, destination) = (header.source.into(), header.destination.into());
+        self.addresses.check_source(source, loopback)?;
+        let local = match self
+            .addresses
+            .check_destination(destination, self.config.transparent)
+        {
+            Ok(local) => local,
+            Err(dropped) => {
+                self.check_multicast_options(now, dropped, &data, &header);
+                return Err(dropped);
+            }
+        };
+        let chain = v6::walk(&data, &header).map_err(|problem| self.refuse(now, problem, &data))?;
+        let packet = Packet {
+            source,
+            destination,
+            local,
+            protocol: 0,
+            named_at: 0,
+            ecn: header.ecn,
+            payload_at: 0,
+            data,
+            offload: frame.offload,
+        };
+        let Chain::Fragment(fragment) = chain else {
+            return self.deliver_chain(now, packet, chain);
+        };
+        self.counters.reasm_reqds += 1;
+        if fragment.is_atomic() {
+            let chain = v6::walk_atomic(&packet.data, &fragment)
+                .map_err(|problem| self.refuse(now, problem, &packet.data))?;
+            return self.deliver_chain(now, packet, chain);
+        }
+        self.on_v6_fragment(now, &fragment, &packet)
+    }
+
+    /// The one error that a packet to a multicast address may cause (RFC 4443 §2.4 (e.3)).
+    fn check_multicast_options(
+        &mut self,
+        now: Instant,
+        dropped: Dropped,
+        data: &Bytes,
+        header: &v6::Header,
+    ) {
+        if dropped == Dropped::Multicast
+            && let Err(Problem {
+                report: Some(report),
+                ..
+            }) = v6::walk(data, header)
+            && report.even_multicast
+        {
+            self.send_parameter_problem(now, report, data);
+        }
+    }
+
+    /// Reports what a walk stumbled over, where that is due, and says how to count it.
+    fn refuse(&mut self, now: Instant, problem: Problem, data: &[u8]) -> Dropped {
+        if let Some(report) = problem.report {
+            self.send_parameter_problem(now, report, data);
+        }
+        problem.dropped
+    }
+
+    fn deliver_chain(
+        &mut self,
+        now: Instant,
+        packet: Packet,
+        chain: Chain,
+    ) -> Result<Rest, Dropped> {
+        match chain {
+            Chain::Upper {
+                protocol,
+                named_at,
+                at,
+            } => self.deliver(
+                now,
+                Packet {
+                    protocol,
+                    named_at,
+                    payload_at: at,
+                    ..packet
+                },
+            ),
+            // A fragment inside a fragment is nothing anybody sends.
+            Chain::Fragment(_) => Err(Dropped::ExtensionHeader),
+        }
+    }
+
+    fn on_v6_fragment(
+        &mut self,
+        now: Instant,
+        header: &FragmentHeader,
+        packet: &Packet,
+    ) -> Result<Rest, Dropped> {
+        self.check_v6_fragment(now, header, &packet.data)?;
+        let data = &packet.data;
+        let key = Key {
+            source: packet.source,
+            destination: packet.destination,
+            protocol: 0,
+            id: header.id,
+        };
+        let fragment = Fragment {
+            offset: header.offset,
+            more: header.more,
+            ecn: packet.ecn,
+            payload: data.slice(header.payload_at()..),
+            first: (header.offset == 0).then(|| {
+                let mut headers = data[..header.at].to_vec();
+                headers[header.named_at] = header.next_header;
+                First {
+                    header: headers.into(),
+                    packet: data.clone(),
+                }
+            }),
+        };
+        let Outcome::Complete(mut whole) = self.on_fragment(now, key, fragment)? else {
+            return Ok(Rest::Held);
+        };
+        if whole.packet.len() - v6::HEADER_LEN > MAX_PAYLOAD {
+            return Err(Dropped::Fragment);
+        }
+        v6::complete(&mut whole.packet);
+        let packet = Packet {
+            ecn: whole.ecn,
+            data: whole.packet.into(),
+            offload: Offload::default(),
+            ..*packet
+        };
+        let chain = v6::parse(&packet.data)
+            .map_err(Problem::silent)
+            .and_then(|header| v6::walk(&packet.data, &header))
+            .map_err(|problem| self.refuse(now, problem, &packet.data))?;
+        self.deliver_chain(now, packet, chain)
+    }
+
+    /// V6-6, V6-9: what a fragment must be alone, and what is said about it when it is not.
+    fn check_v6_fragment(
+        &mut self,
+        now: Instant,
+        header: &FragmentHeader,
+        data: &Bytes,
+    ) -> Result<(), Dropped> {
+        let at = header.payload_at();
+        let len = data.len() - at;
+        let report = if header.more && !len.is_multiple_of(8) {
+            // At the payload length field (RFC 8200 §4.5).
+            (0, 4)
+        } else if header.offset + len > MAX_PAYLOAD {
+            // At the fragment offset field.
+            (0, header.at as u32 + 2)
+        } else if header.offset == 0 && !v6::holds_header_chain(data, header.next_header, at) {
+            (3, 0)
+        } else {
+            return Ok(());
+        };
+        let (code, pointer) = report;
+        let report = Parameter {
+            code,
+            pointer,
+            even_multicast: false,
+        };
+        self.send_parameter_problem(now, report, data);
+        Err(Dropped::Fragment)
+    }
+
+    fn deliver(&mut self, now: Instant, packet: Packet) -> Result<Rest, Dropped> {
+        if !is_offload_plausible(&packet) {
+            return Err(Dropped::Header);
+        }
+        let is_v4 = packet.source.is_ipv4();
+        match IpNumber(packet.protocol) {
+            IpNumber::TCP => on_tcp(packet).map(Rest::Transport),
+            IpNumber::UDP => on_udp(packet).map(Rest::Transport),
+            IpNumber::ICMP if is_v4 => self.on_icmp_v4(now, &packet),
+            IpNumber::IPV6_ICMP if !is_v4 => self.on_icmp_v6(now, &packet),
+            IpNumber::IPV6_NO_NEXT_HEADER if !is_v4 => Err(Dropped::NoNextHeader),
+            _ => {
+                if packet.local {
+                    self.send_protocol_unreachable(now, packet.named_at, &packet.data);
+                }
+                Err(Dropped::UnknownProtocol)
+            }
+        }
+    }
+}
+
+fn trim(data: Bytes, len: usize) -> Bytes {
+    if data.len() == len {
+        data
+    } else {
+        data.slice(..len)
+    }
+}
+
+/// A device that joins packets says of which kind; it must be the kind that the packet is (D-15).
+fn is_offload_plausible(packet: &Packet) -> bool {
+    let Some(gso) = packet.offload.gso else {
+        return true;
+    };
+    let is_v4 = packet.source.is_ipv4();
+    match gso.kind {
+        GsoKind::TcpV4 => is_v4 && packet.protocol == IpNumber::TCP.0,
+        GsoKind::TcpV6 => !is_v4 && packet.protocol == IpNumber::TCP.0,
+        GsoKind::Udp => packet.protocol == IpNumber::UDP.0,
+    }
+}
+
+fn on_tcp(packet: Packet) -> Result<Input, Dropped> {
+    let bytes = packet.payload();
+    if !packet.is_checksum_right(&bytes) {
+        return Err(Dropped::TcpChecksum);
+    }
+    let parsed =
+        wire::parse(&bytes, super::stride(&packet.offload)).map_err(|_| Dropped::TcpMalformed)?;
+    Ok(Input::Tcp {
+        flow: packet.flow(parsed.source_port, parsed.destination_port),
+        local: packet.local,
+        ecn: packet.ecn,
+        segment: parsed.segment,
+        packet: packet.data,
+    })
+}
+
+fn on_udp(packet: Packet) -> Result<Input, Dropped> {
+    let bytes = packet.payload();
+    let parsed = ustack_udp::wire::parse(&bytes).map_err(|_| Dropped::UdpMalformed)?;
+    if parsed.checksum != 0 {
+        if !packet.is_checksum_right(&parsed.datagram) {
+            return Err(Dropped::UdpChecksum);
+        }
+    } else if packet.source.is_ipv6() && packet.offload.checksum == Checksum::Complete {
+        return Err(Dropped::UdpNoChecksum);
+    }
+    let flow = packet.flow(parsed.source_port, parsed.destination_port);
+    let datagram = Datagram {
+        local: flow.local,
+        remote: flow.remote,
+        data: parsed.payload(),
+        ecn: packet.ecn as u8,
+        stride: super::stride(&packet.offload),
+    };
+    Ok(Input::Udp {
+        datagram,
+        local: packet.local,
+        packet: packet.data,
+    })
+}

@@ -1,0 +1,474 @@
+//! From segments and datagrams to frames: headers, checksums, fragments.
+
+use std::net::{IpAddr, SocketAddr};
+
+use arrayvec::ArrayVec;
+use bytes::Bytes;
+use etherparse::IpNumber;
+use ustack_tcp::wire;
+
+use super::icmp::{self, Message};
+use super::v4::Fragmentation;
+use super::{Ip, Tuple, pmtu, v4, v6};
+use crate::batch::{Checksum, Gso, GsoKind, MAX_HEADERS, Offload, TxBatch, TxFrame};
+use crate::checksum::Sum;
+
+/// Frames that one turn hands to the device before it looks for input again.
+pub const MAX_TX_FRAMES: usize = 128;
+
+/// The largest IPv4 packet, and the largest IPv6 payload.
+const MAX_LEN: usize = 65_535;
+
+type Headers = ArrayVec<u8, MAX_HEADERS>;
+
+/// Where transports send to: a turn's batch, with IP to write the headers.
+#[derive(Debug)]
+pub struct Output<'a> {
+    ip: &'a mut Ip,
+    tx: &'a mut TxBatch,
+}
+
+/// What the IP header of a packet says.
+#[derive(Clone, Copy, Debug)]
+struct Envelope {
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    traffic_class: u8,
+    ttl: u8,
+    flow_label: u32,
+}
+
+impl Envelope {
+    const fn header_len(&self) -> usize {
+        match self.source {
+            IpAddr::V4(_) => v4::HEADER_LEN,
+            IpAddr::V6(_) => v6::HEADER_LEN,
+        }
+    }
+
+    /// The smallest size that a router may refuse to take whole and be believed.
+    const fn floor(&self) -> usize {
+        match self.source {
+            IpAddr::V4(_) => pmtu::FLOOR_V4 as usize,
+            IpAddr::V6(_) => pmtu::FLOOR_V6 as usize,
+        }
+    }
+
+    /// Whether one packet can carry `len` bytes of transport, headers included.
+    const fn can_carry(&self, len: usize) -> bool {
+        match self.source {
+            IpAddr::V4(_) => len + v4::HEADER_LEN <= MAX_LEN,
+            IpAddr::V6(_) => len <= MAX_LEN,
+        }
+    }
+
+    /// The IP header of an unfragmented packet with `len` bytes behind it.
+    fn emit(&self, len: usize, fragmentation: Fragmentation) -> Headers {
+        let mut headers = Headers::new();
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => headers.extend(v4::emit(
+                source,
+                destination,
+                self.protocol,
+                self.traffic_class,
+                self.ttl,
+                len,
+                fragmentation,
+            )),
+            (IpAddr::V6(source), IpAddr::V6(destination)) => headers.extend(v6::emit(
+                source,
+                destination,
+                self.protocol,
+                self.traffic_class,
+                self.flow_label,
+                self.ttl,
+                len,
+            )),
+            // Callers see to it that both ends are of one family.
+            _ => {}
+        }
+        headers
+    }
+
+    fn pseudo_header(&self, len: usize) -> Sum {
+        Sum::pseudo_header(self.source, self.destination, self.protocol, len as u32)
+    }
+}
+
+/// A transport header of eight bytes and what follows it.
+struct Body {
+    header: [u8; 8],
+    /// Where in it the checksum lies.
+    checksum_at: usize,
+    payload: Bytes,
+    /// Nobody may cut the packet.
+    dont_fragment: bool,
+    /// Routers may cut it even when it fits our path.
+    is_divisible: bool,
+}
+
+impl Body {
+    const fn len(&self) -> usize {
+        self.header.len() + self.payload.len()
+    }
+
+    fn set_checksum(&mut self, value: u16) {
+        let at = self.checksum_at;
+        self.header[at..at + 2].copy_from_slice(&value.to_be_bytes());
+    }
+
+    /// Completes the checksum, over the pseudo-header where the protocol has one.
+    fn complete(&mut self, envelope: &Envelope) {
+        let mut sum = if envelope.protocol == IpNumber::ICMP.0 {
+            Sum::new()
+        } else {
+            envelope.pseudo_header(self.len())
+        };
+        sum.add(&self.header);
+        sum.add(&self.payload);
+        // Zero means "none" in UDP (UD-2), and nowhere may stand for the same sum.
+        self.set_checksum(match sum.checksum() {
+            0 if envelope.protocol != IpNumber::ICMP.0 => 0xffff,
+            checksum => checksum,
+        });
+    }
+}
+
+impl<'a> Output<'a> {
+    pub(super) const fn new(ip: &'a mut Ip, tx: &'a mut TxBatch) -> Self {
+        Self { ip, tx }
+    }
+
+    fn room(&self) -> usize {
+        MAX_TX_FRAMES.saturating_sub(self.tx.len())
+    }
+
+    fn envelope(&self, tuple: &Tuple, traffic_class: u8, ttl: Option<u8>) -> (Envelope, u64) {
+        let hash = self.ip.flow_hash(tuple);
+        let envelope = Envelope {
+            source: tuple.local,
+            destination: tuple.remote,
+            protocol: tuple.protocol,
+            traffic_class,
+            ttl: ttl.unwrap_or(self.ip.config.ttl.get()),
+            // RFC 6437 §3 (V6-15): constant per flow, unpredictable, not zero.
+            flow_label: (hash as u32 & 0xf_ffff).max(1),
+        };
+        (envelope, hash)
+    }
+
+    fn discard(&mut self) {
+        self.ip.counters.out_discards += 1;
+    }
+
+    /// Hands one packet to the device, or back to ourselves if that is where it goes.
+    fn send(
+        &mut self,
+        destination: IpAddr,
+        headers: Headers,
+        chunks: &mut Vec<Bytes>,
+        offload: Offload,
+    ) {
+        self.ip.counters.out_requests += 1;
+        if !self.ip.addresses.is_own(destination) {
+            self.tx.push(headers, chunks.drain(..), offload);
+            return;
+        }
+        let frame = TxFrame {
+            headers: &headers,
+            chunks,
+            offload: Offload {
+                checksum: Checksum::Verified,
+                ..offload
+            },
+        };
+        // Verified says more than the checksum fields do: a partial sum would not pass elsewhere.
+        if !self.ip.loopback.push(frame.len(), frame.to_frame()) {
+            self.discard();
+        }
+        chunks.clear();
+    }
+
+    /// Sends a datagram or message, whole or in fragments.
+    fn send_body(&mut self, envelope: &Envelope, hash: u64, body: Body) {
+        if !envelope.can_carry(body.len()) {
+            return self.discard();
+        }
+        let total_len = envelope.header_len() + body.len();
+        if total_len > envelope.floor() {
+            self.ip.sent_flows.on_sent(hash, 0);
+        }
+        let mtu = usize::from(self.ip.path_mtu(envelope.destination));
+        if total_len <= mtu || self.ip.is_local(envelope.destination) {
+            return self.send_whole(envelope, body);
+        }
+        if body.dont_fragment {
+            self.ip.counters.frag_fails += 1;
+            return self.discard();
+        }
+        self.send_fragments(envelope, body, mtu);
+    }
+
+    fn send_whole(&mut self, envelope: &Envelope, mut body: Body) {
+        let fragmentation = if body.is_divisible {
+            Fragmentation::Piece {
+                id: self.next_v4_id(envelope),
+                offset: 0,
+                more: false,
+            }
+        } else {
+            Fragmentation::Never
+        };
+        let mut headers = envelope.emit(body.len(), fragmentation);
+        let has_partial = self.ip.caps.tx_checksum && envelope.protocol == IpNumber::UDP.0;
+        let checksum = if has_partial {
+            body.set_checksum(envelope.pseudo_header(body.len()).fold());
+            Checksum::Partial {
+                start: headers.len() as u16,
+                offset: body.checksum_at as u16,
+            }
+        } else {
+            body.complete(envelope);
+            Checksum::Complete
+        };
+        headers.extend(body.header);
+        let mut chunks = std::mem::take(&mut self.ip.scratch);
+        if !body.payload.is_empty() {
+            chunks.push(body.payload);
+        }
+        let offload = Offload {
+            checksum,
+            gso: None,
+        };
+        self.send(envelope.destination, headers, &mut chunks, offload);
+        self.ip.scratch = chunks;
+    }
+
+    fn next_v4_id(&mut self, envelope: &Envelope) -> u16 {
+        let Envelope {
+            source,
+            destination,
+            protocol,
+            ..
+        } = *envelope;
+        self.ip.ids.next_v4(source, destination, protocol)
+    }
+
+    /// RFC 791 §3.2, RFC 8200 §4.5: pieces of a multiple of eight bytes, none overlapping.
+    fn send_fragments(&mut self, envelope: &Envelope, mut body: Body, mtu: usize) {
+        body.complete(envelope);
+        let is_v4 = envelope.source.is_ipv4();
+        let overhead = envelope.header_len() + if is_v4 { 0 } else { v6::FRAGMENT_LEN };
+        let step = mtu.saturating_sub(overhead) & !7;
+        if step == 0 {
+            return self.discard();
+        }
+        let id = if is_v4 {
+            u32::from(self.next_v4_id(envelope))
+        } else {
+            self.ip.ids.next_v6(envelope.source, envelope.destination)
+        };
+        self.ip.counters.frag_oks += 1;
+        let mut chunks = std::mem::take(&mut self.ip.scratch);
+        for offset in (0..body.len()).step_by(step) {
+            let end = (offset + step).min(body.len());
+            let more = end < body.len();
+            let mut headers = emit_fragment_headers(envelope, id, offset, end - offset, more);
+            let header_end = body.header.len();
+            headers.extend(
+                body.header[offset.min(header_end)..end.min(header_end)]
+                    .iter()
+                    .copied(),
+            );
+            let payload = offset.saturating_sub(header_end)..end.saturating_sub(header_end);
+            if !payload.is_empty() {
+                chunks.push(body.payload.slice(payload));
+            }
+            self.ip.counters.frag_creates += 1;
+            self.send(
+                envelope.destination,
+                headers,
+                &mut chunks,
+                Offload::default(),
+            );
+        }
+        self.ip.scratch = chunks;
+    }
+
+    /// Sends an ICMP message; its error quotes or echo data may be longer than the path takes.
+    pub(super) fn push_icmp(&mut self, message: Message) {
+        let protocol = if message.is_v4() {
+            IpNumber::ICMP
+        } else {
+            IpNumber::IPV6_ICMP
+        };
+        let tuple = Tuple {
+            protocol: protocol.0,
+            local: message.source,
+            remote: message.destination,
+            ports: (message.ident(), 0),
+        };
+        let (envelope, hash) = self.envelope(&tuple, 0, None);
+        let body = Body {
+            header: message.header,
+            checksum_at: 2,
+            payload: message.payload,
+            dont_fragment: false,
+            is_divisible: true,
+        };
+        self.send_body(&envelope, hash, body);
+    }
+
+    /// Our end of a datagram's flow, chosen where the socket left it open.
+    fn choose_source(&self, local: SocketAddr, remote: IpAddr) -> Option<IpAddr> {
+        if local.ip().is_unspecified() {
+            self.ip.source_for(remote)
+        } else {
+            Some(local.ip()).filter(|ip| ip.is_ipv4() == remote.is_ipv4())
+        }
+    }
+
+    /// The checksum field and offload of a segment whose headers begin at `tcp_at` of `headers`.
+    fn seal_tcp(
+        &self,
+        envelope: &Envelope,
+        headers: &mut Headers,
+        tcp_at: usize,
+        chunks: &[Bytes],
+        gso: Option<Gso>,
+    ) -> Offload {
+        let payload_len: usize = chunks.iter().map(Bytes::len).sum();
+        let mut sum = envelope.pseudo_header(headers.len() - tcp_at + payload_len);
+        let field = tcp_at + 16..tcp_at + 18;
+        // A super-segment has no checksum of its own: whoever cuts it completes them.
+        if self.ip.caps.tx_checksum || gso.is_some() {
+            headers[field].copy_from_slice(&sum.fold().to_be_bytes());
+            return Offload {
+                checksum: Checksum::Partial {
+                    start: tcp_at as u16,
+                    offset: 16,
+                },
+                gso,
+            };
+        }
+        sum.add(&headers[tcp_at..]);
+        for chunk in chunks {
+            sum.add(chunk);
+        }
+        headers[field].copy_from_slice(&sum.checksum().to_be_bytes());
+        Offload::default()
+    }
+}
+
+/// IP header and, for IPv6, fragment header of the piece with `len` bytes at `offset`.
+fn emit_fragment_headers(
+    envelope: &Envelope,
+    id: u32,
+    offset: usize,
+    len: usize,
+    more: bool,
+) -> Headers {
+    if envelope.source.is_ipv4() {
+        let id = id as u16;
+        return envelope.emit(len, Fragmentation::Piece { id, offset, more });
+    }
+    let outer = Envelope {
+        protocol: v6::FRAGMENT_NEXT_HEADER,
+        ..*envelope
+    };
+    let mut headers = outer.emit(len + v6::FRAGMENT_LEN, Fragmentation::Never);
+    headers.extend(v6::emit_fragment(envelope.protocol, offset, more, id));
+    headers
+}
+
+impl ustack_tcp::Transmit for Output<'_> {
+    fn budget(&self) -> usize {
+        self.room()
+    }
+
+    fn path_mtu(&self, remote: IpAddr) -> u16 {
+        self.ip.path_mtu(remote)
+    }
+
+    /// DF on every segment (PM-1); a super-segment stays one frame.
+    fn push(&mut self, meta: &ustack_tcp::TxMeta<'_>, payload: impl Iterator<Item = Bytes>) {
+        let flow = meta.flow;
+        let tcp = wire::emit(meta.segment, flow.local.port(), flow.remote.port());
+        let tuple = Tuple {
+            protocol: IpNumber::TCP.0,
+            local: flow.local.ip(),
+            remote: flow.remote.ip(),
+            ports: (flow.local.port(), flow.remote.port()),
+        };
+        let traffic_class = meta.dscp << 2 | meta.ecn as u8;
+        let (envelope, hash) =
+            self.envelope(&tuple, traffic_class, meta.ttl.map(std::num::NonZero::get));
+        let tcp_len = tcp.len() + meta.payload_len as usize;
+        let gso = meta
+            .gso_size
+            .filter(|size| meta.payload_len > u32::from(size.get()));
+        let is_own = self.ip.is_local(envelope.destination);
+        if !envelope.can_carry(tcp_len) || (gso.is_some() && !self.ip.caps.tso && !is_own) {
+            return self.discard();
+        }
+        let mut headers = envelope.emit(tcp_len, Fragmentation::Never);
+        let tcp_at = headers.len();
+        headers.extend(tcp);
+        if tcp_at + tcp_len > envelope.floor() {
+            let end = meta.segment.seq.wrapping_add(meta.payload_len);
+            self.ip.sent_flows.on_sent(hash, end.0);
+        }
+        let gso = gso.map(|size| Gso {
+            kind: if tuple.local.is_ipv4() {
+                GsoKind::TcpV4
+            } else {
+                GsoKind::TcpV6
+            },
+            header_len: headers.len() as u16,
+            size,
+        });
+        let mut chunks = std::mem::take(&mut self.ip.scratch);
+        chunks.extend(payload);
+        let offload = self.seal_tcp(&envelope, &mut headers, tcp_at, &chunks, gso);
+        self.send(envelope.destination, headers, &mut chunks, offload);
+        self.ip.scratch = chunks;
+    }
+}
+
+impl ustack_udp::Transmit for Output<'_> {
+    fn budget(&self) -> usize {
+        self.room()
+    }
+
+    fn path_mtu(&self, remote: IpAddr) -> u16 {
+        self.ip.path_mtu(remote)
+    }
+
+    /// DF on what fits the path, so that its MTU is learnt; fragments on what does not.
+    fn push(&mut self, meta: &ustack_udp::TxMeta, payload: Bytes) {
+        let Some(source) = self.choose_source(meta.local, meta.remote.ip()) else {
+            return self.discard();
+        };
+        let ports = (meta.local.port(), meta.remote.port());
+        let tuple = Tuple {
+            protocol: IpNumber::UDP.0,
+            local: source,
+            remote: meta.remote.ip(),
+            ports,
+        };
+        let traffic_class = meta.dscp << 2 | meta.ecn & 3;
+        let (envelope, hash) =
+            self.envelope(&tuple, traffic_class, meta.ttl.map(std::num::NonZero::get));
+        let body = Body {
+            header: ustack_udp::wire::emit(ports.0, ports.1, payload.len()),
+            checksum_at: 6,
+            payload,
+            dont_fragment: meta.dont_fragment,
+            is_divisible: false,
+        };
+        self.send_body(&envelope, hash, body);
+    }
+}
+
+const _: () = assert!(icmp::HEADER_LEN == ustack_udp::wire::HEADER_LEN);
