@@ -4,3 +4,4 @@ pub mod batch;
 pub mod checksum;
 pub mod device;
 pub mod ip;
+pub mod service;

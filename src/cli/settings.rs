@@ -1,0 +1,318 @@
+//! What was asked for, completed with defaults and checked.
+
+use std::net::IpAddr;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+
+use super::address::{self, AddressArg, Addresses, Prefix};
+use super::args::{Congestion, DeviceMode, Options};
+use super::config_file::Origins;
+use super::error::{Error, ExitStatus};
+
+const DEFAULT_TUN: &str = "ustack0";
+const DEFAULT_MTU: u16 = 1500;
+/// RFC 8200 §5.
+const MIN_MTU_V6: u16 = 1280;
+/// What every host takes (RFC 1122 §3.3.2); an IPv4 link below it serves nobody.
+const MIN_MTU_V4: u16 = 576;
+/// IFNAMSIZ without its NUL.
+const MAX_NAME: usize = 15;
+
+/// Everything a running host needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The device to open.
+    pub(crate) tun: TunChoice,
+    /// Bytes.
+    pub(crate) mtu: u16,
+    /// The stack's addresses, each with its network's prefix length.
+    pub(crate) addresses: Vec<Prefix>,
+    /// The host's side.
+    pub(crate) host_addresses: Vec<Prefix>,
+    /// How to use the device.
+    pub(crate) device: DeviceMode,
+    /// Congestion control.
+    pub(crate) congestion: Congestion,
+    /// Directory served over HTTP.
+    pub(crate) http_root: Option<PathBuf>,
+    /// Relay to other addresses.
+    pub(crate) forward: bool,
+    /// Addresses of the host that the relay may reach all the same.
+    pub(crate) forward_allow: Vec<Prefix>,
+    /// Where packets are recorded.
+    pub(crate) capture: Option<PathBuf>,
+    /// Log filter as given.
+    pub(crate) log: Option<String>,
+    /// Stay root under sudo.
+    pub(crate) keep_root: bool,
+}
+
+/// Which device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TunChoice {
+    /// Make it, or attach to it if it is there.
+    Name(String),
+    /// Somebody has opened it and passed it down.
+    Fd(RawFd),
+}
+
+impl Settings {
+    /// Checks everything that can be checked without touching the system's configuration.
+    pub(crate) fn new(options: Options, origins: &Origins) -> Result<Self, Error> {
+        let Options {
+            tun,
+            tun_fd,
+            mtu,
+            addr,
+            host_addr,
+            device,
+            cc,
+            http_root,
+            forward,
+            forward_allow,
+            capture,
+            impair: _,
+            impair_in: _,
+            impair_out: _,
+            log,
+            keep_root,
+            config: _,
+        } = options;
+        let Addresses { stack, host } = address::resolve(&addr, &host_addr).map_err(|bad| {
+            usage(format!("{} {}", origins.name(bad.key), bad.message))
+                .hint("Example: --addr 192.168.50.2/24 --host-addr 192.168.50.1/24")
+        })?;
+        let mtu = check_mtu(mtu, &stack, origins)?;
+        if let Some(dir) = &http_root {
+            check_http_root(dir)?;
+        }
+        if let Some(file) = &capture {
+            check_capture(file)?;
+        }
+        Ok(Self {
+            tun: check_tun(tun, tun_fd, origins)?,
+            mtu,
+            addresses: stack,
+            host_addresses: host,
+            device: device.unwrap_or_default(),
+            congestion: cc.unwrap_or_default(),
+            http_root,
+            forward: forward.unwrap_or_default(),
+            forward_allow: check_forward_allow(&forward_allow, origins)?,
+            capture,
+            log,
+            keep_root: keep_root.unwrap_or_default(),
+        })
+    }
+
+    /// The stack's first address of either family, IPv4 first.
+    pub(crate) fn example_address(&self) -> IpAddr {
+        let v4 = self.addresses.iter().find(|prefix| prefix.addr.is_ipv4());
+        v4.unwrap_or(&self.addresses[0]).addr
+    }
+}
+
+fn usage(message: String) -> Error {
+    Error::new(ExitStatus::Usage, message)
+}
+
+fn check_tun(
+    name: Option<String>,
+    fd: Option<RawFd>,
+    origins: &Origins,
+) -> Result<TunChoice, Error> {
+    if let Some(fd) = fd {
+        if fd < 0 {
+            return Err(usage(format!("--tun-fd {fd} is no file descriptor")));
+        }
+        return Ok(TunChoice::Fd(fd));
+    }
+    let name = name.unwrap_or_else(|| DEFAULT_TUN.to_owned());
+    let why = if name.is_empty() {
+        "is empty"
+    } else if name.len() > MAX_NAME {
+        "is longer than the 15 bytes a device name can have"
+    } else if name == "." || name == ".." || name.contains(['/', ':', '%']) {
+        "holds a character that device names cannot have (/ : %)"
+    } else if name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        "holds white space or a control character"
+    } else {
+        return Ok(TunChoice::Name(name));
+    };
+    Err(usage(format!(
+        "{} '{}' {why}",
+        origins.name("tun"),
+        name.escape_debug()
+    )))
+}
+
+fn check_mtu(mtu: Option<u32>, stack: &[Prefix], origins: &Origins) -> Result<u16, Error> {
+    let Some(mtu) = mtu else {
+        return Ok(DEFAULT_MTU);
+    };
+    let name = origins.name("mtu");
+    let v6 = stack.iter().any(|prefix| prefix.addr.is_ipv6());
+    let Ok(short) = u16::try_from(mtu) else {
+        return Err(usage(format!(
+            "{name} {mtu} is impossible: an IP packet has at most 65535 bytes"
+        )));
+    };
+    if v6 && short < MIN_MTU_V6 {
+        return Err(usage(format!(
+            "{name} {mtu} is impossible: IPv6 needs {MIN_MTU_V6} or more (RFC 8200)"
+        ))
+        .hint("Without IPv6 it can be smaller: --addr 10.77.0.2"));
+    }
+    if short < MIN_MTU_V4 {
+        return Err(usage(format!(
+            "{name} {mtu} is impossible: {MIN_MTU_V4} is the least every IPv4 host takes (RFC 1122)"
+        )));
+    }
+    Ok(short)
+}
+
+fn check_forward_allow(values: &[String], origins: &Origins) -> Result<Vec<Prefix>, Error> {
+    let parse = |value: &String| {
+        let arg: Result<AddressArg, _> = value.parse();
+        arg.map(AddressArg::prefix)
+            .map_err(|why| usage(format!("{} {why}", origins.name("forward-allow"))))
+    };
+    values.iter().map(parse).collect()
+}
+
+/// Refuses a directory that this process cannot list; called again once privileges are dropped.
+pub(crate) fn check_http_root(dir: &Path) -> Result<(), Error> {
+    match std::fs::read_dir(dir) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::new(
+            ExitStatus::File,
+            format!(
+                "cannot serve --http-root {}: {}",
+                dir.display(),
+                reason(&error)
+            ),
+        )
+        .hint("It must be a directory that the user ustack runs as can read")),
+    }
+}
+
+/// Refuses a capture file that could not be written, before a device is made for it.
+fn check_capture(file: &Path) -> Result<(), Error> {
+    let parent = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let found = match std::fs::metadata(file) {
+        Ok(meta) if meta.is_dir() => Err(rustix::io::Errno::ISDIR),
+        Ok(_) => rustix::fs::access(file, Access::WRITE_OK),
+        Err(_) => rustix::fs::access(parent, Access::WRITE_OK | Access::EXEC_OK),
+    };
+    found.map_err(|errno| capture_error(file, &errno.into()))
+}
+
+/// A capture file that cannot be written.
+pub(crate) fn capture_error(file: &Path, error: &std::io::Error) -> Error {
+    Error::new(
+        ExitStatus::File,
+        format!(
+            "cannot write --capture {}: {}",
+            file.display(),
+            reason(error)
+        ),
+    )
+    .hint("Name a file in a directory that the user ustack runs as can write to")
+}
+
+/// What the system says, without the number.
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::Cli;
+    use super::*;
+    use clap::Parser as _;
+
+    fn settings(line: &str) -> Result<Settings, String> {
+        let options = Cli::try_parse_from(line.split_whitespace())
+            .unwrap()
+            .options;
+        Settings::new(options, &Origins::default()).map_err(|error| error.render())
+    }
+
+    #[test]
+    fn defaults() {
+        let settings = settings("ustack").unwrap();
+        assert_eq!(settings.tun, TunChoice::Name("ustack0".into()));
+        assert_eq!(settings.mtu, 1500);
+        assert_eq!(settings.device, DeviceMode::Auto);
+        assert_eq!(settings.congestion, Congestion::Cubic);
+        assert!(!settings.forward && !settings.keep_root);
+        assert_eq!(settings.example_address().to_string(), "10.77.0.2");
+    }
+
+    #[test]
+    fn the_mtu_fits_the_families_in_use() {
+        assert_eq!(settings("ustack --mtu 65535").unwrap().mtu, 65535);
+        assert_eq!(
+            settings("ustack --mtu 576 --addr 10.77.0.2").unwrap().mtu,
+            576
+        );
+        for (line, why) in [
+            (
+                "ustack --mtu 65536",
+                "--mtu 65536 is impossible: an IP packet has at most",
+            ),
+            (
+                "ustack --mtu 1279",
+                "--mtu 1279 is impossible: IPv6 needs 1280",
+            ),
+            (
+                "ustack --mtu 575 --addr 10.77.0.2",
+                "--mtu 575 is impossible: 576 is the least",
+            ),
+            ("ustack --mtu 0", "--mtu 0 is impossible"),
+        ] {
+            let message = settings(line).unwrap_err();
+            assert!(
+                message.starts_with(&format!("ustack: error: {why}")),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_that_the_kernel_would_cut_or_expand_are_refused() {
+        for name in ["averyveryverylongname", "a/b", "tun%d", "..", "a:b"] {
+            let message = settings(&format!("ustack --tun {name}")).unwrap_err();
+            assert!(message.contains(&format!("--tun '{name}'")), "{message}");
+        }
+        assert!(settings("ustack --tun fifteen-bytes-x").is_ok());
+    }
+
+    #[test]
+    fn files_are_checked_before_a_device_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().display();
+        assert!(
+            settings(&format!(
+                "ustack --http-root {path} --capture {path}/a.pcapng"
+            ))
+            .is_ok()
+        );
+        for line in [
+            format!("ustack --http-root {path}/none"),
+            format!("ustack --capture {path}/none/a.pcapng"),
+            format!("ustack --capture {path}"),
+        ] {
+            assert!(settings(&line).is_err(), "{line}");
+        }
+    }
+}

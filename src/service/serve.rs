@@ -1,0 +1,132 @@
+//! The accept loop that all stream services share.
+
+use std::fmt::Display;
+use std::io;
+use std::time::Duration;
+
+use axum::serve::Listener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{Instrument as _, debug, debug_span};
+
+use super::IdleTimeout;
+
+/// Tells services to stop; dropping it tells them too.
+#[derive(Debug)]
+pub struct Stopper(watch::Sender<bool>);
+
+/// Hears when to stop. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Stop(watch::Receiver<bool>);
+
+/// A connected pair of the two.
+pub fn stop() -> (Stopper, Stop) {
+    let (sender, receiver) = watch::channel(false);
+    (Stopper(sender), Stop(receiver))
+}
+
+impl Stopper {
+    /// Asks every holder of the [`Stop`] to finish what it does and start nothing new.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Stop {
+    /// Ready once stopping is asked for.
+    pub async fn requested(&mut self) {
+        // An error means that the stopper is gone, which asks for the same.
+        let _ = self.0.wait_for(|stop| *stop).await;
+    }
+}
+
+/// What a service grants its clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// How long a connection may make no progress, in either direction.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            idle: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Accepts connections and runs `handler` on each until `stop`, then waits for those under way.
+/// A handler that should end early clones `stop` itself. The `name` marks the log.
+pub async fn serve<L, H, F>(name: &'static str, listener: L, limits: Limits, stop: Stop, handler: H)
+where
+    L: Listener,
+    L::Addr: Display,
+    H: Fn(IdleTimeout<L::Io>, L::Addr, Stop) -> F,
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    let mut listener = listener;
+    let mut stopped = stop.clone();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stopped.requested() => break,
+            Some(_) = connections.join_next() => {}
+            (io, peer) = listener.accept(), if connections.len() < limits.connections => {
+                let span = debug_span!("connection", service = name, %peer);
+                let serving = handler(IdleTimeout::new(io, limits.idle), peer, stop.clone());
+                let logged = async move {
+                    match serving.await {
+                        Ok(()) => debug!("done"),
+                        Err(error) => debug!(%error, "ended"),
+                    }
+                };
+                connections.spawn(logged.instrument(span));
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::echo;
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    #[tokio::test]
+    async fn beyond_the_bound_a_connection_waits_for_its_turn() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stopper, stop) = stop();
+        let limits = Limits {
+            connections: 1,
+            ..Limits::default()
+        };
+        let serving = tokio::spawn(serve("echo", listener, limits, stop, |io, _, stop| {
+            echo(io, stop)
+        }));
+
+        let mut first = TcpStream::connect(address).await.unwrap();
+        first.write_all(b"1").await.unwrap();
+        assert_eq!(first.read_u8().await.unwrap(), b'1');
+        let mut second = TcpStream::connect(address).await.unwrap();
+        second.write_all(b"2").await.unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(50), second.read_u8()).await;
+        assert!(early.is_err(), "served beyond the bound");
+        drop(first);
+        assert_eq!(second.read_u8().await.unwrap(), b'2');
+
+        stopper.stop();
+        assert_eq!(second.read(&mut [0; 1]).await.unwrap(), 0, "FIN on stop");
+        serving.await.unwrap();
+        assert!(
+            TcpStream::connect(address).await.is_err(),
+            "still listening"
+        );
+    }
+}
