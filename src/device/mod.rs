@@ -8,6 +8,17 @@ use std::task::{Context, Poll};
 
 use ustack_tcp::time::Instant;
 
+mod capture;
+pub mod channel;
+pub mod gso;
+mod impair;
+pub mod memory;
+mod queue;
+pub mod vnet;
+
+pub use capture::{Capture, CaptureCounters, CaptureOptions};
+pub use impair::{Impair, ImpairCounters, ImpairParseError, ImpairSpec, LaneCounters};
+
 pub use crate::batch::{Checksum, Frame, Gso, GsoKind, Offload, RxBatch, TxBatch, TxFrame};
 
 /// What a device can do.

@@ -1,0 +1,288 @@
+use std::sync::Mutex;
+
+use pcap_file::pcapng::PcapNgReader;
+use pcap_file::pcapng::blocks::block_common::Block;
+
+use super::*;
+use crate::device::gso::tests::{assert_valid, super_datagram, super_segment};
+use crate::device::memory;
+
+const CAPS: Caps = Caps {
+    mtu: 1500,
+    tx_checksum: true,
+    tso: true,
+    uso: true,
+};
+
+/// A file in memory, and how many writes it got.
+#[derive(Clone, Default)]
+struct File(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Write for File {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().push(bytes.to_vec());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl File {
+    fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().concat()
+    }
+}
+
+fn options(epoch: u64) -> CaptureOptions {
+    CaptureOptions {
+        interface: "us0".into(),
+        epoch: Some(UNIX_EPOCH + Duration::from_secs(epoch)),
+        ..CaptureOptions::default()
+    }
+}
+
+struct Packet {
+    time: Duration,
+    outgoing: bool,
+    len: u32,
+    data: Vec<u8>,
+}
+
+/// The whole blocks at the beginning of a file: packets, and whether statistics ended it.
+fn read(bytes: &[u8]) -> (Vec<Packet>, Option<Vec<InterfaceStatisticsOption<'static>>>) {
+    let (mut packets, mut statistics) = (Vec::new(), None);
+    let Ok(mut reader) = PcapNgReader::new(bytes) else {
+        return (packets, statistics);
+    };
+    while let Some(Ok((block, _))) = reader.next_block() {
+        match block {
+            Block::EnhancedPacket(packet) => packets.push(Packet {
+                time: packet.timestamp,
+                outgoing: packet.options.contains(&EnhancedPacketOption::Flags(2)),
+                len: packet.original_len,
+                data: packet.data.to_vec(),
+            }),
+            Block::InterfaceDescription(interface) => {
+                let name = InterfaceDescriptionOption::IfName("us0".into());
+                assert!(interface.options.contains(&name));
+            }
+            Block::InterfaceStatistics(block) => {
+                let owned = block.options.iter().map(|option| match option {
+                    InterfaceStatisticsOption::IsbIfRecv(n) => {
+                        InterfaceStatisticsOption::IsbIfRecv(*n)
+                    }
+                    InterfaceStatisticsOption::IsbOsDrop(n) => {
+                        InterfaceStatisticsOption::IsbOsDrop(*n)
+                    }
+                    other => panic!("{other:?}"),
+                });
+                statistics = Some(owned.collect());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    (packets, statistics)
+}
+
+fn sample(options: CaptureOptions) -> Vec<u8> {
+    let file = File::default();
+    let (a, b) = memory::pair(CAPS);
+    let mut device = Capture::new(a, file.clone(), options).unwrap();
+    let mut batch = TxBatch::new();
+    batch.push_frame(super_segment(false, &[3; 5000], 1448));
+    batch.push_frame(super_datagram(&[4; 2500], 1000));
+    device
+        .send(Instant::from_nanos(1_500_000_001), &mut batch)
+        .unwrap();
+    b.push(super_segment(true, &[5; 100], 1428));
+    let mut rx = RxBatch::new();
+    device.recv(Instant::from_millis(2000), &mut rx).unwrap();
+    drop(device);
+    file.bytes()
+}
+
+#[test]
+fn what_went_through_is_read_back() {
+    let (packets, statistics) = read(&sample(options(1000)));
+    let lens: Vec<_> = packets.iter().map(|packet| packet.len).collect();
+    assert_eq!(lens, [5052, 1028, 1028, 528, 172]);
+    for packet in &packets {
+        assert_valid(&packet.data);
+    }
+    let outgoing: Vec<_> = packets.iter().map(|packet| packet.outgoing).collect();
+    assert_eq!(outgoing, [true, true, true, true, false]);
+    assert_eq!(packets[0].time, Duration::new(1001, 500_000_001));
+    assert_eq!(packets[4].time, Duration::new(1002, 0));
+    let expected = vec![
+        InterfaceStatisticsOption::IsbIfRecv(3),
+        InterfaceStatisticsOption::IsbOsDrop(0),
+    ];
+    assert_eq!(statistics, Some(expected));
+}
+
+#[test]
+fn segments_can_be_shown_as_on_the_wire() {
+    let split = CaptureOptions {
+        split: true,
+        ..options(0)
+    };
+    let (packets, _) = read(&sample(split));
+    assert_eq!(packets.len(), 4 + 3 + 1);
+    for packet in &packets {
+        assert_valid(&packet.data);
+    }
+}
+
+#[test]
+fn a_snap_length_keeps_the_true_length() {
+    let short = CaptureOptions {
+        snaplen: 60,
+        ..options(0)
+    };
+    let (packets, _) = read(&sample(short));
+    assert!(packets.iter().all(|packet| packet.data.len() == 60));
+    assert_eq!(packets[0].len, 5052);
+}
+
+#[test]
+fn a_file_cut_at_any_byte_gives_all_whole_blocks() {
+    let bytes = sample(options(0));
+    let mut most = 0;
+    for end in 0..=bytes.len() {
+        let (packets, _) = read(&bytes[..end]);
+        assert!(packets.len() >= most, "cut at {end}");
+        for packet in &packets {
+            assert_valid(&packet.data);
+        }
+        most = packets.len();
+    }
+    assert_eq!(most, 5);
+}
+
+#[test]
+fn blocks_reach_the_file_whole_while_the_capture_runs() {
+    let file = File::default();
+    let (a, b) = memory::pair(CAPS);
+    let mut device = Capture::new(a, file.clone(), options(0)).unwrap();
+    let mut rx = RxBatch::new();
+    let counters = device.counters();
+    for n in 1..=20 {
+        b.push(super_segment(false, &[n; 100], 1428));
+        device.recv(Instant::ZERO, &mut rx).unwrap();
+        rx.drain().for_each(drop);
+    }
+    drop(device);
+    assert_eq!(counters.written.load(Ordering::Relaxed), 20);
+    // Whatever the timing was: every prefix of writes ends at a block's end.
+    let writes = file.0.lock().unwrap().clone();
+    let mut prefix = Vec::new();
+    for write in writes {
+        prefix.extend_from_slice(&write);
+        let mut rest = &prefix[..];
+        while !rest.is_empty() {
+            let len = u32::from_le_bytes(rest[4..8].try_into().unwrap()) as usize;
+            rest = &rest[len..];
+        }
+    }
+}
+
+/// A file whose writes wait until the test lets them go.
+struct Stuck(std::sync::mpsc::Receiver<()>, File, bool);
+
+impl Write for Stuck {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // The headers pass: they are written before the thread starts.
+        if std::mem::replace(&mut self.2, true) {
+            let _ = self.0.recv();
+        }
+        self.1.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_slow_file_drops_and_counts_and_never_stalls() {
+    let (release, wait) = std::sync::mpsc::channel();
+    let file = File::default();
+    let (a, b) = memory::pair(CAPS);
+    let small = CaptureOptions {
+        queue: 4,
+        ..options(0)
+    };
+    let mut device = Capture::new(a, Stuck(wait, file.clone(), false), small).unwrap();
+    let counters = device.counters();
+    let mut rx = RxBatch::new();
+    for n in 0..100 {
+        b.push(super_segment(false, &[n; 100], 1428));
+        device.recv(Instant::ZERO, &mut rx).unwrap();
+        rx.drain().for_each(drop);
+    }
+    let dropped = counters.dropped.load(Ordering::Relaxed);
+    assert!(dropped >= 50, "{dropped}");
+    drop(release);
+    drop(device);
+    let written = counters.written.load(Ordering::Relaxed);
+    assert_eq!(written + counters.dropped.load(Ordering::Relaxed), 100);
+    let (packets, statistics) = read(&file.bytes());
+    assert_eq!(packets.len() as u64, written);
+    assert!(
+        statistics
+            .unwrap()
+            .contains(&InterfaceStatisticsOption::IsbOsDrop(dropped))
+    );
+    assert_eq!(counters.waiting.load(Ordering::Relaxed), 0);
+}
+
+/// A disk that is full after the headers.
+struct Full(bool);
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if std::mem::replace(&mut self.0, true) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_full_disk_is_no_error_of_the_device() {
+    let (a, b) = memory::pair(CAPS);
+    let mut device = Capture::new(a, Full(false), options(0)).unwrap();
+    let mut rx = RxBatch::new();
+    for n in 0..10 {
+        b.push(super_segment(false, &[n; 100], 1428));
+        assert_eq!(device.recv(Instant::ZERO, &mut rx).unwrap(), 1);
+        rx.drain().for_each(drop);
+    }
+    drop(device);
+    let (a, _b) = memory::pair(CAPS);
+    assert!(Capture::new(a, Full(true), options(0)).is_err());
+}
+
+#[test]
+fn a_frame_offered_twice_is_recorded_once() {
+    let file = File::default();
+    let (a, mut outgoing, _incoming) = crate::device::channel::channel(CAPS, 1);
+    let mut device = Capture::new(a, file.clone(), options(0)).unwrap();
+    let mut batch = TxBatch::new();
+    for n in 0..3 {
+        batch.push_frame(super_segment(false, &[n; 100], 1428));
+    }
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    while !batch.is_empty() {
+        device.send(Instant::ZERO, &mut batch).unwrap();
+        assert!(outgoing.poll_recv(&mut cx).is_ready());
+    }
+    drop(device);
+    assert_eq!(read(&file.bytes()).0.len(), 3);
+}
