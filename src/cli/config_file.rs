@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::Options;
 use super::error::{Error, ExitStatus};
+use super::settings::reason;
 
 /// Where each option came from, so that an error can point at it.
 #[derive(Debug, Default)]
@@ -34,8 +35,9 @@ pub(crate) fn merge(flags: Options) -> Result<(Options, Origins), Error> {
         Error::new(
             ExitStatus::File,
             format!(
-                "cannot read the configuration file {}: {error}",
-                path.display()
+                "cannot read the configuration file {}: {}",
+                path.display(),
+                reason(&error)
             ),
         )
     })?;

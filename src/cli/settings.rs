@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
+use ustack::device::ImpairSpec;
 
 use super::address::{self, AddressArg, Addresses, Prefix};
 use super::args::{Congestion, DeviceMode, Options};
@@ -43,6 +44,10 @@ pub(crate) struct Settings {
     pub(crate) forward_allow: Vec<Prefix>,
     /// Where packets are recorded.
     pub(crate) capture: Option<PathBuf>,
+    /// Faults for packets to the stack.
+    pub(crate) impair_in: Option<ImpairSpec>,
+    /// Faults for packets from the stack.
+    pub(crate) impair_out: Option<ImpairSpec>,
     /// Log filter as given.
     pub(crate) log: Option<String>,
     /// Stay root under sudo.
@@ -73,9 +78,9 @@ impl Settings {
             forward,
             forward_allow,
             capture,
-            impair: _,
-            impair_in: _,
-            impair_out: _,
+            impair,
+            impair_in,
+            impair_out,
             log,
             keep_root,
             config: _,
@@ -85,6 +90,9 @@ impl Settings {
                 .hint("Example: --addr 192.168.50.2/24 --host-addr 192.168.50.1/24")
         })?;
         let mtu = check_mtu(mtu, &stack, origins)?;
+        let both = check_impair("impair", impair, origins)?;
+        let impair_in = check_impair("impair-in", impair_in, origins)?;
+        let impair_out = check_impair("impair-out", impair_out, origins)?;
         if let Some(dir) = &http_root {
             check_http_root(dir)?;
         }
@@ -102,6 +110,8 @@ impl Settings {
             forward: forward.unwrap_or_default(),
             forward_allow: check_forward_allow(&forward_allow, origins)?,
             capture,
+            impair_in: impair_in.or_else(|| both.clone()),
+            impair_out: impair_out.or(both),
             log,
             keep_root: keep_root.unwrap_or_default(),
         })
@@ -173,6 +183,19 @@ fn check_mtu(mtu: Option<u32>, stack: &[Prefix], origins: &Origins) -> Result<u1
     Ok(short)
 }
 
+fn check_impair(
+    key: &str,
+    text: Option<String>,
+    origins: &Origins,
+) -> Result<Option<ImpairSpec>, Error> {
+    let Some(text) = text else { return Ok(None) };
+    let spec = text.parse().map_err(|why| {
+        usage(format!("{} {text}: {why}", origins.name(key)))
+            .hint("Example: --impair loss=1%,delay=10ms,jitter=2ms,rate=100mbit,queue=100,seed=7")
+    })?;
+    Ok(Some(spec))
+}
+
 fn check_forward_allow(values: &[String], origins: &Origins) -> Result<Vec<Prefix>, Error> {
     let parse = |value: &String| {
         let arg: Result<AddressArg, _> = value.parse();
@@ -226,7 +249,7 @@ pub(crate) fn capture_error(file: &Path, error: &std::io::Error) -> Error {
 }
 
 /// What the system says, without the number.
-fn reason(error: &std::io::Error) -> String {
+pub(crate) fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error") {
         Some(end) => text[..end].to_owned(),
