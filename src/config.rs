@@ -1,0 +1,172 @@
+//! Settings of a stack. Safe for the Internet as they stand; every knob has its RFC's or sysctl's
+//! name.
+
+use std::io;
+use std::net::IpAddr;
+
+use ustack_tcp::{CongestionAlgorithm, SocketOptions};
+
+use crate::clock::Clock;
+use crate::device::Caps;
+
+/// The smallest MTU that IPv4 allows (RFC 791 §3.2), and IPv6 (RFC 8200 §5).
+const MIN_MTU: [u16; 2] = [68, 1280];
+
+/// Settings of a [`Stack`](crate::Stack).
+///
+/// ```
+/// let config = ustack::Config::new()
+///     .address([10, 77, 0, 2], 24)
+///     .congestion(ustack::tcp::CongestionAlgorithm::Reno);
+/// assert_eq!(config.addresses.len(), 1);
+/// ```
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Config {
+    /// The host's addresses with their prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Take in packets to other hosts' addresses, for transparent listeners and sockets.
+    pub transparent: bool,
+    /// Settings of TCP; `mtu` and `tso` are overwritten by what the device can do.
+    pub tcp: ustack_tcp::Config,
+    /// What TCP sockets start with, where they do not say.
+    pub socket: SocketOptions,
+    /// The clock.
+    pub clock: Clock,
+    /// Secret that ISNs, ports and hash keys come from; `None`: asked from the system.
+    pub seed: Option<[u8; 32]>,
+}
+
+impl Config {
+    /// The defaults, without any address.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an address of the host.
+    pub fn address(mut self, address: impl Into<IpAddr>, prefix: u8) -> Self {
+        self.addresses.push((address.into(), prefix));
+        self
+    }
+
+    /// Whether packets to other hosts' addresses are taken in.
+    pub fn transparent(mut self, on: bool) -> Self {
+        self.transparent = on;
+        self
+    }
+
+    /// Settings of TCP.
+    pub fn tcp(mut self, tcp: ustack_tcp::Config) -> Self {
+        self.tcp = tcp;
+        self
+    }
+
+    /// What TCP sockets start with, where they do not say.
+    pub fn socket(mut self, options: SocketOptions) -> Self {
+        self.socket = options;
+        self
+    }
+
+    /// Congestion control of connections that do not choose (`tcp_congestion_control`).
+    pub fn congestion(mut self, algorithm: CongestionAlgorithm) -> Self {
+        self.tcp.congestion = algorithm;
+        self
+    }
+
+    /// The clock.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Makes ISNs, ports and hash keys reproducible, for tests. Whoever knows the seed can forge
+    /// segments.
+    pub fn seed(mut self, seed: [u8; 32]) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Refuses what cannot work, before anything starts.
+    pub(crate) fn check(&self, caps: Caps) -> io::Result<()> {
+        if self.addresses.is_empty() && !self.transparent {
+            return Err(invalid(
+                "the stack has no address: add one with Config::address, or set Config::transparent",
+            ));
+        }
+        for &(address, prefix) in &self.addresses {
+            let bits = if address.is_ipv4() { 32 } else { 128 };
+            if prefix > bits {
+                return Err(invalid(format!(
+                    "{address}/{prefix}: a prefix of this family has at most {bits} bits"
+                )));
+            }
+            if address.is_unspecified() || address.is_multicast() {
+                return Err(invalid(format!(
+                    "{address} cannot be a host's address: use a unicast one"
+                )));
+            }
+            let least = MIN_MTU[usize::from(address.is_ipv6())];
+            if caps.mtu < least {
+                return Err(invalid(format!(
+                    "the device's MTU of {} is below the {least} that {address} needs: raise it, or leave the address out",
+                    caps.mtu
+                )));
+            }
+        }
+        let (first, last) = self.tcp.ephemeral_ports;
+        if first == 0 || first > last {
+            return Err(invalid(format!(
+                "ephemeral ports {first} to {last}: the first must be at least 1 and not above the last"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn invalid(message: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv6Addr;
+
+    const CAPS: Caps = Caps {
+        mtu: 1000,
+        tx_checksum: false,
+        tso: false,
+        uso: false,
+    };
+
+    #[test]
+    fn what_cannot_work_is_refused_with_the_reason() {
+        let cases = [
+            (Config::new(), "no address"),
+            (Config::new().address([10, 0, 0, 1], 33), "at most 32 bits"),
+            (
+                Config::new().address([224, 0, 0, 1], 24),
+                "cannot be a host's",
+            ),
+            (
+                Config::new().address(Ipv6Addr::LOCALHOST, 64),
+                "below the 1280",
+            ),
+        ];
+        for (config, words) in cases {
+            let error = config.check(CAPS).expect_err(words);
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        let mut backwards = Config::new().address([10, 0, 0, 1], 24);
+        backwards.tcp.ephemeral_ports = (2000, 1000);
+        assert!(backwards.check(CAPS).is_err());
+        assert!(
+            Config::new()
+                .address([10, 0, 0, 1], 32)
+                .check(CAPS)
+                .is_ok()
+        );
+        assert!(Config::new().transparent(true).check(CAPS).is_ok());
+    }
+}

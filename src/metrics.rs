@@ -1,0 +1,55 @@
+//! What a stack counts: one snapshot of everything.
+
+use std::collections::BTreeMap;
+
+pub use ustack_udp::Counters as UdpCounters;
+
+pub use crate::ip::IpCounters;
+
+/// Counters of a stack at one moment; all but the gauges only ever rise.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// TCP.
+    pub tcp: TcpStats,
+    /// UDP.
+    pub udp: UdpCounters,
+    /// IP and ICMP.
+    pub ip: IpCounters,
+    /// The packet loop and its device.
+    pub device: DeviceStats,
+}
+
+/// What TCP and its sockets count.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct TcpStats {
+    /// Connections that exist now, TIME-WAIT left out (a gauge).
+    pub connections: usize,
+    /// Segments that reached TCP, a super-segment counted once.
+    pub segments_in: u64,
+    /// Segments that went no further, by reason.
+    pub dropped: BTreeMap<ustack_tcp::Dropped, u64>,
+    /// Held SYNs forgotten because their listener held as many as it may.
+    pub incoming_overflow: u64,
+}
+
+/// What the packet loop counts, a super-segment as one frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceStats {
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Bytes of IP packet received.
+    pub rx_bytes: u64,
+    /// Frames handed to the device.
+    pub tx_frames: u64,
+    /// Bytes of IP packet handed to the device.
+    pub tx_bytes: u64,
+    /// Turns after which the device would not take all that there was to send.
+    pub tx_blocked: u64,
+    /// Frames that went to the host's own addresses and never saw the device.
+    pub loopback_frames: u64,
+    /// Turns of the packet loop.
+    pub turns: u64,
+}
