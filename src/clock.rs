@@ -10,6 +10,7 @@ use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
     timerfd_create, timerfd_settime,
 };
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant as TokioInstant, Sleep, sleep_until};
 use ustack_tcp::time::Instant;
@@ -91,10 +92,10 @@ impl Timer {
             RunningClock::Monotonic { origin } => {
                 let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
                 let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-                Source::Fd {
-                    fd: AsyncFd::new(fd)?,
-                    origin,
-                }
+                // SAFETY: the descriptor is owned by the `AsyncFd` and never replaced in it.
+                let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+                let fd = fd.map_err(io::Error::from)?;
+                Source::Fd { fd, origin }
             }
             RunningClock::Tokio { origin } => Source::Tokio {
                 sleep: Box::pin(sleep_until(origin)),

@@ -161,12 +161,7 @@ mod tests {
         let mut backwards = Config::new().address([10, 0, 0, 1], 24);
         backwards.tcp.ephemeral_ports = (2000, 1000);
         assert!(backwards.check(CAPS).is_err());
-        assert!(
-            Config::new()
-                .address([10, 0, 0, 1], 32)
-                .check(CAPS)
-                .is_ok()
-        );
+        assert!(Config::new().address([10, 0, 0, 1], 32).check(CAPS).is_ok());
         assert!(Config::new().transparent(true).check(CAPS).is_ok());
     }
 }

@@ -4,12 +4,11 @@
 //! shard's lock and woken after it is released; those replaced are dropped there, too, for a
 //! waker's destructor is somebody else's code.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::task::{Context, Waker};
 
-use hashbrown::HashMap;
-use ustack_tcp::{CloseReason, ConnId, FlowKey, ListenerId};
 use ustack_tcp::seq::WireSeq;
+use ustack_tcp::{CloseReason, ConnId, FlowKey, ListenerId};
 use ustack_udp::SocketId;
 
 /// How far a connection that somebody holds has come.
@@ -63,6 +62,29 @@ pub(crate) struct Hold {
     pub(crate) limit: usize,
     /// The listener is gone; only its `Incoming`s live on.
     pub(crate) refusing: bool,
+}
+
+impl Hold {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            undecided: 0,
+            limit,
+            refusing: false,
+        }
+    }
+
+    /// Whether one more SYN may be held.
+    pub(crate) fn has_room(&self) -> bool {
+        self.queue.len() + self.undecided < self.limit
+    }
+
+    /// The oldest SYN, for somebody to decide.
+    pub(crate) fn hand_out(&mut self) -> Option<HeldSyn> {
+        let syn = self.queue.pop_front()?;
+        self.undecided += 1;
+        Some(syn)
+    }
 }
 
 /// One UDP socket.
@@ -170,7 +192,9 @@ impl Sockets {
 
     /// Remembers the task of `cx` until [`Sockets::wake`] for that side.
     pub(crate) fn wait(&mut self, id: ConnId, side: Side, cx: &Context<'_>) {
-        let Some(slot) = self.conns.get_mut(id.index() as usize).and_then(Option::as_mut) else {
+        let slot = self.conns.get_mut(id.index() as usize);
+        let Some(Some(slot)) = slot.filter(|slot| slot.as_ref().is_some_and(|slot| slot.id == id))
+        else {
             return;
         };
         let waker = match side {

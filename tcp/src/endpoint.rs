@@ -18,6 +18,13 @@ pub struct ConnId {
     pub(crate) generation: u32,
 }
 
+impl ConnId {
+    /// A small number that no other living connection has: an index for tables of the caller's.
+    pub const fn index(self) -> u32 {
+        self.index
+    }
+}
+
 /// A listener, for as long as it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerId(pub(crate) u32);

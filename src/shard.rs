@@ -1,0 +1,146 @@
+//! The packet loop: one turn, everything ustack does in the order it does it.
+//!
+//! ```text
+//! in    receive · input · timeouts · wake applications
+//! out   transmit · send · rest
+//! ```
+//!
+//! Between the two halves the driver gives way once, so that what applications answer leaves with
+//! the ACKs of what they answer. The lock is held for protocol work only, never across a call of
+//! the device.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::MutexGuard;
+use ustack_tcp::time::Instant;
+
+use crate::batch::{MAX_RX_FRAMES, RxBatch, TxBatch};
+use crate::clock::Timer;
+use crate::device::Device;
+use crate::host::Shared;
+
+/// Frames that come in before applications get a chance at the lock.
+const FRAMES_PER_LOCK: usize = 16;
+
+/// Bytes that come in before the ACKs owed for them go out: a sender whose window grows with each
+/// ACK starves when a whole turn is acknowledged at once.
+const BYTES_PER_ACK: usize = 64 << 10;
+
+/// One device and the host behind it.
+#[derive(Debug)]
+pub(crate) struct Shard<D> {
+    pub(crate) shared: Arc<Shared>,
+    device: D,
+    rx: RxBatch,
+    tx: TxBatch,
+    wake: Vec<Waker>,
+    /// Made on the first turn, inside the runtime.
+    timer: Option<Timer>,
+}
+
+impl<D: Device> Shard<D> {
+    pub(crate) fn new(shared: Arc<Shared>, device: D) -> Self {
+        Self {
+            shared,
+            device,
+            rx: RxBatch::new(),
+            tx: TxBatch::new(),
+            wake: Vec::new(),
+            timer: None,
+        }
+    }
+
+    /// The first half of a turn. True when applications were woken, who should run before the
+    /// second.
+    pub(crate) fn turn_in(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let now = self.shared.clock.now(); // the only clock read of this half
+        if self.device.poll_recv_ready(cx)?.is_ready() || is_due(&self.device, now) {
+            self.device.recv(now, &mut self.rx)?; // up to a batch of super-packets
+        }
+        let mut host = self.shared.host.lock();
+        let now = host.stamp(now);
+        host.device.turns += 1;
+        let mut owed = 0;
+        for (index, frame) in self.rx.drain().enumerate() {
+            if index > 0 && index % FRAMES_PER_LOCK == 0 {
+                MutexGuard::bump(&mut host); // whoever waits for the lock has it now
+            }
+            owed += frame.data.len();
+            host.device.rx_frames += 1;
+            host.device.rx_bytes += frame.data.len() as u64;
+            host.input(now, frame, false); // IP → TCP | UDP | ICMP
+            if owed >= BYTES_PER_ACK {
+                host.poll_transmit(now, &mut self.tx);
+                owed = 0;
+            }
+        }
+        host.input_loopback(now, MAX_RX_FRAMES);
+        host.on_timeout(now);
+        host.on_events(now, &mut self.wake); // events → wakers → applications read and write
+        drop(host);
+        let has_woken = !self.wake.is_empty();
+        self.wake.drain(..).for_each(Waker::wake);
+        self.send(now)?; // what is owed never waits for an application
+        Ok(has_woken)
+    }
+
+    /// The second half: one pass over the ready list pays ACKs and data.
+    pub(crate) fn turn_out(&mut self) -> io::Result<()> {
+        let now = self.shared.clock.now();
+        let mut host = self.shared.host.lock();
+        let now = host.stamp(now);
+        host.poll_transmit(now, &mut self.tx);
+        drop(host);
+        self.send(now)
+    }
+
+    /// After a turn: arms whatever begins the next one. Ready with the shutdown's end.
+    pub(crate) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut host = self.shared.host.lock();
+        let deadline = [host.poll_timeout(), self.device.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min();
+        host.armed = deadline;
+        let has_more = host.has_ready() && self.tx.is_empty();
+        host.device.tx_blocked += u64::from(!self.tx.is_empty());
+        let is_over = self.tx.is_empty() && host.is_shut_down();
+        drop(host);
+        if is_over {
+            return Poll::Ready(Ok(()));
+        }
+        let timer = match &mut self.timer {
+            Some(timer) => timer,
+            none => none.insert(Timer::new(&self.shared.clock)?),
+        };
+        let is_awake = has_more
+            | self.device.poll_recv_ready(cx)?.is_ready()
+            | (!self.tx.is_empty() && self.device.poll_send_ready(cx)?.is_ready())
+            | timer.poll(cx, deadline)?.is_ready();
+        if is_awake {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn send(&mut self, now: Instant) -> io::Result<()> {
+        if self.tx.is_empty() && !is_due(&self.device, now) {
+            return Ok(());
+        }
+        let bytes = |tx: &TxBatch| tx.iter().map(|frame| frame.len() as u64).sum::<u64>();
+        let before = bytes(&self.tx);
+        let frames = self.device.send(now, &mut self.tx)?;
+        let sent = before - bytes(&self.tx);
+        let mut host = self.shared.host.lock();
+        host.device.tx_frames += frames as u64;
+        host.device.tx_bytes += sent;
+        Ok(())
+    }
+}
+
+/// Whether the device wants to be called, whatever arrived.
+fn is_due(device: &impl Device, now: Instant) -> bool {
+    device.poll_timeout().is_some_and(|at| at <= now)
+}

@@ -1,0 +1,267 @@
+//! One handle of a connection: what `TcpStream` and its halves do. Reads and writes take the lock
+//! for moving chunks only; bytes are copied outside.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use arrayvec::ArrayVec;
+use bytes::{Bytes, BytesMut};
+use tokio::io::ReadBuf;
+use ustack_tcp::{ConnId, FlowKey, Read, SocketError, SocketOptions};
+
+use super::error;
+use super::wakers::{Phase, Side};
+use crate::host::{Host, Shared};
+
+/// The most bytes that one write takes, so that a chunk fits one super-segment.
+const MAX_CHUNK: usize = 64 << 10;
+
+/// A write up to this size is copied before anybody asks whether there is room: one lock, not two.
+const SMALL_WRITE: usize = 4 << 10;
+
+/// Chunks that one read takes out under the lock.
+const READ_CHUNKS: usize = 16;
+
+/// A connection of ours; dropping it closes.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    shared: Arc<Shared>,
+    id: ConnId,
+    flow: FlowKey,
+    /// An abnormal end is told once, as a kernel socket does; then come EOF and `BrokenPipe`.
+    is_end_told: AtomicBool,
+    span: tracing::Span,
+}
+
+impl Conn {
+    /// A handle on `id`; the caller has made its slot in the same hold of the lock.
+    pub(crate) fn new(shared: &Arc<Shared>, id: ConnId, flow: FlowKey) -> Self {
+        let span = tracing::debug_span!("tcp", local = %flow.local, remote = %flow.remote);
+        tracing::debug!(parent: &span, "connection");
+        Self {
+            shared: Arc::clone(shared),
+            id,
+            flow,
+            is_end_told: AtomicBool::new(false),
+            span,
+        }
+    }
+
+    pub(crate) const fn local_addr(&self) -> SocketAddr {
+        self.flow.local
+    }
+
+    pub(crate) const fn peer_addr(&self) -> SocketAddr {
+        self.flow.remote
+    }
+
+    /// Ready once the handshake is over, either way.
+    pub(crate) fn poll_open(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.shared.call(|host, _| match host.phase(self.id) {
+            Phase::Open => Poll::Ready(Ok(())),
+            Phase::Closed(reason) => Poll::Ready(Err(error::closed(reason, &self.flow))),
+            Phase::Opening => self.wait(host, Side::Write, cx),
+        })
+    }
+
+    /// Chunks as they lie in the receive queue, together at most `max` bytes; none means EOF.
+    fn poll_chunks<const N: usize>(
+        &self,
+        cx: &Context<'_>,
+        max: usize,
+    ) -> Poll<io::Result<ArrayVec<Bytes, N>>> {
+        let mut chunks = ArrayVec::<Bytes, N>::new();
+        let mut room = max;
+        let outcome = self.shared.call(|host, now| {
+            while room > 0 && !chunks.is_full() {
+                match host.tcp.read(now, self.id, room) {
+                    Ok(Read::Data(chunk)) => {
+                        room -= chunk.len();
+                        chunks.push(chunk);
+                    }
+                    Ok(Read::Empty) if chunks.is_empty() => return self.wait(host, Side::Read, cx),
+                    Err(error) if chunks.is_empty() => {
+                        return Poll::Ready(self.end(error, Ok(())));
+                    }
+                    Ok(Read::Empty | Read::Eof) | Err(_) => break,
+                }
+            }
+            Poll::Ready(Ok(()))
+        });
+        outcome.map_ok(|()| chunks)
+    }
+
+    pub(crate) fn poll_read(
+        &self,
+        cx: &Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let chunks = self.poll_chunks::<READ_CHUNKS>(cx, buf.remaining());
+        chunks.map_ok(|chunks| chunks.iter().for_each(|chunk| buf.put_slice(chunk)))
+    }
+
+    /// One chunk without a copy, `None` at EOF.
+    pub(crate) fn poll_read_chunk(
+        &self,
+        cx: &Context<'_>,
+        max: usize,
+    ) -> Poll<io::Result<Option<Bytes>>> {
+        self.poll_chunks::<1>(cx, max)
+            .map_ok(|mut chunks| chunks.pop())
+    }
+
+    pub(crate) fn poll_write(&self, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    /// All slices as one chunk, as far as there is room.
+    pub(crate) fn poll_write_vectored(
+        &self,
+        cx: &Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let len = bufs
+            .iter()
+            .map(|buf| buf.len())
+            .sum::<usize>()
+            .min(MAX_CHUNK);
+        let room = if len <= SMALL_WRITE {
+            len
+        } else {
+            match self.poll_room(cx)? {
+                Poll::Ready(room) => len.min(room),
+                Poll::Pending => return Poll::Pending,
+            }
+        };
+        self.poll_write_chunk(cx, &gather(bufs, room))
+    }
+
+    /// The front of `chunk`, without a copy; how much of it was taken.
+    pub(crate) fn poll_write_chunk(
+        &self,
+        cx: &Context<'_>,
+        chunk: &Bytes,
+    ) -> Poll<io::Result<usize>> {
+        self.shared.call(|host, now| {
+            host.check_alive()?;
+            match host.tcp.write(now, self.id, chunk) {
+                Ok(0) if !chunk.is_empty() => self.wait(host, Side::Write, cx),
+                Ok(taken) => Poll::Ready(Ok(taken)),
+                Err(error) => Poll::Ready(self.end(error, Err(error::broken_pipe())).map(|()| 0)),
+            }
+        })
+    }
+
+    fn poll_room(&self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+        // One byte stands for the write to come: that it finds no room is what asks the core for
+        // an event once there is some.
+        const PROBE: Bytes = Bytes::from_static(&[0]);
+        self.shared.call(|host, now| {
+            host.check_alive()?;
+            let room = host.tcp.write_room(self.id);
+            let room = match room {
+                Ok(0) => host.tcp.write(now, self.id, &PROBE),
+                room => room,
+            };
+            match room {
+                Ok(0) => self.wait(host, Side::Write, cx),
+                Ok(room) => Poll::Ready(Ok(room)),
+                Err(error) => Poll::Ready(self.end(error, Err(error::broken_pipe())).map(|()| 0)),
+            }
+        })
+    }
+
+    /// `shutdown(SHUT_WR)`: FIN after what is queued. As in the kernel's sockets under tokio, a
+    /// connection that is over already has nothing to complain of.
+    pub(crate) fn shutdown(&self) -> io::Result<()> {
+        self.shared.call(|host, now| {
+            host.check_alive()?;
+            let _ = host.tcp.shutdown(now, self.id);
+            Ok(())
+        })
+    }
+
+    pub(crate) fn abort(&self) {
+        tracing::debug!(parent: &self.span, "abort");
+        self.shared.call(|host, now| host.tcp.abort(now, self.id));
+    }
+
+    pub(crate) fn options(&self) -> io::Result<SocketOptions> {
+        self.shared.call(|host, _| {
+            host.check_alive()?;
+            host.tcp
+                .options(self.id)
+                .map_err(|error| error::socket(error, &self.flow))
+        })
+    }
+
+    pub(crate) fn set_options(&self, change: impl FnOnce(&mut SocketOptions)) -> io::Result<()> {
+        self.shared.call(|host, now| {
+            host.check_alive()?;
+            host.tcp
+                .set_options(now, self.id, change)
+                .map_err(|error| error::socket(error, &self.flow))
+        })
+    }
+
+    /// Registers the task, unless nobody is left to wake it.
+    fn wait<T>(&self, host: &mut Host, side: Side, cx: &Context<'_>) -> Poll<io::Result<T>> {
+        host.check_alive()?;
+        host.sockets.wait(self.id, side, cx);
+        Poll::Pending
+    }
+
+    /// The error of an abnormal end, the first time; `later` from then on.
+    fn end(&self, error: SocketError, later: io::Result<()>) -> io::Result<()> {
+        if matches!(error, SocketError::Closed(_)) && self.is_end_told.swap(true, Ordering::Relaxed)
+        {
+            return later;
+        }
+        tracing::debug!(parent: &self.span, ?error, "over");
+        Err(error::socket(error, &self.flow))
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        tracing::debug!(parent: &self.span, "close");
+        self.shared.call(|host, now| {
+            host.tcp.release(now, self.id);
+            host.sockets.remove(self.id);
+        });
+    }
+}
+
+/// The first `len` bytes of `bufs` in one chunk.
+fn gather(bufs: &[IoSlice<'_>], len: usize) -> Bytes {
+    if let [only] = bufs {
+        return Bytes::copy_from_slice(&only[..len]);
+    }
+    let mut chunk = BytesMut::with_capacity(len);
+    for buf in bufs {
+        chunk.extend_from_slice(&buf[..buf.len().min(len - chunk.len())]);
+    }
+    chunk.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_joined_up_to_the_room_there_is() {
+        let bufs = [
+            IoSlice::new(b"head"),
+            IoSlice::new(b""),
+            IoSlice::new(b"body"),
+        ];
+        for len in 0..=8 {
+            assert_eq!(gather(&bufs, len), b"headbody"[..len]);
+        }
+        assert_eq!(gather(&[IoSlice::new(b"alone")], 3), b"alo"[..]);
+        assert!(gather(&[], 0).is_empty());
+    }
+}

@@ -1,0 +1,90 @@
+//! Sockets shaped like `tokio::net`'s, over the stack.
+
+mod conn;
+pub(crate) mod error;
+mod incoming;
+mod split;
+mod tcp_listener;
+mod tcp_stream;
+mod udp_socket;
+mod wakers;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use ustack_tcp::time::Instant;
+
+pub use incoming::{Incoming, IncomingListener};
+pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
+pub use tcp_listener::{ListenerBuilder, TcpListener};
+pub use tcp_stream::{ConnectOptions, TcpStream};
+pub use udp_socket::UdpSocket;
+pub(crate) use wakers::{HeldSyn, Phase, Side, Sockets, Waiters};
+
+use crate::host::{Host, Shared};
+use wakers::WaitKey;
+
+/// Waits until `check` finds something, looking again whenever `waiters` are woken. Cancel-safe:
+/// `check` has the last word, and dropping the future takes its waker back.
+pub(crate) async fn wait<T>(
+    shared: &Arc<Shared>,
+    waiters: impl Fn(&mut Host) -> Option<&mut Waiters>,
+    mut check: impl FnMut(&mut Host, Instant) -> Option<T>,
+) -> T {
+    let mut place = Place {
+        shared,
+        waiters,
+        key: WaitKey::default(),
+    };
+    poll_fn(move |cx| {
+        let Place {
+            shared,
+            waiters,
+            key,
+        } = &mut place;
+        poll_wait(shared, waiters, Some(key), &mut check, cx)
+    })
+    .await
+}
+
+/// One look, and a place among the waiters when it found nothing.
+fn poll_wait<T>(
+    shared: &Shared,
+    waiters: &impl Fn(&mut Host) -> Option<&mut Waiters>,
+    key: Option<&mut WaitKey>,
+    check: &mut impl FnMut(&mut Host, Instant) -> Option<T>,
+    cx: &Context<'_>,
+) -> Poll<T> {
+    shared.call(|host, now| {
+        if let Some(found) = check(host, now) {
+            return Poll::Ready(found);
+        }
+        let mut discarded = Vec::new();
+        if let Some(waiters) = waiters(host) {
+            waiters.register(key, cx, &mut discarded);
+        }
+        host.sockets.discarded.append(&mut discarded);
+        Poll::Pending
+    })
+}
+
+struct Place<'a, F: Fn(&mut Host) -> Option<&mut Waiters>> {
+    shared: &'a Arc<Shared>,
+    waiters: F,
+    key: WaitKey,
+}
+
+impl<F: Fn(&mut Host) -> Option<&mut Waiters>> Drop for Place<'_, F> {
+    fn drop(&mut self) {
+        if !self.key.is_registered() {
+            return;
+        }
+        let mut discarded = Vec::new();
+        let mut host = self.shared.host.lock();
+        if let Some(waiters) = (self.waiters)(&mut host) {
+            waiters.forget(&self.key, &mut discarded);
+        }
+        drop(host);
+    }
+}

@@ -1,0 +1,261 @@
+//! `TcpStream`: a connection for applications.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::num::NonZeroU8;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use ustack_tcp::{CongestionAlgorithm, FlowKey, Keepalive, SocketOptions};
+
+use super::conn::Conn;
+use super::error;
+use super::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, split, split_owned};
+use super::wakers::Phase;
+use crate::stack::Stack;
+
+/// How to open a connection.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ConnectOptions {
+    /// Where from; an unspecified address or port 0 leave the choice to the stack. On a
+    /// transparent stack any address will do.
+    pub local: Option<SocketAddr>,
+    /// What the connection starts with; `None`: what the stack's configuration says.
+    pub socket: Option<SocketOptions>,
+}
+
+impl ConnectOptions {
+    /// Everything left to the stack.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where from.
+    pub fn local(mut self, local: SocketAddr) -> Self {
+        self.local = Some(local);
+        self
+    }
+
+    /// What the connection starts with.
+    pub fn socket(mut self, options: SocketOptions) -> Self {
+        self.socket = Some(options);
+        self
+    }
+}
+
+/// A TCP connection, as [`tokio::net::TcpStream`] is one.
+///
+/// Dropping it closes: what is queued and a FIN still go out, unless there are unread bytes, which
+/// make it a RST (RFC 2525 §2.17). Errors have the [`io::ErrorKind`]s of kernel sockets:
+/// `ConnectionReset`, `TimedOut`, `BrokenPipe` … An abnormal end is reported once; later reads
+/// give EOF and later writes `BrokenPipe`.
+///
+/// ```
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// use ustack::{Config, Stack, TcpListener, TcpStream, device};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// let caps = device::Caps { mtu: 1500, tx_checksum: false, tso: false, uso: false };
+/// let (left, right) = device::memory::pair(caps);
+/// let (client, driver) = Stack::new(Config::new().address([10, 77, 0, 1], 24), left)?;
+/// tokio::spawn(driver);
+/// let (server, driver) = Stack::new(Config::new().address([10, 77, 0, 2], 24), right)?;
+/// tokio::spawn(driver);
+///
+/// let listener = TcpListener::bind(&server, ([10, 77, 0, 2], 7).into())?;
+/// let echo = tokio::spawn(async move {
+///     let (mut stream, _peer) = listener.accept().await?;
+///     let (mut reader, mut writer) = stream.split();
+///     tokio::io::copy(&mut reader, &mut writer).await
+/// });
+///
+/// let mut stream = TcpStream::connect(&client, ([10, 77, 0, 2], 7).into()).await?;
+/// stream.write_all(b"hello").await?;
+/// stream.shutdown().await?;
+/// let mut answer = String::new();
+/// stream.read_to_string(&mut answer).await?;
+/// assert_eq!(answer, "hello");
+/// assert_eq!(echo.await??, 5);
+/// # Ok(())
+/// # }
+/// ```
+pub struct TcpStream {
+    pub(super) conn: Arc<Conn>,
+}
+
+impl TcpStream {
+    /// Opens a connection.
+    ///
+    /// Fails with `ConnectionRefused` when nobody listens there, `HostUnreachable` when ICMP says
+    /// so, `TimedOut` when nobody answers. Cancel-safe: dropping the future gives the attempt up.
+    pub async fn connect(stack: &Stack, remote: SocketAddr) -> io::Result<Self> {
+        Self::connect_with(stack, remote, ConnectOptions::default()).await
+    }
+
+    /// Opens a connection with options. Cancel-safe, as [`TcpStream::connect`].
+    pub async fn connect_with(
+        stack: &Stack,
+        remote: SocketAddr,
+        options: ConnectOptions,
+    ) -> io::Result<Self> {
+        let (id, flow) = stack.shared.call(|host, now| {
+            host.check_running()?;
+            let local = host.source_for(remote, options.local)?;
+            let flow = FlowKey { local, remote };
+            let socket = options.socket.unwrap_or(host.options);
+            let (id, flow) = host
+                .tcp
+                .connect(now, flow, socket)
+                .map_err(|error| error::connect(error, remote))?;
+            host.sockets.insert(id, Phase::Opening);
+            Ok::<_, io::Error>((id, flow))
+        })?;
+        let conn = Arc::new(Conn::new(&stack.shared, id, flow));
+        poll_fn(|cx| conn.poll_open(cx)).await?;
+        Ok(Self { conn })
+    }
+
+    /// This end's address.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.conn.local_addr()
+    }
+
+    /// The peer's address.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.conn.peer_addr()
+    }
+
+    /// The next received bytes as a slice of the buffer they came in, at most `max` (> 0): no copy
+    /// at all. `None` at EOF. Cancel-safe.
+    pub async fn read_chunk(&mut self, max: usize) -> io::Result<Option<Bytes>> {
+        poll_fn(|cx| self.conn.poll_read_chunk(cx, max)).await
+    }
+
+    /// Queues all of `chunk` without copying it.
+    ///
+    /// Cancel-safe: what was queued is gone from the front of `chunk`, so that calling again goes
+    /// on where it stopped.
+    pub async fn write_chunk(&mut self, chunk: &mut Bytes) -> io::Result<()> {
+        while !chunk.is_empty() {
+            let taken = poll_fn(|cx| self.conn.poll_write_chunk(cx, chunk)).await?;
+            chunk.advance(taken);
+        }
+        Ok(())
+    }
+
+    /// Ends the connection with a RST; nothing queued is sent any more.
+    pub fn abort(&self) {
+        self.conn.abort();
+    }
+
+    /// Whether small segments are sent at once (`TCP_NODELAY`).
+    pub fn nodelay(&self) -> io::Result<bool> {
+        Ok(self.conn.options()?.nodelay)
+    }
+
+    /// Sends small segments at once (`TCP_NODELAY`), or holds them back (Nagle).
+    pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        self.conn.set_options(|options| options.nodelay = on)
+    }
+
+    /// Keep-alive probing, `None` when off.
+    pub fn keepalive(&self) -> io::Result<Option<Keepalive>> {
+        Ok(self.conn.options()?.keepalive)
+    }
+
+    /// Probes the connection when it is idle (`SO_KEEPALIVE`, `TCP_KEEPIDLE` …).
+    pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
+        self.conn
+            .set_options(|options| options.keepalive = keepalive)
+    }
+
+    /// Gives up when data stays unacknowledged this long (`TCP_USER_TIMEOUT`).
+    pub fn set_user_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.conn
+            .set_options(|options| options.user_timeout = timeout)
+    }
+
+    /// The congestion control chosen for this connection, `None` for the stack's.
+    pub fn congestion(&self) -> io::Result<Option<CongestionAlgorithm>> {
+        Ok(self.conn.options()?.congestion)
+    }
+
+    /// Chooses the congestion control (`TCP_CONGESTION`).
+    pub fn set_congestion(&self, algorithm: CongestionAlgorithm) -> io::Result<()> {
+        self.conn
+            .set_options(|options| options.congestion = Some(algorithm))
+    }
+
+    /// TTL or hop limit of what is sent (`IP_TTL`), `None` for the stack's.
+    pub fn set_ttl(&self, ttl: Option<NonZeroU8>) -> io::Result<()> {
+        self.conn.set_options(|options| options.ttl = ttl)
+    }
+
+    /// Two halves that borrow the stream.
+    pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
+        split(self)
+    }
+
+    /// Two halves that go their own ways: dropping the write half says FIN, dropping both closes.
+    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
+        split_owned(self)
+    }
+}
+
+impl fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpStream")
+            .field("local", &self.local_addr())
+            .field("remote", &self.peer_addr())
+            .finish()
+    }
+}
+
+impl AsyncRead for TcpStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.conn.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TcpStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.conn.poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.conn.poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Nothing is held back here: what was written is on its way.
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.conn.shutdown())
+    }
+}

@@ -1,0 +1,284 @@
+//! `UdpSocket`: datagrams for applications.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ustack_udp::{
+    BindError, BindOptions, ConnectError, Datagram, SendError, SocketError, SocketId,
+};
+
+use super::wakers::{UdpSlot, Waiters};
+use super::{error, wait};
+use crate::host::{Host, Shared};
+use crate::stack::Stack;
+
+/// A UDP socket, as [`tokio::net::UdpSocket`] is one; share it by reference or in an `Arc`.
+///
+/// ICMP errors reach connected sockets as `ConnectionRefused` or `HostUnreachable`, from the next
+/// call. Dropping the socket still sends what is queued.
+///
+/// ```
+/// use ustack::{Config, Stack, UdpSocket, device};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// # let caps = device::Caps { mtu: 1500, tx_checksum: false, tso: false, uso: false };
+/// # let (here, _there) = device::memory::pair(caps);
+/// let (stack, driver) = Stack::new(Config::new().address([10, 77, 0, 2], 24), here)?;
+/// tokio::spawn(driver);
+/// let server = UdpSocket::bind(&stack, ([10, 77, 0, 2], 7).into())?;
+/// let client = UdpSocket::bind(&stack, ([0, 0, 0, 0], 0).into())?;
+/// client.connect(server.local_addr())?;
+/// client.send(b"hello").await?;
+/// let mut buf = [0; 1500];
+/// let (len, _peer) = server.recv_from(&mut buf).await?;
+/// assert_eq!(&buf[..len], b"hello");
+/// # Ok(())
+/// # }
+/// ```
+pub struct UdpSocket {
+    shared: Arc<Shared>,
+    id: SocketId,
+}
+
+impl UdpSocket {
+    /// A socket at `local`: an unspecified address takes all of the stack's of its family, port 0
+    /// an ephemeral port. Fails with `AddrInUse` or `AddrNotAvailable`.
+    pub fn bind(stack: &Stack, local: SocketAddr) -> io::Result<Self> {
+        Self::bind_with(stack, BindOptions::new(local))
+    }
+
+    /// A socket that takes datagrams to other hosts' addresses, too (with port 0: to every port),
+    /// and sends from them. The stack must be transparent.
+    pub fn bind_transparent(stack: &Stack, local: SocketAddr) -> io::Result<Self> {
+        Self::bind_with(
+            stack,
+            BindOptions {
+                transparent: true,
+                ..BindOptions::new(local)
+            },
+        )
+    }
+
+    /// A socket with options.
+    pub fn bind_with(stack: &Stack, options: BindOptions) -> io::Result<Self> {
+        let id = stack.shared.call(|host, _| {
+            host.check_running()?;
+            host.check_local(options.local.ip(), options.transparent)?;
+            let id = host
+                .udp
+                .bind(options)
+                .map_err(|error| bind_error(error, options.local))?;
+            host.sockets.udp.insert(id, UdpSlot::default());
+            Ok::<_, io::Error>(id)
+        })?;
+        Ok(Self {
+            shared: Arc::clone(&stack.shared),
+            id,
+        })
+    }
+
+    /// Makes `remote` the only peer. Its ICMP errors are reported from then on.
+    pub fn connect(&self, remote: SocketAddr) -> io::Result<()> {
+        self.shared.call(|host, _| {
+            host.check_running()?;
+            host.udp
+                .connect(self.id, remote)
+                .map_err(|error| connect_error(error, remote))
+        })
+    }
+
+    /// This end's address.
+    pub fn local_addr(&self) -> SocketAddr {
+        let host = self.shared.host.lock();
+        let local = host.udp.local_addr(self.id);
+        local.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+
+    /// The connected peer's address.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        let peer = self.shared.host.lock().udp.peer_addr(self.id);
+        peer.ok_or_else(not_connected)
+    }
+
+    /// Sends to the connected peer; returns the datagram's length. Waits while the send queue is
+    /// full. Cancel-safe: a datagram is queued whole or not at all.
+    pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.send_datagram(None, None, Bytes::copy_from_slice(buf))
+            .await?;
+        Ok(buf.len())
+    }
+
+    /// Sends to `remote`. Cancel-safe, as [`UdpSocket::send`].
+    pub async fn send_to(&self, buf: &[u8], remote: SocketAddr) -> io::Result<usize> {
+        self.send_datagram(None, Some(remote), Bytes::copy_from_slice(buf))
+            .await?;
+        Ok(buf.len())
+    }
+
+    /// Sends to `remote` in the name of `local`: for transparent sockets, and for answering from
+    /// the address that was asked. Cancel-safe, as [`UdpSocket::send`].
+    pub async fn send_from_to(
+        &self,
+        buf: &[u8],
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> io::Result<usize> {
+        self.send_datagram(Some(local), Some(remote), Bytes::copy_from_slice(buf))
+            .await?;
+        Ok(buf.len())
+    }
+
+    /// Sends a chunk without copying it; `None` for what the socket is bound or connected to.
+    /// Cancel-safe, as [`UdpSocket::send`].
+    pub async fn send_datagram(
+        &self,
+        local: Option<SocketAddr>,
+        remote: Option<SocketAddr>,
+        data: Bytes,
+    ) -> io::Result<()> {
+        wait(
+            &self.shared,
+            |host| self.waiters(host, |slot| &mut slot.writers),
+            |host, _| {
+                if let Err(error) = host.check_alive() {
+                    return Some(Err(error));
+                }
+                match host.udp.send(self.id, local, remote, data.clone()) {
+                    Ok(()) => Some(Ok(())),
+                    Err(SendError::WouldBlock) => None,
+                    Err(error) => Some(Err(send_error(error))),
+                }
+            },
+        )
+        .await
+    }
+
+    /// Receives a datagram: its length, cut to `buf`. Cancel-safe: a datagram is taken only when
+    /// it is returned.
+    pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        Ok(self.recv_from_to(buf).await?.0)
+    }
+
+    /// Receives a datagram and who sent it. Cancel-safe, as [`UdpSocket::recv`].
+    pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let (len, remote, _) = self.recv_from_to(buf).await?;
+        Ok((len, remote))
+    }
+
+    /// Receives a datagram: its length, who sent it, and where it was sent to (for transparent
+    /// sockets the original destination). Cancel-safe, as [`UdpSocket::recv`].
+    pub async fn recv_from_to(
+        &self,
+        buf: &mut [u8],
+    ) -> io::Result<(usize, SocketAddr, SocketAddr)> {
+        let datagram = self.recv_datagram().await?;
+        let len = datagram.data.len().min(buf.len());
+        buf[..len].copy_from_slice(&datagram.data[..len]);
+        Ok((len, datagram.remote, datagram.local))
+    }
+
+    /// Receives a datagram without copying it. Cancel-safe, as [`UdpSocket::recv`].
+    pub async fn recv_datagram(&self) -> io::Result<Datagram> {
+        wait(
+            &self.shared,
+            |host| self.waiters(host, |slot| &mut slot.readers),
+            |host, _| match host.udp.recv(self.id) {
+                Ok(Some(datagram)) => Some(Ok(datagram)),
+                Ok(None) => host.check_alive().err().map(Err),
+                Err(error) => Some(Err(socket_error(error))),
+            },
+        )
+        .await
+    }
+
+    fn waiters<'a>(
+        &self,
+        host: &'a mut Host,
+        side: impl FnOnce(&'a mut UdpSlot) -> &'a mut Waiters,
+    ) -> Option<&'a mut Waiters> {
+        host.sockets.udp.get_mut(&self.id).map(side)
+    }
+}
+
+impl Drop for UdpSocket {
+    fn drop(&mut self) {
+        let slot = self.shared.call(|host, _| {
+            host.udp.close(self.id);
+            host.sockets.udp.remove(&self.id)
+        });
+        drop(slot); // its wakers, outside the lock
+    }
+}
+
+impl fmt::Debug for UdpSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UdpSocket")
+            .field("local", &self.local_addr())
+            .finish_non_exhaustive()
+    }
+}
+
+fn not_connected() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotConnected,
+        "the socket is not connected: name a destination",
+    )
+}
+
+fn bind_error(error: BindError, local: SocketAddr) -> io::Error {
+    match error {
+        BindError::AddrInUse => error::addr_in_use(local),
+        BindError::AddrNotAvailable => error::addr_not_available(format!(
+            "{local} is no address of this stack, or no ephemeral port is free there"
+        )),
+        BindError::TooManySockets => io::Error::new(
+            io::ErrorKind::QuotaExceeded,
+            "as many UDP sockets exist as the stack allows: close some",
+        ),
+        _ => io::Error::other(format!("{local}: {error:?}")),
+    }
+}
+
+fn connect_error(error: ConnectError, remote: SocketAddr) -> io::Error {
+    match error {
+        ConnectError::AddrInUse => io::Error::new(
+            io::ErrorKind::AddrInUse,
+            format!("another socket is connected to {remote} from here"),
+        ),
+        ConnectError::InvalidRemote => invalid(format!("{remote} is no peer for this socket")),
+        ConnectError::NoLocalPort => {
+            invalid("a socket of every port cannot have a single peer".into())
+        }
+        _ => io::Error::other(format!("{remote}: {error:?}")),
+    }
+}
+
+fn send_error(error: SendError) -> io::Error {
+    match error {
+        SendError::MessageTooLong => invalid("longer than a datagram may be on that path".into()),
+        SendError::DestinationRequired => not_connected(),
+        SendError::InvalidRemote => invalid("no destination for this socket".into()),
+        SendError::InvalidLocal => invalid("this socket may not send from that address".into()),
+        SendError::Socket(error) => socket_error(error),
+        _ => io::Error::other(format!("{error:?}")),
+    }
+}
+
+fn socket_error(error: SocketError) -> io::Error {
+    let kind = match error {
+        SocketError::NotFound => io::ErrorKind::NotConnected,
+        SocketError::ConnectionRefused => io::ErrorKind::ConnectionRefused,
+        SocketError::HostUnreachable => io::ErrorKind::HostUnreachable,
+        SocketError::NetUnreachable => io::ErrorKind::NetworkUnreachable,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
+}
+
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}
