@@ -1,9 +1,11 @@
 //! The `ustack` program.
 
 mod cli;
+mod namespace;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::main()
+    // First, while there is one thread.
+    namespace::main_if_inner().unwrap_or_else(cli::main)
 }

@@ -5,6 +5,7 @@
 //! this crate's `TcpListener` as on tokio's. Each service bounds its connections: those beyond
 //! the bound wait in the listener's accept queue, which bounds itself.
 
+pub mod forward;
 pub mod http;
 
 mod chargen;
