@@ -349,6 +349,7 @@ impl Ip {
             code,
             pointer,
             even_multicast: false,
+            even_later_fragment: true,
         };
         self.send_parameter_problem(now, report, data);
         Err(Dropped::Fragment)

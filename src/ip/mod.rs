@@ -280,3 +280,6 @@ impl<T> Queue<T> {
 fn stride(frame: &crate::batch::Offload) -> Option<NonZeroU16> {
     frame.gso.map(|gso| gso.size)
 }
+
+#[cfg(test)]
+mod tests;

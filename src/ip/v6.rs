@@ -108,6 +108,8 @@ pub(super) struct Parameter {
     pub(super) pointer: u32,
     /// Due even when the packet went to a multicast address (RFC 4443 §2.4 (e.3)).
     pub(super) even_multicast: bool,
+    /// Due even about a later fragment (RFC 8200 §4.5).
+    pub(super) even_later_fragment: bool,
 }
 
 /// Why a walk did not reach its end.
@@ -132,6 +134,7 @@ impl Problem {
                 code,
                 pointer: pointer as u32,
                 even_multicast: false,
+                even_later_fragment: false,
             }),
         }
     }

@@ -93,6 +93,7 @@ struct Report {
     /// Said by the destination itself, not by a router on the way.
     by_destination: bool,
     even_multicast: bool,
+    even_later_fragment: bool,
 }
 
 /// The same error in the UDP layer's words.
@@ -123,6 +124,7 @@ impl Ip {
             rest: 0,
             by_destination: kind == Unreachable::Port,
             even_multicast: false,
+            even_later_fragment: false,
         };
         self.send_error(now, report, about);
     }
@@ -201,6 +203,7 @@ impl Ip {
             },
             by_destination: true,
             even_multicast: false,
+            even_later_fragment: false,
         };
         self.send_error(now, report, about);
     }
@@ -212,6 +215,7 @@ impl Ip {
             rest: what.pointer,
             by_destination: true,
             even_multicast: what.even_multicast,
+            even_later_fragment: what.even_later_fragment,
         };
         self.send_error(now, report, about);
     }
@@ -223,6 +227,7 @@ impl Ip {
             rest: 0,
             by_destination: true,
             even_multicast: false,
+            even_later_fragment: false,
         };
         self.send_error(now, report, first);
     }
@@ -235,7 +240,9 @@ impl Ip {
             && !self.addresses.is_unicast(subject.destination);
         let source_is_unique =
             self.addresses.is_own(subject.source) || self.addresses.is_unicast(subject.source);
-        if !source_is_unique || (to_group && !report.even_multicast) {
+        let is_forbidden = (to_group && !report.even_multicast)
+            || (subject.is_later_fragment && !report.even_later_fragment);
+        if !source_is_unique || is_forbidden {
             return;
         }
         let own = self.source_for(subject.source);

@@ -11,10 +11,12 @@ use super::super::v6;
 pub(super) struct Subject {
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
+    /// A fragment other than the first: only IPv6 knows an error about those.
+    pub(super) is_later_fragment: bool,
 }
 
-/// Who is to hear about `packet`; `None` when nobody may: it is a later fragment, or ICMP other
-/// than a request for echo (IC-3, C6-3). Errors about ICMP are the loops that RFC 1122 §3.2.2
+/// Who is to hear about `packet`; `None` when nobody may: it is ICMP other than a request for
+/// echo, or may be for all that can be seen (IC-3, C6-3). Errors about ICMP are the loops that RFC 1122 §3.2.2
 /// forbids.
 pub(super) fn subject(packet: &[u8]) -> Option<Subject> {
     match packet.first()? >> 4 {
@@ -22,51 +24,71 @@ pub(super) fn subject(packet: &[u8]) -> Option<Subject> {
             let header = Ipv4HeaderSlice::from_slice(packet).ok()?;
             let kind = packet.get(header.slice().len());
             let is_icmp = header.protocol() == IpNumber::ICMP;
-            if header.fragments_offset().value() != 0 || (is_icmp && kind != Some(&super::V4_ECHO))
-            {
+            let is_later_fragment = header.fragments_offset().value() != 0;
+            if is_icmp && (is_later_fragment || kind != Some(&super::V4_ECHO)) {
                 return None;
             }
             Some(Subject {
                 source: header.source_addr().into(),
                 destination: header.destination_addr().into(),
+                is_later_fragment,
             })
         }
         6 => {
             let header = Ipv6HeaderSlice::from_slice(packet).ok()?;
-            let (protocol, at) = transport_of_v6(packet, header.next_header().0)?;
+            let Upper {
+                protocol,
+                at,
+                is_later_fragment,
+            } = upper_of_v6(packet, header.next_header().0)?;
             let is_icmp = protocol == IpNumber::IPV6_ICMP.0;
-            if is_icmp && packet.get(at) != Some(&super::V6_ECHO) {
+            if is_icmp && (is_later_fragment || packet.get(at) != Some(&super::V6_ECHO)) {
                 return None;
             }
             Some(Subject {
                 source: header.source_addr().into(),
                 destination: header.destination_addr().into(),
+                is_later_fragment,
             })
         }
         _ => None,
     }
 }
 
-/// Steps over extension headers, whatever is in them; `None` for later fragments. What ends
-/// early is not ICMP as far as anybody can see (its `at` lies at or behind the end).
-fn transport_of_v6(packet: &[u8], mut next: u8) -> Option<(u8, usize)> {
+/// What follows the extension headers, as far as can be seen.
+struct Upper {
+    protocol: u8,
+    at: usize,
+    is_later_fragment: bool,
+}
+
+/// Steps over extension headers, whatever is in them. What ends early is not ICMP as far as
+/// anybody can see (its `at` lies at the end).
+fn upper_of_v6(packet: &[u8], mut next: u8) -> Option<Upper> {
     let mut at = v6::HEADER_LEN;
+    let upper = |protocol, at, is_later_fragment| {
+        Some(Upper {
+            protocol,
+            at,
+            is_later_fragment,
+        })
+    };
     for _ in 0..16 {
         let len = match next {
             0 | 43 | 60 => packet
                 .get(at + 1)
                 .map(|&units| (usize::from(units) + 1) * 8),
             44 => {
-                let offset = packet.get(at + 2..at + 4)?;
-                if offset[0] != 0 || offset[1] & 0xf8 != 0 {
-                    return None;
+                let header = packet.get(at..at + 4)?;
+                if header[2] != 0 || header[3] & 0xf8 != 0 {
+                    return upper(header[0], at + v6::FRAGMENT_LEN, true);
                 }
                 Some(v6::FRAGMENT_LEN)
             }
-            _ => return Some((next, at)),
+            _ => return upper(next, at, false),
         };
         let (Some(len), Some(&named)) = (len, packet.get(at)) else {
-            return Some((IpNumber::IPV6_NO_NEXT_HEADER.0, packet.len()));
+            return upper(IpNumber::IPV6_NO_NEXT_HEADER.0, packet.len(), false);
         };
         (next, at) = (named, at + len);
     }
@@ -127,12 +149,12 @@ pub(super) fn quoted(bytes: &[u8], is_v4: bool) -> Option<Quoted> {
         });
     }
     let header = Ipv6HeaderSlice::from_slice(bytes).ok()?;
-    let (protocol, at) = transport_of_v6(bytes, header.next_header().0)?;
+    let upper = upper_of_v6(bytes, header.next_header().0).filter(|up| !up.is_later_fragment)?;
     Some(Quoted {
         source: header.source_addr().into(),
         destination: header.destination_addr().into(),
-        protocol,
-        transport: transport_at(at)?,
+        protocol: upper.protocol,
+        transport: transport_at(upper.at)?,
         total_len: header
             .payload_length()
             .saturating_add(v6::HEADER_LEN as u16),

@@ -1,0 +1,218 @@
+use super::*;
+
+static ODD: [&[u8]; 4] = [b"abc", b"d", b"efghi", b""];
+
+/// Odd chunk boundaries, no offload: etherparse and we agree on the checksum.
+#[test]
+fn segments_leave_with_their_checksum() {
+    for ends in FAMILIES {
+        let mut ip = ip();
+        let mut tx = TxBatch::new();
+        send_segment(&mut ip, &mut tx, ends, 5, &ODD, None);
+        let packet = packets(&tx).remove(0);
+        let (source, destination, tcp) = dissect(&packet);
+        assert_eq!((source, destination), (addr(ends.0), addr(ends.1)));
+        assert_eq!(tcp[20..], *b"abcdefghi");
+        if ends.0 == US4 {
+            assert_eq!(packet[6] & 0x40, 0x40, "DF (PM-1)");
+        }
+        let chunks = tx.front().expect("a frame").chunks.len();
+        assert_eq!(chunks, ODD.len(), "chunks are not copied");
+    }
+}
+
+/// A device that completes checksums gets the pseudo-header's sum; a super-segment stays whole.
+#[test]
+fn offload_is_described() {
+    static BIG: [u8; 60_000] = [3; 60_000];
+    for (ends, start, kind) in [
+        (FAMILIES[0], 20, GsoKind::TcpV4),
+        (FAMILIES[1], 40, GsoKind::TcpV6),
+    ] {
+        let mut ip = Ip::new(config(), OFFLOAD, [1; 32]);
+        let mut tx = TxBatch::new();
+        send_segment(&mut ip, &mut tx, ends, 5, &[&BIG], Some(1440));
+        let frame = tx.front().expect("a frame");
+        let partial = Checksum::Partial { start, offset: 16 };
+        assert_eq!(frame.offload.checksum, partial);
+        let gso = frame.offload.gso.expect("a super-segment");
+        assert_eq!(
+            (gso.kind, gso.header_len, gso.size.get()),
+            (kind, start + 20, 1440)
+        );
+        let sum = Sum::pseudo_header(addr(ends.0), addr(ends.1), 6, 60_020).fold();
+        let field = usize::from(start) + 16;
+        assert_eq!(frame.headers[field..field + 2], sum.to_be_bytes());
+        assert_eq!(tx.len(), 1);
+        // A device that cannot cut is never handed one.
+        let mut plain = super::ip();
+        let mut tx = TxBatch::new();
+        send_segment(&mut plain, &mut tx, ends, 5, &[&BIG], Some(1440));
+        assert_eq!((tx.len(), plain.counters().out_discards), (0, 1));
+    }
+}
+
+/// UD-2: a datagram that sums to zero leaves with FFFF, and arrives.
+#[test]
+fn a_zero_checksum_is_sent_as_ones() {
+    for ends in FAMILIES {
+        let mut header = ustack_udp::wire::emit(53, 1000, 2).to_vec();
+        header.extend([0, 0]);
+        let mut sum = Sum::pseudo_header(addr(ends.0), addr(ends.1), 17, 10);
+        sum.add(&header);
+        let payload = sum.checksum().to_be_bytes();
+        let mut ip = ip();
+        let mut tx = TxBatch::new();
+        send_datagram(&mut ip, &mut tx, ends, &payload);
+        let packet = packets(&tx).remove(0);
+        let (_, _, udp) = dissect(&packet);
+        assert_eq!(udp[6..8], [0xff, 0xff]);
+        assert_eq!(
+            datagram(peer().on_frame(at(1), frame(packet))).data,
+            payload[..]
+        );
+    }
+}
+
+/// SHLD-22, IP-7: DSCP, ECN and TTL are the transport's.
+#[test]
+fn the_transport_chooses_the_traffic_class() {
+    for ends in FAMILIES {
+        let mut ip = ip();
+        let mut tx = TxBatch::new();
+        let flow = FlowKey {
+            local: socket(ends.0, 80),
+            remote: socket(ends.1, 1000),
+        };
+        let meta = ustack_tcp::TxMeta {
+            flow: &flow,
+            segment: &segment(1),
+            payload_len: 0,
+            gso_size: None,
+            ecn: Ecn::Ect0,
+            dscp: 46,
+            ttl: std::num::NonZeroU8::new(9),
+        };
+        ustack_tcp::Transmit::push(&mut ip.output(at(1), &mut tx), &meta, std::iter::empty());
+        let packet = packets(&tx).remove(0);
+        let (class, ttl) = if ends.0 == US4 {
+            (packet[1], packet[8])
+        } else {
+            (packet[0] << 4 | packet[1] >> 4, packet[7])
+        };
+        assert_eq!((class, ttl), (46 << 2 | 2, 9));
+    }
+}
+
+/// V6-15: a flow's label stays, and is nothing like its neighbour's.
+#[test]
+fn flow_labels() {
+    let mut ip = ip();
+    let mut label = |port: u16| {
+        let mut tx = TxBatch::new();
+        let meta = ustack_udp::TxMeta {
+            local: socket(US6, 53),
+            remote: socket(PEER6, port),
+            dscp: 0,
+            ecn: 0,
+            ttl: None,
+            dont_fragment: false,
+        };
+        ustack_udp::Transmit::push(&mut ip.output(at(1), &mut tx), &meta, Bytes::new());
+        let packet = packets(&tx).remove(0);
+        u32::from_be_bytes([0, packet[1] & 0xf, packet[2], packet[3]])
+    };
+    let labels: Vec<_> = (1..=1000).map(&mut label).collect();
+    let again: Vec<_> = (1..=1000).map(&mut label).collect();
+    assert_eq!(labels, again, "constant per flow");
+    assert!(labels.iter().all(|label| *label != 0));
+    let neighbours = labels
+        .windows(2)
+        .filter(|pair| pair[0].abs_diff(pair[1]) < 8)
+        .count();
+    assert!(
+        neighbours < 10,
+        "{neighbours} labels follow their neighbour"
+    );
+}
+
+/// What is sent to ourselves comes back in, whole, by the loopback alone.
+#[test]
+fn own_addresses_are_reached_by_loopback() {
+    for us in [US4, US6] {
+        let mut ip = ip();
+        let mut tx = TxBatch::new();
+        send_datagram(&mut ip, &mut tx, (us, us), &pattern(60_000));
+        send_segment(&mut ip, &mut tx, (us, us), 5, &ODD, None);
+        assert!(tx.is_empty(), "not over the device");
+        assert!(ip.has_ready());
+        let packet = ip.poll_loopback().expect("a datagram");
+        let data = datagram(ip.on_loopback(at(1), packet)).data;
+        assert_eq!(data, pattern(60_000));
+        let packet = ip.poll_loopback().expect("a segment");
+        let input = ip.on_loopback(at(1), packet);
+        assert!(matches!(input, Ok(Some(Input::Tcp { local: true, .. }))));
+        assert!(ip.poll_loopback().is_none());
+        assert_eq!(ip.path_mtu(addr(us)), u16::MAX);
+        // Bounded, and what does not fit is counted.
+        for _ in 0..200 {
+            send_datagram(&mut ip, &mut tx, (us, us), &pattern(60_000));
+        }
+        assert!(ip.loopback.charged <= 4 << 20);
+        assert!(ip.counters().out_discards > 100);
+    }
+}
+
+/// A socket bound to any address leaves the source to us.
+#[test]
+fn an_open_source_is_chosen() {
+    let mut ip = ip();
+    let mut tx = TxBatch::new();
+    for (any, remote) in [("0.0.0.0", PEER4), ("::", PEER6)] {
+        send_datagram(&mut ip, &mut tx, (any, remote), b"x");
+    }
+    let sources: Vec<_> = packets(&tx)
+        .iter()
+        .map(|packet| dissect(packet).0)
+        .collect();
+    assert_eq!(sources, [addr(US4), addr(US6)]);
+    let v4_only = IpConfig {
+        addresses: vec![(addr(US4), 24)],
+        ..IpConfig::default()
+    };
+    let mut ip = Ip::new(v4_only, PLAIN, [1; 32]);
+    let mut tx = TxBatch::new();
+    send_datagram(&mut ip, &mut tx, ("::", PEER6), b"x");
+    assert_eq!((tx.len(), ip.counters().out_discards), (0, 1));
+}
+
+/// IP-11: what must not be cut is dropped and counted.
+#[test]
+fn dont_fragment_is_kept() {
+    let mut ip = ip();
+    let mut tx = TxBatch::new();
+    let meta = ustack_udp::TxMeta {
+        local: socket(US4, 53),
+        remote: socket(PEER4, 1000),
+        dscp: 0,
+        ecn: 0,
+        ttl: None,
+        dont_fragment: true,
+    };
+    for (len, sent) in [(1472, 1), (1473, 1)] {
+        let payload = pattern(len).into();
+        ustack_udp::Transmit::push(&mut ip.output(at(1), &mut tx), &meta, payload);
+        assert_eq!(tx.len(), sent);
+    }
+    assert_eq!(ip.counters().frag_fails, 1);
+}
+
+#[test]
+fn a_turn_has_a_budget() {
+    let mut ip = ip();
+    let mut tx = TxBatch::new();
+    while ustack_udp::Transmit::budget(&ip.output(at(1), &mut tx)) > 0 {
+        send_datagram(&mut ip, &mut tx, FAMILIES[0], b"x");
+    }
+    assert_eq!(tx.len(), MAX_TX_FRAMES);
+}
