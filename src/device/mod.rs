@@ -68,3 +68,30 @@ pub trait Device: Send {
         None
     }
 }
+
+/// So that wrappers chosen at run time are one type; a call per batch is dynamic, not per frame.
+impl<D: Device + ?Sized> Device for Box<D> {
+    fn caps(&self) -> Caps {
+        (**self).caps()
+    }
+
+    fn poll_recv_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_recv_ready(cx)
+    }
+
+    fn recv(&mut self, now: Instant, batch: &mut RxBatch) -> io::Result<usize> {
+        (**self).recv(now, batch)
+    }
+
+    fn send(&mut self, now: Instant, batch: &mut TxBatch) -> io::Result<usize> {
+        (**self).send(now, batch)
+    }
+
+    fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        (**self).poll_send_ready(cx)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        (**self).poll_timeout()
+    }
+}

@@ -13,9 +13,11 @@ mod discard;
 mod echo;
 mod idle;
 mod serve;
+mod udp;
 
 pub use chargen::chargen;
 pub use discard::discard;
 pub use echo::echo;
 pub use idle::IdleTimeout;
 pub use serve::{Limits, Stop, Stopper, serve, stop};
+pub use udp::{udp_discard, udp_echo};
