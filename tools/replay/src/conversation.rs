@@ -1,0 +1,183 @@
+//! One recorded TCP conversation: who said what, when, and what got lost.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::capture::Recorded;
+use crate::packet::{self, ACK, FIN, RST, SYN, TcpPacket};
+
+/// Which end of the recorded conversation the stack plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It accepts: the recorded client's frames go in.
+    Server,
+    /// It connects: the recorded server's frames go in.
+    Client,
+}
+
+/// One segment of the conversation. Positions count from the sender's ISN: SYN lies at 0, the
+/// first byte at 1, FIN after the last byte.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Number of the packet in the capture.
+    pub number: usize,
+    /// When, since the capture began.
+    pub time: Duration,
+    /// The end that the stack plays said it.
+    pub ours: bool,
+    /// It never arrived.
+    pub lost: bool,
+    /// The packet from its IP header on.
+    pub data: Bytes,
+    /// The segment.
+    pub tcp: TcpPacket,
+    /// Position of its sequence number.
+    pub seq: u64,
+    /// Position of its acknowledgment number in the other direction, with ACK set.
+    pub ack: Option<u64>,
+}
+
+impl Said {
+    /// The position after its last byte, SYN or FIN.
+    pub fn end(&self) -> u64 {
+        self.seq + self.tcp.seq_len()
+    }
+}
+
+/// What one end said in all.
+#[derive(Clone, Debug, Default)]
+pub struct Direction {
+    /// Initial sequence number.
+    pub isn: u32,
+    /// All payload bytes, in order.
+    pub stream: Vec<u8>,
+    /// The highest position after anything it sent.
+    pub end: u64,
+    /// Position of the FIN.
+    pub fin: Option<u64>,
+    /// It sent a RST.
+    pub reset: bool,
+    /// Window scale of its SYN.
+    pub window_scale: Option<u8>,
+}
+
+/// A conversation, seen from the end that the stack plays.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    /// Address and port of the end the stack plays.
+    pub local: SocketAddr,
+    /// Address and port of the end that is replayed.
+    pub remote: SocketAddr,
+    /// What the end played by the stack said.
+    pub ours: Direction,
+    /// What the replayed end said.
+    pub theirs: Direction,
+    /// All segments, in the order of the capture.
+    pub said: Vec<Said>,
+}
+
+impl Conversation {
+    /// The first TCP conversation of a capture. It must begin with its SYN.
+    pub fn first(packets: &[Recorded], role: Role) -> Result<Self, String> {
+        let mut segments = Vec::new();
+        for packet in packets {
+            let tcp = packet::tcp(&packet.data)
+                .map_err(|error| format!("packet {}: {error}", packet.number))?;
+            segments.extend(tcp.map(|tcp| (packet, tcp)));
+        }
+        let (_, open) = segments.first().ok_or("the capture holds no TCP segment")?;
+        if !open.has(SYN) || open.has(ACK) {
+            return Err("the conversation does not begin with a SYN".to_owned());
+        }
+        let (local, remote) = match role {
+            Role::Client => (open.source, open.destination),
+            Role::Server => (open.destination, open.source),
+        };
+        let mut conversation = Self {
+            local,
+            remote,
+            ours: Direction::default(),
+            theirs: Direction::default(),
+            said: Vec::new(),
+        };
+        let isn_of = |source: SocketAddr| {
+            let mut syns = segments.iter().map(|(_, tcp)| tcp);
+            syns.find(|tcp| tcp.source == source && tcp.has(SYN))
+        };
+        for (direction, source) in [
+            (&mut conversation.ours, local),
+            (&mut conversation.theirs, remote),
+        ] {
+            if let Some(syn) = isn_of(source) {
+                direction.isn = syn.seq;
+                direction.window_scale = syn.options.window_scale;
+            }
+        }
+        for (packet, tcp) in &segments {
+            let ours = (tcp.source, tcp.destination) == (local, remote);
+            if ours || (tcp.source, tcp.destination) == (remote, local) {
+                conversation.add(packet, tcp.clone(), ours);
+            }
+        }
+        conversation.ours.stream = stream(&conversation.said, true)?;
+        conversation.theirs.stream = stream(&conversation.said, false)?;
+        Ok(conversation)
+    }
+
+    fn add(&mut self, packet: &Recorded, tcp: TcpPacket, ours: bool) {
+        let (from, to) = if ours {
+            (&mut self.ours, &self.theirs)
+        } else {
+            (&mut self.theirs, &self.ours)
+        };
+        let seq = position(from.isn, from.end, tcp.seq);
+        let ack = (tcp.has(ACK)).then(|| position(to.isn, to.end, tcp.ack));
+        let said = Said {
+            number: packet.number,
+            time: packet.time,
+            ours,
+            lost: packet.lost,
+            data: packet.data.clone(),
+            seq,
+            ack,
+            tcp,
+        };
+        from.reset |= said.tcp.has(RST);
+        if said.tcp.has(FIN) {
+            from.fin = Some(said.end() - 1);
+        }
+        if !said.tcp.has(RST) {
+            from.end = from.end.max(said.end());
+        }
+        self.said.push(said);
+    }
+}
+
+/// Everything one end said, put in order.
+fn stream(said: &[Said], ours: bool) -> Result<Vec<u8>, String> {
+    let mut data: Vec<&Said> = (said.iter())
+        .filter(|said| said.ours == ours && !said.tcp.payload.is_empty() && !said.tcp.has(RST))
+        .collect();
+    data.sort_by_key(|said| said.seq);
+    let mut stream = Vec::new();
+    for said in data {
+        let next = stream.len() as u64 + 1;
+        if said.seq > next {
+            let number = said.number;
+            return Err(format!("packet {number}: bytes before it were never recorded"));
+        }
+        let known = (next - said.seq) as usize;
+        stream.extend_from_slice(said.tcp.payload.get(known..).unwrap_or_default());
+    }
+    Ok(stream)
+}
+
+/// Where a wire number lies from an ISN, near to what is known so far. Numbers below the ISN (a
+/// keep-alive before the first byte) count as 0.
+pub(crate) fn position(isn: u32, near: u64, wire: u32) -> u64 {
+    let expected = isn.wrapping_add(near as u32);
+    let distance = wire.wrapping_sub(expected) as i32;
+    near.saturating_add_signed(distance as i64)
+}
