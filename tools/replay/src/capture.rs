@@ -202,7 +202,13 @@ fn read_pcapng(source: impl Read, list: &mut List<'_>) -> Result<(), CaptureErro
             .ok_or_else(|| list.format_error("a packet of an interface never described"))?
             .linktype;
         let length = packet.original_len as usize;
-        list.push(link, packet.timestamp, length, &packet.data, is_lost(&packet))?;
+        list.push(
+            link,
+            packet.timestamp,
+            length,
+            &packet.data,
+            is_lost(&packet),
+        )?;
     }
     Ok(())
 }

@@ -134,9 +134,10 @@ impl Checker {
     }
 
     fn timestamps_agreed(&self) -> bool {
-        [&self.syn, &self.their_syn]
-            .iter()
-            .all(|syn| syn.as_ref().is_some_and(|syn| syn.options.timestamps.is_some()))
+        [&self.syn, &self.their_syn].iter().all(|syn| {
+            syn.as_ref()
+                .is_some_and(|syn| syn.options.timestamps.is_some())
+        })
     }
 
     /// A segment of the other end reaches the stack, its acknowledgment in the stack's numbers.
@@ -144,7 +145,8 @@ impl Checker {
         if tcp.has(SYN) && self.their_syn.is_none() {
             self.their_syn = Some(tcp.clone());
         }
-        self.tsvals.extend(tcp.options.timestamps.map(|(tsval, _)| tsval));
+        self.tsvals
+            .extend(tcp.options.timestamps.map(|(tsval, _)| tsval));
         let seq = position(self.their_isn, self.their_end, tcp.seq);
         let end = seq + tcp.seq_len();
         let before = self.arrived.contiguous();
@@ -159,7 +161,11 @@ impl Checker {
             self.ack_owed = None;
         }
         if let (true, Some(isn)) = (tcp.has(ACK) && !tcp.has(RST), self.isn) {
-            let scale = if tcp.has(SYN) { 0 } else { self.scale(self.their_syn.as_ref()) };
+            let scale = if tcp.has(SYN) {
+                0
+            } else {
+                self.scale(self.their_syn.as_ref())
+            };
             let ack = position(isn, self.end, tcp.ack);
             self.acked_by_them = self.acked_by_them.max(ack);
             self.send_edge = self.send_edge.max(ack + ((tcp.window as u64) << scale));
@@ -168,13 +174,21 @@ impl Checker {
     }
 
     /// A segment of the stack; what is wrong with it is said.
-    pub fn on_output(&mut self, now: Duration, length: usize, tcp: &TcpPacket) -> Result<(), String> {
+    pub fn on_output(
+        &mut self,
+        now: Duration,
+        length: usize,
+        tcp: &TcpPacket,
+    ) -> Result<(), String> {
         self.tally.segments += 1;
         if (tcp.source, tcp.destination) != self.addresses {
             return Err(format!("goes from {} to {}", tcp.source, tcp.destination));
         }
         if length > self.mtu {
-            return Err(format!("is {length} bytes long, the device takes {}", self.mtu));
+            return Err(format!(
+                "is {length} bytes long, the device takes {}",
+                self.mtu
+            ));
         }
         if tcp.has(RST) {
             self.tally.reset = true;
@@ -190,7 +204,7 @@ impl Checker {
         if !tcp.has(ACK) {
             return Err("has no ACK bit".to_owned());
         }
-        if tcp.has(ECE | CWR) {
+        if tcp.has(ECE | CWR) && !self.syn.as_ref().is_some_and(|syn| syn.has(ECE)) {
             return Err("speaks ECN, on which nobody agreed".to_owned());
         }
         let seq = position(isn, self.end, tcp.seq);
@@ -239,7 +253,9 @@ impl Checker {
         }
         let ack = position(self.their_isn, self.their_end, tcp.ack);
         if tcp.has(ACK) && ack > self.arrived.contiguous() {
-            return Err(format!("is a RST that acknowledges {ack}, which never arrived"));
+            return Err(format!(
+                "is a RST that acknowledges {ack}, which never arrived"
+            ));
         }
         if let Some(isn) = self.isn {
             let seq = position(isn, self.end, tcp.seq);
@@ -259,15 +275,26 @@ impl Checker {
         }
         let options = &tcp.options;
         if tcp.has(ACK) {
-            let theirs = self.their_syn.as_ref().ok_or("acknowledges a SYN that never came")?;
+            let theirs = self
+                .their_syn
+                .as_ref()
+                .ok_or("acknowledges a SYN that never came")?;
             if tcp.ack != self.their_isn.wrapping_add(1) {
                 return Err(format!("is a SYN that acknowledges {}", tcp.ack));
             }
             let asked = &theirs.options;
             let both = self.syn.as_ref().is_some_and(|syn| !syn.has(ACK));
             for (name, given, offered) in [
-                ("a window scale", options.window_scale.is_some(), asked.window_scale.is_some()),
-                ("timestamps", options.timestamps.is_some(), asked.timestamps.is_some()),
+                (
+                    "a window scale",
+                    options.window_scale.is_some(),
+                    asked.window_scale.is_some(),
+                ),
+                (
+                    "timestamps",
+                    options.timestamps.is_some(),
+                    asked.timestamps.is_some(),
+                ),
                 ("SACK", options.sack_permitted, asked.sack_permitted),
             ] {
                 if given != offered && !both {
@@ -290,7 +317,12 @@ impl Checker {
         if options.window_scale.is_some_and(|scale| scale > 14) {
             return Err("offers a window scale above 14".to_owned());
         }
-        if tcp.flags & !(SYN | ACK) != 0 {
+        let asked = self
+            .their_syn
+            .as_ref()
+            .is_some_and(|syn| syn.flags & (ECE | CWR) == ECE | CWR);
+        let ecn = if tcp.has(ACK) && asked { ECE } else { 0 };
+        if tcp.flags & !(SYN | ACK | ecn) != 0 {
             return Err(format!("is a SYN with flags {:#04x}", tcp.flags));
         }
         self.tally.retransmissions += usize::from(self.isn.is_some() && self.end > 1);
@@ -372,7 +404,10 @@ impl Checker {
         let edge = ack + ((tcp.window as u64) << scale);
         // RFC 7323 §2.4: rounding to the scale may take back less than one unit.
         if edge + (1 << scale) <= self.receive_edge {
-            return Err(format!("takes its window back from {} to {edge}", self.receive_edge));
+            return Err(format!(
+                "takes its window back from {} to {edge}",
+                self.receive_edge
+            ));
         }
         self.receive_edge = self.receive_edge.max(edge);
         self.tally.zero_windows += usize::from(tcp.window == 0);
@@ -382,32 +417,56 @@ impl Checker {
     fn check_bytes(&mut self, tcp: &TcpPacket, seq: u64) -> Result<(), String> {
         let length = tcp.payload.len() as u64;
         if seq > self.end {
-            return Err(format!("begins at {seq}, only {} were sent before", self.end));
+            return Err(format!(
+                "begins at {seq}, only {} were sent before",
+                self.end
+            ));
         }
         if seq + 1 < self.acked_by_them && seq + length <= self.acked_by_them {
-            return Err(format!("is at {seq}, {} was acknowledged", self.acked_by_them));
+            return Err(format!(
+                "is at {seq}, {} was acknowledged",
+                self.acked_by_them
+            ));
         }
         let theirs = self.their_syn.as_ref().and_then(|syn| syn.options.mss);
         let mss = theirs.unwrap_or(if tcp.source.is_ipv4() { 536 } else { 1220 }) as u64;
-        let options = if tcp.options.timestamps.is_some() { 12 } else { 0 };
+        let options = if tcp.options.timestamps.is_some() {
+            12
+        } else {
+            0
+        };
         if length > mss - options {
-            return Err(format!("holds {length} bytes, the peer's MSS leaves {}", mss - options));
+            return Err(format!(
+                "holds {length} bytes, the peer's MSS leaves {}",
+                mss - options
+            ));
         }
         let probe = self.window_closed && (length <= 1 || seq < self.acked_by_them);
         if probe && seq <= self.acked_by_them {
             self.tally.probes += 1;
         } else if length > 0 && seq + length > self.send_edge {
-            return Err(format!("ends at {}, the window at {}", seq + length, self.send_edge));
+            return Err(format!(
+                "ends at {}, the window at {}",
+                seq + length,
+                self.send_edge
+            ));
         }
         if length > 0 {
             let start = (seq as usize).wrapping_sub(1);
             let expected = self.expected.get(start..start + length as usize);
             let expected = expected.ok_or_else(|| {
-                format!("ends at {}, the recorded end said {}", seq + length, self.expected.len())
+                format!(
+                    "ends at {}, the recorded end said {}",
+                    seq + length,
+                    self.expected.len()
+                )
             })?;
             if let Some(at) = (0..length as usize).find(|&at| expected[at] != tcp.payload[at]) {
                 let (said, right) = (tcp.payload[at], expected[at]);
-                return Err(format!("byte {} is {said:#04x}, not {right:#04x}", start + at));
+                return Err(format!(
+                    "byte {} is {said:#04x}, not {right:#04x}",
+                    start + at
+                ));
             }
         }
         if tcp.has(FIN) && self.expected_fin.is_some_and(|fin| fin != seq + length) {

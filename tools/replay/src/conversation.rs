@@ -166,7 +166,9 @@ fn stream(said: &[Said], ours: bool) -> Result<Vec<u8>, String> {
         let next = stream.len() as u64 + 1;
         if said.seq > next {
             let number = said.number;
-            return Err(format!("packet {number}: bytes before it were never recorded"));
+            return Err(format!(
+                "packet {number}: bytes before it were never recorded"
+            ));
         }
         let known = (next - said.seq) as usize;
         stream.extend_from_slice(said.tcp.payload.get(known..).unwrap_or_default());

@@ -71,7 +71,8 @@ impl TcpPacket {
 /// Reads an IP packet that holds a whole TCP segment; `None` for everything else. Checksums and
 /// lengths are verified, and what is wrong is said.
 pub fn tcp(data: &Bytes) -> Result<Option<TcpPacket>, String> {
-    let ip = IpSlice::from_slice(data).map_err(|error| format!("a malformed IP packet: {error}"))?;
+    let ip =
+        IpSlice::from_slice(data).map_err(|error| format!("a malformed IP packet: {error}"))?;
     if ip.payload_ip_number() != IpNumber::TCP || ip.is_fragmenting_payload() {
         return Ok(None);
     }
@@ -88,7 +89,9 @@ pub fn tcp(data: &Bytes) -> Result<Option<TcpPacket>, String> {
     .map_err(|error| error.to_string())?;
     if slice.checksum() != expected {
         let held = slice.checksum();
-        return Err(format!("TCP checksum {held:#06x}, {expected:#06x} is right"));
+        return Err(format!(
+            "TCP checksum {held:#06x}, {expected:#06x} is right"
+        ));
     }
     Ok(Some(TcpPacket {
         source: SocketAddr::new(source, slice.source_port()),
@@ -110,7 +113,9 @@ pub(crate) fn check_ip(ip: &IpSlice<'_>, data: &[u8]) -> Result<(), String> {
             let expected = header.to_header().calc_header_checksum();
             if header.header_checksum() != expected {
                 let held = header.header_checksum();
-                return Err(format!("IPv4 checksum {held:#06x}, {expected:#06x} is right"));
+                return Err(format!(
+                    "IPv4 checksum {held:#06x}, {expected:#06x} is right"
+                ));
             }
             (header.total_len() as usize, header.ttl())
         }

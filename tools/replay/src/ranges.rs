@@ -31,7 +31,9 @@ impl Ranges {
 
     /// The first position from 0 on that is missing.
     pub(crate) fn contiguous(&self) -> u64 {
-        self.0.first().map_or(0, |&(from, to)| if from == 0 { to } else { 0 })
+        self.0
+            .first()
+            .map_or(0, |&(from, to)| if from == 0 { to } else { 0 })
     }
 }
 
@@ -48,7 +50,10 @@ impl Counted {
     }
 
     fn count(&self, at: u64) -> usize {
-        self.0.iter().filter(|&&(from, to)| from <= at && at < to).count()
+        self.0
+            .iter()
+            .filter(|&&(from, to)| from <= at && at < to)
+            .count()
     }
 
     /// The first position of `start..end` that `self` does not count more often than `other`.

@@ -12,7 +12,10 @@ fn captures() -> Vec<PathBuf> {
     let mut paths: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "pcapng"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "pcapng")
+        })
         .collect();
     paths.sort();
     paths
@@ -24,7 +27,11 @@ fn the_recorded_kernel_passes_the_checker() {
     for path in captures() {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let packets = capture::read(&path).unwrap();
-        let role = if name == "simultaneous-open" { Role::Client } else { Role::Server };
+        let role = if name == "simultaneous-open" {
+            Role::Client
+        } else {
+            Role::Server
+        };
         let is_tcp = |packet: &capture::Recorded| packet::tcp(&packet.data).unwrap().is_some();
         if !packets.iter().any(is_tcp) {
             continue;
