@@ -1,7 +1,23 @@
 //! Replays one side of a recorded conversation into the stack and checks what comes out.
+//!
+//! [`capture::read`] reads a file. [`stream::replay`] takes the place of one end of its TCP
+//! conversation, [`closed::replay`] that of a host without listeners, [`datagram::replay`] that of
+//! a host which UDP and ICMP are sent to. Each answers with what the stack did, or says at which
+//! packet it first did wrong. What the stack sends is read by `etherparse` and judged by
+//! [`checker::Checker`], which share no code with it.
 
+mod app;
 pub mod capture;
 pub mod checker;
+pub mod closed;
 pub mod conversation;
+pub mod datagram;
+mod host;
+mod inject;
+pub mod message;
 pub mod packet;
 mod ranges;
+mod script;
+pub mod stream;
+
+pub use app::Reads;

@@ -1,0 +1,105 @@
+//! Frames of the recorded end, rewritten to speak to the stack: acknowledgments, SACK blocks and
+//! echoed timestamps are in the stack's numbers, everything else is as recorded.
+
+use bytes::Bytes;
+use etherparse::{IpSlice, Ipv4HeaderSlice, TcpSlice};
+
+use crate::conversation::Said;
+use crate::packet::{ACK, FIN, walk_options};
+
+/// What changes in a frame. Numbers are wire numbers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Edit {
+    /// Acknowledgment number.
+    pub(crate) ack: Option<u32>,
+    /// Echoed timestamp.
+    pub(crate) tsecr: Option<u32>,
+    /// SACK blocks, at most as many as were recorded.
+    pub(crate) sack: Vec<(u32, u32)>,
+    /// Set for an ACK of its own: its sequence number and window field; payload and FIN go.
+    pub(crate) bare: Option<(u32, u16)>,
+}
+
+const PSH: u8 = 8;
+const NOP: u8 = 1;
+
+/// The frame of `said` with `edit` applied, checksums right.
+pub(crate) fn rewrite(said: &Said, edit: &Edit) -> Result<Bytes, String> {
+    let mut data = said.data.to_vec();
+    let header = header_len(&data)?;
+    let tcp_len = (data[header + 12] >> 4) as usize * 4;
+    if let Some((seq, window)) = edit.bare {
+        data.truncate(header + tcp_len);
+        data[header + 13] &= !(FIN | PSH);
+        data[header + 4..header + 8].copy_from_slice(&seq.to_be_bytes());
+        data[header + 14..header + 16].copy_from_slice(&window.to_be_bytes());
+        set_length(&mut data);
+    }
+    if let Some(ack) = edit.ack {
+        data[header + 13] |= ACK;
+        data[header + 8..header + 12].copy_from_slice(&ack.to_be_bytes());
+    }
+    let options = &mut data[header + 20..header + tcp_len];
+    for (kind, range) in walk_options(options)? {
+        match kind {
+            8 => {
+                if let (Some(tsecr), 8) = (edit.tsecr, range.len()) {
+                    options[range][4..].copy_from_slice(&tsecr.to_be_bytes());
+                }
+            }
+            5 => write_sack(&mut options[range.start - 2..range.end], &edit.sack),
+            _ => {}
+        }
+    }
+    set_checksum(&mut data, header)?;
+    Ok(data.into())
+}
+
+fn header_len(data: &[u8]) -> Result<usize, String> {
+    let ip = IpSlice::from_slice(data).map_err(|error| error.to_string())?;
+    Ok(data.len() - ip.payload().payload.len())
+}
+
+fn write_sack(option: &mut [u8], blocks: &[(u32, u32)]) {
+    let held = (option.len() - 2) / 8;
+    option.fill(NOP);
+    let blocks = &blocks[..blocks.len().min(held)];
+    if blocks.is_empty() {
+        return;
+    }
+    option[0] = 5;
+    option[1] = 2 + 8 * blocks.len() as u8;
+    for (place, (left, right)) in option[2..].chunks_exact_mut(8).zip(blocks) {
+        place[..4].copy_from_slice(&left.to_be_bytes());
+        place[4..].copy_from_slice(&right.to_be_bytes());
+    }
+}
+
+fn set_length(data: &mut [u8]) {
+    let length = data.len() as u16;
+    if data[0] >> 4 == 4 {
+        data[2..4].copy_from_slice(&length.to_be_bytes());
+        if let Ok(header) = Ipv4HeaderSlice::from_slice(data) {
+            let checksum = header.to_header().calc_header_checksum();
+            data[10..12].copy_from_slice(&checksum.to_be_bytes());
+        }
+    } else {
+        data[4..6].copy_from_slice(&(length - 40).to_be_bytes());
+    }
+}
+
+fn set_checksum(data: &mut [u8], header: usize) -> Result<(), String> {
+    let ip = IpSlice::from_slice(data).map_err(|error| error.to_string())?;
+    let tcp = TcpSlice::from_slice(ip.payload().payload).map_err(|error| error.to_string())?;
+    let checksum = match &ip {
+        IpSlice::Ipv4(ip) => {
+            tcp.calc_checksum_ipv4(ip.header().source(), ip.header().destination())
+        }
+        IpSlice::Ipv6(ip) => {
+            tcp.calc_checksum_ipv6(ip.header().source(), ip.header().destination())
+        }
+    }
+    .map_err(|error| error.to_string())?;
+    data[header + 16..header + 18].copy_from_slice(&checksum.to_be_bytes());
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! UDP and ICMP captures against the stack: every answer as the kernel gave it.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use replay::capture;
+use replay::datagram::{self, Report};
+use replay::message::Message;
+
+const V4: &str = "10.88.0.2";
+const V6: &str = "fd88::2";
+
+fn replay(name: &str, address: &str, echo_port: Option<u16>) -> Report {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pcaps");
+    let packets = capture::read(&folder.join(format!("{name}.pcapng"))).unwrap();
+    let address: IpAddr = address.parse().unwrap();
+    datagram::replay(&packets, address, echo_port).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn udp_lengths(report: &Report) -> Vec<usize> {
+    let length = |message: &Message| match message {
+        Message::Udp { payload, .. } => payload.len(),
+        other => panic!("{other:?} among echoes"),
+    };
+    report.messages.iter().map(length).collect()
+}
+
+/// All are errors of this type and code, and quote at least a header and eight bytes.
+fn unreachable(report: &Report, expected: (u8, u8), header: usize, count: usize) {
+    assert_eq!(report.messages.len(), count);
+    for message in &report.messages {
+        let Message::Error { kind, quote, .. } = message else {
+            panic!("{message:?} is no error");
+        };
+        assert_eq!(*kind, expected);
+        assert!(quote.len() >= header + 8, "quotes {} bytes", quote.len());
+    }
+}
+
+#[test]
+fn udp_echo() {
+    assert_eq!(
+        udp_lengths(&replay("udp-echo", V4, Some(7))),
+        [0, 1, 512, 1472]
+    );
+}
+
+#[test]
+fn udp_echo_ipv6() {
+    assert_eq!(
+        udp_lengths(&replay("udp-echo-ipv6", V6, Some(7))),
+        [0, 1, 512, 1452]
+    );
+}
+
+#[test]
+fn udp_fragments() {
+    let report = replay("udp-fragments", V4, Some(7));
+    assert_eq!(udp_lengths(&report), [1473, 20000]);
+    assert_eq!(report.packets_out, 2 + 14);
+}
+
+#[test]
+fn udp_fragments_ipv6() {
+    let report = replay("udp-fragments-ipv6", V6, Some(7));
+    assert_eq!(udp_lengths(&report), [1453, 20000]);
+    assert_eq!(report.packets_out, 2 + 14);
+}
+
+#[test]
+fn udp_refused() {
+    unreachable(&replay("udp-refused", V4, None), (3, 3), 20, 1);
+}
+
+#[test]
+fn udp_refused_ipv6() {
+    unreachable(&replay("udp-refused-ipv6", V6, None), (1, 4), 40, 1);
+}
+
+#[test]
+fn traceroute() {
+    unreachable(&replay("traceroute", V4, None), (3, 3), 20, 3);
+}
+
+#[test]
+fn ping() {
+    assert_eq!(replay("ping", V4, None).messages.len(), 3);
+}
+
+#[test]
+fn ping_ipv6() {
+    assert_eq!(replay("ping-ipv6", V6, None).messages.len(), 3);
+}
+
+#[test]
+fn ping_fragments() {
+    let report = replay("ping-fragments", V4, None);
+    assert_eq!((report.messages.len(), report.packets_out), (1, 14));
+}
+
+#[test]
+fn ping_fragments_ipv6() {
+    let report = replay("ping-fragments-ipv6", V6, None);
+    assert_eq!((report.messages.len(), report.packets_out), (1, 14));
+}
+
+#[test]
+fn ping_options() {
+    assert_eq!(replay("ping-options", V4, None).messages.len(), 1);
+}
