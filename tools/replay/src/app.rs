@@ -79,9 +79,16 @@ impl App {
         let (local, remote) = flow;
         match role {
             Role::Server => {
-                let options =
-                    ListenOptions { local, backlog: 8, transparent: false, hold: false, socket };
-                let listener = tcp.listen(options).map_err(|error| format!("listen: {error:?}"))?;
+                let options = ListenOptions {
+                    local,
+                    backlog: 8,
+                    transparent: false,
+                    hold: false,
+                    socket,
+                };
+                let listener = tcp
+                    .listen(options)
+                    .map_err(|error| format!("listen: {error:?}"))?;
                 self.listener = Some(listener);
             }
             Role::Client => {

@@ -118,7 +118,7 @@ impl<'a> List<'a> {
         }
     }
 
-    fn format_error(&self, reason: impl ToString) -> CaptureError {
+    fn format_error(&self, reason: &dyn ToString) -> CaptureError {
         CaptureError::Format {
             path: self.path.to_owned(),
             after: self.count,
@@ -180,10 +180,10 @@ fn ip_of_ethernet(frame: &[u8]) -> Option<&[u8]> {
 }
 
 fn read_pcap(source: impl Read, list: &mut List<'_>) -> Result<(), CaptureError> {
-    let mut reader = PcapReader::new(source).map_err(|error| list.format_error(error))?;
+    let mut reader = PcapReader::new(source).map_err(|error| list.format_error(&error))?;
     let link = reader.header().datalink;
     while let Some(packet) = reader.next_packet() {
-        let packet = packet.map_err(|error| list.format_error(error))?;
+        let packet = packet.map_err(|error| list.format_error(&error))?;
         let length = packet.orig_len() as usize;
         list.push(link, packet.timestamp(), length, packet.data(), false)?;
     }
@@ -191,15 +191,15 @@ fn read_pcap(source: impl Read, list: &mut List<'_>) -> Result<(), CaptureError>
 }
 
 fn read_pcapng(source: impl Read, list: &mut List<'_>) -> Result<(), CaptureError> {
-    let mut reader = PcapNgReader::new(source).map_err(|error| list.format_error(error))?;
+    let mut reader = PcapNgReader::new(source).map_err(|error| list.format_error(&error))?;
     while let Some(block) = reader.next_block() {
-        let (block, state) = block.map_err(|error| list.format_error(error))?;
+        let (block, state) = block.map_err(|error| list.format_error(&error))?;
         let Block::EnhancedPacket(packet) = block else {
             continue;
         };
         let interface = state.interfaces().get(packet.interface_id as usize);
         let link = interface
-            .ok_or_else(|| list.format_error("a packet of an interface never described"))?
+            .ok_or_else(|| list.format_error(&"a packet of an interface never described"))?
             .linktype;
         let length = packet.original_len as usize;
         list.push(

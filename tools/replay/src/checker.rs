@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::conversation::{Conversation, position};
-use crate::packet::{ACK, CWR, ECE, FIN, RST, SYN, TcpPacket};
+use crate::packet::{ACK, CWR, ECE, FIN, RST, SYN, TcpOptions, TcpPacket};
 use crate::ranges::{Counted, Ranges};
 
 /// An ACK of in-order bytes may wait this long (RFC 9293 MUST-40).
@@ -282,31 +282,7 @@ impl Checker {
             if tcp.ack != self.their_isn.wrapping_add(1) {
                 return Err(format!("is a SYN that acknowledges {}", tcp.ack));
             }
-            let asked = &theirs.options;
-            let both = self.syn.as_ref().is_some_and(|syn| !syn.has(ACK));
-            for (name, given, offered) in [
-                (
-                    "a window scale",
-                    options.window_scale.is_some(),
-                    asked.window_scale.is_some(),
-                ),
-                (
-                    "timestamps",
-                    options.timestamps.is_some(),
-                    asked.timestamps.is_some(),
-                ),
-                ("SACK", options.sack_permitted, asked.sack_permitted),
-            ] {
-                if given != offered && !both {
-                    let verb = if given { "offers" } else { "leaves out" };
-                    return Err(format!("{verb} {name}, the SYN did otherwise"));
-                }
-            }
-            if let (Some((_, tsecr)), Some((tsval, _))) = (options.timestamps, asked.timestamps)
-                && tsecr != tsval
-            {
-                return Err(format!("echoes timestamp {tsecr}, the SYN said {tsval}"));
-            }
+            self.check_agreed(tcp, &theirs.options)?;
             self.acked = self.acked.max(1);
         }
         let header = if tcp.source.is_ipv4() { 40 } else { 60 };
@@ -332,6 +308,36 @@ impl Checker {
         self.receive_edge = self.receive_edge.max(1 + tcp.window as u64);
         self.syn = Some(tcp.clone());
         self.note(tcp, 0);
+        Ok(())
+    }
+
+    /// A SYN,ACK takes up what the SYN offered, and nothing else.
+    fn check_agreed(&self, tcp: &TcpPacket, asked: &TcpOptions) -> Result<(), String> {
+        let options = &tcp.options;
+        let both = self.syn.as_ref().is_some_and(|syn| !syn.has(ACK));
+        for (name, given, offered) in [
+            (
+                "a window scale",
+                options.window_scale.is_some(),
+                asked.window_scale.is_some(),
+            ),
+            (
+                "timestamps",
+                options.timestamps.is_some(),
+                asked.timestamps.is_some(),
+            ),
+            ("SACK", options.sack_permitted, asked.sack_permitted),
+        ] {
+            if given != offered && !both {
+                let verb = if given { "offers" } else { "leaves out" };
+                return Err(format!("{verb} {name}, the SYN did otherwise"));
+            }
+        }
+        if let (Some((_, tsecr)), Some((tsval, _))) = (options.timestamps, asked.timestamps)
+            && tsecr != tsval
+        {
+            return Err(format!("echoes timestamp {tsecr}, the SYN said {tsval}"));
+        }
         Ok(())
     }
 

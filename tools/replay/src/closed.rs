@@ -29,14 +29,17 @@ pub fn replay(packets: &[Recorded], address: IpAddr) -> Result<usize, String> {
             continue;
         }
         count += 1;
-        let place = answers.iter().position(|answer| answer.destination == tcp.destination
-            && answer.source == tcp.source);
+        let place = answers.iter().position(|answer| {
+            answer.destination == tcp.destination && answer.source == tcp.source
+        });
         let answer = place.map(|place| answers.remove(place));
         let essence = |tcp: &TcpPacket| (tcp.flags, tcp.seq, tcp.ack, tcp.payload.len());
         match answer {
             Some(answer) if essence(&answer) == essence(&tcp) => {}
             answer => {
-                return Err(format!("{at}: the kernel says {tcp:?}, the stack {answer:?}"));
+                return Err(format!(
+                    "{at}: the kernel says {tcp:?}, the stack {answer:?}"
+                ));
             }
         }
     }

@@ -82,9 +82,9 @@ impl Host {
                 local,
                 packet,
             }) => {
-                if self.udp.on_datagram(datagram, local).is_err() {
-                    self.ip.send_unreachable(now, Unreachable::Port, &packet);
-                }
+                let delivered = self.udp.on_datagram(datagram, local);
+                delivered
+                    .unwrap_or_else(|_| self.ip.send_unreachable(now, Unreachable::Port, &packet));
             }
             Some(other) => return Err(format!("takes it for {other:?}")),
             None => {}

@@ -25,14 +25,32 @@ impl Host {
             addresses: vec![(address, if address.is_ipv4() { 24 } else { 64 })],
             ..IpConfig::default()
         };
-        let caps = Caps { mtu: MTU, tx_checksum: false, tso: false, uso: false };
-        Self { ip: Ip::new(ip, caps, SEED), tcp: Tcp::new(config, SEED), out: Vec::new() }
+        let caps = Caps {
+            mtu: MTU,
+            tx_checksum: false,
+            tso: false,
+            uso: false,
+        };
+        Self {
+            ip: Ip::new(ip, caps, SEED),
+            tcp: Tcp::new(config, SEED),
+            out: Vec::new(),
+        }
     }
 
     /// A packet arrives. What TCP makes of it shows in what it sends.
     pub(crate) fn on_packet(&mut self, now: Instant, data: Bytes) {
-        let frame = Frame { data, offload: Offload::default() };
-        if let Ok(Some(Input::Tcp { flow, local, ecn, segment, .. })) = self.ip.on_frame(now, frame)
+        let frame = Frame {
+            data,
+            offload: Offload::default(),
+        };
+        if let Ok(Some(Input::Tcp {
+            flow,
+            local,
+            ecn,
+            segment,
+            ..
+        })) = self.ip.on_frame(now, frame)
         {
             // A dropped segment is a result like any other: the wire tells.
             let _ = self.tcp.on_segment(now, &flow, local, ecn, segment);
@@ -43,12 +61,14 @@ impl Host {
     pub(crate) fn transmit(&mut self, now: Instant) {
         let mut tx = TxBatch::new();
         loop {
-            self.tcp.poll_transmit(now, &mut self.ip.output(now, &mut tx));
+            self.tcp
+                .poll_transmit(now, &mut self.ip.output(now, &mut tx));
             self.ip.poll_transmit(now, &mut tx);
             if tx.is_empty() {
                 return;
             }
-            self.out.extend(tx.iter().map(|frame| frame.to_frame().data));
+            self.out
+                .extend(tx.iter().map(|frame| frame.to_frame().data));
             tx.clear();
         }
     }

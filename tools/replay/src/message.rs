@@ -128,10 +128,10 @@ impl Assembler {
         let protocol = ip.payload_ip_number();
         let payload = data.slice_ref(ip.payload().payload);
         if !ip.is_fragmenting_payload() {
-            return message(source, destination, protocol, payload);
+            return message(source, destination, protocol, &payload);
         }
         let (offset, more, id) = fragment(&ip).ok_or("a fragment without fragment header")?;
-        if more && payload.len() % 8 != 0 {
+        if more && !payload.len().is_multiple_of(8) {
             return Err(format!(
                 "a fragment of {} bytes that is not the last",
                 payload.len()
@@ -163,7 +163,7 @@ impl Assembler {
             return Ok(None);
         }
         self.partial.remove(index);
-        message(source, destination, protocol, whole.into())
+        message(source, destination, protocol, &whole.into())
     }
 
     /// How many packets still miss fragments.
@@ -202,13 +202,13 @@ fn message(
     source: IpAddr,
     destination: IpAddr,
     protocol: IpNumber,
-    data: Bytes,
+    data: &Bytes,
 ) -> Result<Option<Message>, String> {
     let wrong = |name: &str| Err(format!("a wrong {name} checksum, or a truncated header"));
     match protocol {
         IpNumber::UDP => {
             let field = |at: usize| u16::from_be_bytes([data[at], data[at + 1]]);
-            if data.len() < 8 || !is_sum_right(Some((source, destination)), 17, &data) {
+            if data.len() < 8 || !is_sum_right(Some((source, destination)), 17, data) {
                 return wrong("UDP");
             }
             if field(4) as usize != data.len() {
@@ -227,7 +227,7 @@ fn message(
         IpNumber::ICMP | IpNumber::IPV6_ICMP => {
             let v6 = protocol == IpNumber::IPV6_ICMP;
             let pseudo = v6.then_some((source, destination));
-            if data.len() < 8 || !is_sum_right(pseudo, 58, &data) {
+            if data.len() < 8 || !is_sum_right(pseudo, 58, data) {
                 return wrong("ICMP");
             }
             let kind = (data[0], data[1]);

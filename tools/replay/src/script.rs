@@ -48,11 +48,19 @@ pub(crate) fn steps(conversation: &Conversation) -> VecDeque<Step> {
         if said.tcp.has(SYN) {
             continue;
         }
-        let after = if said.tcp.has(ACK) { said.ack.unwrap_or(0).min(arrived) } else { 0 };
+        let after = if said.tcp.has(ACK) {
+            said.ack.unwrap_or(0).min(arrived)
+        } else {
+            0
+        };
         let at = (acked >= next).then_some(said.time);
         if said.tcp.has(RST) {
             if !is_fin_said && said.tcp.has(ACK) {
-                steps.push_back(Step { call: Call::Reset, after, at: Some(said.time) });
+                steps.push_back(Step {
+                    call: Call::Reset,
+                    after,
+                    at: Some(said.time),
+                });
                 is_fin_said = true;
             }
             continue;
@@ -61,18 +69,28 @@ pub(crate) fn steps(conversation: &Conversation) -> VecDeque<Step> {
         if payload_end > next {
             let range = next as usize - 1..payload_end as usize - 1;
             match steps.back_mut() {
-                Some(Step { call: Call::Write(held), after: before, .. })
-                    if at.is_none() && *before == after =>
-                {
+                Some(Step {
+                    call: Call::Write(held),
+                    after: before,
+                    ..
+                }) if at.is_none() && *before == after => {
                     held.end = range.end;
                 }
-                _ => steps.push_back(Step { call: Call::Write(range), after, at }),
+                _ => steps.push_back(Step {
+                    call: Call::Write(range),
+                    after,
+                    at,
+                }),
             }
             next = payload_end;
         }
         if conversation.ours.fin == Some(payload_end) && said.end() > payload_end && !is_fin_said {
             is_fin_said = true;
-            steps.push_back(Step { call: Call::Shutdown, after, at });
+            steps.push_back(Step {
+                call: Call::Shutdown,
+                after,
+                at,
+            });
         }
     }
     steps
@@ -81,7 +99,12 @@ pub(crate) fn steps(conversation: &Conversation) -> VecDeque<Step> {
 /// When the recorded end's application began to read: where it had closed its window, at the
 /// first sign of room afterwards.
 pub(crate) fn reading_begins(conversation: &Conversation) -> Option<Duration> {
-    let ours = conversation.said.iter().filter(|said| said.ours && !said.tcp.has(SYN | RST));
+    let ours = conversation
+        .said
+        .iter()
+        .filter(|said| said.ours && !said.tcp.has(SYN | RST));
     let mut after = ours.skip_while(|said| said.tcp.window != 0);
-    after.find(|said| said.tcp.window != 0).map(|said| said.time)
+    after
+        .find(|said| said.tcp.window != 0)
+        .map(|said| said.time)
 }

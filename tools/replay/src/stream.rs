@@ -48,7 +48,11 @@ impl Plan {
     /// A plan with an application that reads at once.
     pub fn new(role: Role) -> Self {
         let (reads, socket) = (Reads::default(), SocketOptions::default());
-        Self { role, reads, socket }
+        Self {
+            role,
+            reads,
+            socket,
+        }
     }
 }
 
@@ -87,6 +91,7 @@ pub fn replay(packets: &[Recorded], plan: &Plan) -> Result<Report, String> {
 }
 
 /// Why a frame waits.
+#[derive(Clone, Copy)]
 enum Waits {
     /// For the stack's SYN.
     Syn,
@@ -125,10 +130,17 @@ impl Replay {
         };
         let steps = script::steps(&conversation);
         let mut lost = Counted::default();
-        for said in conversation.said.iter().filter(|said| said.ours && said.lost) {
+        for said in conversation
+            .said
+            .iter()
+            .filter(|said| said.ours && said.lost)
+        {
             lost.add(said.seq, said.end());
         }
-        let theirs = conversation.said.iter().filter(|said| !said.ours && !said.lost);
+        let theirs = conversation
+            .said
+            .iter()
+            .filter(|said| !said.ours && !said.lost);
         Self {
             host: Host::new(conversation.local.ip(), Config::default()),
             app: App::new(&conversation, steps, plan.reads, reads_from),
@@ -155,7 +167,8 @@ impl Replay {
     fn run(&mut self, plan: &Plan) -> Result<(), String> {
         let flow = (self.conversation.local, self.conversation.remote);
         let now = self.instant();
-        self.app.open(&mut self.host.tcp, now, plan.role, flow, plan.socket)?;
+        self.app
+            .open(&mut self.host.tcp, now, plan.role, flow, plan.socket)?;
         let mut idle_since = None;
         loop {
             self.turn()?;
@@ -226,23 +239,25 @@ impl Replay {
 
     /// Puts the next frame in if its time has come and it need not wait.
     fn inject_due(&mut self) -> Result<bool, String> {
-        let Some(said) = self.frames.front() else { return Ok(false) };
+        let Some(said) = self.frames.front() else {
+            return Ok(false);
+        };
         let due = said.time + self.delay;
         if self.now < due {
             return Ok(false);
         }
         let Some(waits) = self.waits(said) else {
-            self.delay += self.now - due;
+            self.delay += self.now.saturating_sub(due);
             self.waiting_since = None;
             if let Some(said) = self.frames.pop_front() {
                 self.last_number = said.number;
-                self.inject(&said, self.edit(&said, None))?;
+                self.inject(&said, &self.edit(&said, None))?;
                 self.injected = self.injected.max(said.end());
             }
             return Ok(true);
         };
         let since = *self.waiting_since.get_or_insert(self.now);
-        let waited = self.now - since;
+        let waited = self.now.saturating_sub(since);
         if waited > STALL && matches!(waits, Waits::Window(_)) {
             self.app.reads_from = Duration::ZERO;
         }
@@ -263,7 +278,11 @@ impl Replay {
         if said.ack.is_some() && self.checker.isn().is_none() {
             return Some(Waits::Syn);
         }
-        let sent = |from, to| self.checker.transmitted.first_not_above(&self.lost, from, to);
+        let sent = |from, to| {
+            self.checker
+                .transmitted
+                .first_not_above(&self.lost, from, to)
+        };
         let acked = self.checker.acked_by_them();
         let missing = said.ack.and_then(|ack| sent(acked.min(ack), ack));
         let missing = missing.or_else(|| {
@@ -282,38 +301,64 @@ impl Replay {
     fn sack(&self, said: &Said) -> Vec<(u64, u64)> {
         let isn = self.conversation.ours.isn;
         let at = |wire: u32| wire.wrapping_sub(isn) as u64;
-        said.tcp.options.sack.iter().map(|&(left, right)| (at(left), at(right))).collect()
+        said.tcp
+            .options
+            .sack
+            .iter()
+            .map(|&(left, right)| (at(left), at(right)))
+            .collect()
     }
 
     /// While a frame waits, the other end acknowledges the part of it that it would have.
     fn acknowledge_meanwhile(&mut self, waits: Waits) -> Result<bool, String> {
-        let Waits::Position(missing) = waits else { return Ok(false) };
-        let Some(said) = self.frames.front().cloned() else { return Ok(false) };
-        let (Some(ack), acked) = (said.ack, self.checker.acked_by_them()) else { return Ok(false) };
+        let Waits::Position(missing) = waits else {
+            return Ok(false);
+        };
+        let Some(said) = self.frames.front().cloned() else {
+            return Ok(false);
+        };
+        let (Some(ack), acked) = (said.ack, self.checker.acked_by_them()) else {
+            return Ok(false);
+        };
         let ready = missing.min(ack);
         if ready <= acked || self.now < self.last_ack + ACK_DELAY {
             return Ok(false);
         }
-        self.inject(&said, self.edit(&said, Some(ready)))?;
+        self.inject(&said, &self.edit(&said, Some(ready)))?;
         Ok(true)
     }
 
     /// What changes in a frame; with `up_to`, it becomes an acknowledgment of that position.
     fn edit(&self, said: &Said, up_to: Option<u64>) -> Edit {
-        let Some(isn) = self.checker.isn() else { return Edit::default() };
+        let Some(isn) = self.checker.isn() else {
+            return Edit::default();
+        };
         let wire = |position: u64| isn.wrapping_add(position as u32);
         let ack = said.ack.map(|ack| up_to.unwrap_or(ack));
         let bare = up_to.map(|up_to| {
             let scale = self.conversation.theirs.window_scale.unwrap_or(0);
             let edge = said.ack.unwrap_or(0) + ((said.tcp.window as u64) << scale);
             let window = (edge.saturating_sub(up_to) >> scale).min(u16::MAX as u64) as u16;
-            (self.conversation.theirs.isn.wrapping_add(self.injected as u32), window)
+            (
+                self.conversation
+                    .theirs
+                    .isn
+                    .wrapping_add(self.injected as u32),
+                window,
+            )
         });
-        let sack = if up_to.is_some() { Vec::new() } else { self.sack(said) };
+        let sack = if up_to.is_some() {
+            Vec::new()
+        } else {
+            self.sack(said)
+        };
         Edit {
             ack: ack.map(wire),
             tsecr: said.ack.and_then(|_| self.tsecr(said, up_to)),
-            sack: sack.into_iter().map(|(left, right)| (wire(left), wire(right))).collect(),
+            sack: sack
+                .into_iter()
+                .map(|(left, right)| (wire(left), wire(right)))
+                .collect(),
             bare,
         }
     }
@@ -323,7 +368,11 @@ impl Replay {
     fn tsecr(&self, said: &Said, up_to: Option<u64>) -> Option<u32> {
         let (_, echoed) = said.tcp.options.timestamps?;
         let tsval = |said: &Said| said.tcp.options.timestamps.map(|(tsval, _)| tsval);
-        let mut ours = self.conversation.said.iter().filter(|said| said.ours && !said.lost);
+        let mut ours = self
+            .conversation
+            .said
+            .iter()
+            .filter(|said| said.ours && !said.lost);
         let model = ours.find(|said| tsval(said) == Some(echoed))?;
         let (seq, ack) = (model.seq, model.ack.unwrap_or(0));
         let seq = up_to.map_or(seq, |up_to| seq.min(up_to.saturating_sub(1)));
@@ -331,12 +380,16 @@ impl Replay {
         let stands = sent.find(|sent| sent.seq <= seq && sent.ack <= ack);
         let value = stands.or(self.checker.log.first())?.tsval?;
         let last = self.echo.unwrap_or(value);
-        Some(if (value.wrapping_sub(last) as i32) < 0 { last } else { value })
+        Some(if (value.wrapping_sub(last) as i32) < 0 {
+            last
+        } else {
+            value
+        })
     }
 
-    fn inject(&mut self, said: &Said, edit: Edit) -> Result<(), String> {
+    fn inject(&mut self, said: &Said, edit: &Edit) -> Result<(), String> {
         self.echo = edit.tsecr.or(self.echo);
-        let data = inject::rewrite(said, &edit)?;
+        let data = inject::rewrite(said, edit)?;
         let tcp = packet::tcp(&data)?.ok_or("a rewritten frame is no segment")?;
         if edit.ack.is_some() {
             self.last_ack = self.now;
@@ -355,18 +408,27 @@ impl Replay {
         }
         let (received, expected) = (&self.app.received, &theirs.stream);
         let is_prefix = expected.starts_with(received);
-        if plan.reads != Reads::Never && (!is_prefix || (received.len() < expected.len() && !is_cut))
+        if plan.reads != Reads::Never
+            && (!is_prefix || (received.len() < expected.len() && !is_cut))
         {
-            let same = received.iter().zip(expected).take_while(|(left, right)| left == right);
+            let same = received
+                .iter()
+                .zip(expected)
+                .take_while(|(left, right)| left == right);
             let (same, got, all) = (same.count(), received.len(), expected.len());
-            return Err(format!("the application received {got} of {all} bytes, {same} of them right"));
+            return Err(format!(
+                "the application received {got} of {all} bytes, {same} of them right"
+            ));
         }
         if theirs.fin.is_some() && !is_cut && !self.app.is_eof {
             return Err("the application never saw the end of the stream".to_owned());
         }
         let all = 1 + ours.stream.len() as u64 + ours.fin.is_some() as u64;
         if self.checker.end() < all && !is_cut {
-            return Err(format!("the stack sent up to {} of {all}", self.checker.end()));
+            return Err(format!(
+                "the stack sent up to {} of {all}",
+                self.checker.end()
+            ));
         }
         if self.checker.tally.reset != ours.reset && !theirs.reset {
             let said = if ours.reset { "reset" } else { "did not reset" };
@@ -378,7 +440,7 @@ impl Replay {
     fn report(self) -> Report {
         Report {
             states: self.states,
-            tally: self.checker.tally,
+            tally: self.checker.tally.clone(),
             syn: self.syn,
             received: self.app.received.len(),
             sent: self.checker.end().saturating_sub(1) as usize,

@@ -108,3 +108,18 @@ fn ping_fragments_ipv6() {
 fn ping_options() {
     assert_eq!(replay("ping-options", V4, None).messages.len(), 1);
 }
+
+#[test]
+fn a_missing_answer_is_named() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pcaps");
+    let packets = capture::read(&folder.join("udp-echo.pcapng")).unwrap();
+    let error = datagram::replay(&packets, V4.parse().unwrap(), None).unwrap_err();
+    assert!(
+        error.starts_with("packet 2 is UDP 10.88.0.2:7 > 10.88.0.1:"),
+        "{error}"
+    );
+    assert!(
+        error.contains("the stack says ICMP error (3, 3)"),
+        "{error}"
+    );
+}
