@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ustack_tcp::time::Instant;
+use ustack_tcp::time::{Duration, Instant};
 
 use super::config::IpConfig;
 use super::keyed::{KeyedHash, Random};
@@ -42,11 +42,10 @@ impl Bucket {
     fn take(&mut self, now: Instant, rate: u64, cap: u64, cost: u64) -> bool {
         let nanos = now.saturating_since(self.at).as_nanos();
         let gained = nanos * u128::from(rate) / 1_000_000_000;
-        // A fraction of a token is not lost: the clock moves on only when one was gained.
-        if gained > 0 {
-            self.at = now;
-        }
         let gained = u64::try_from(gained).unwrap_or(u64::MAX);
+        // The clock moves on by what the gain took, so that fractions are not lost.
+        let used = u128::from(gained) * 1_000_000_000 / u128::from(rate.max(1));
+        self.at += Duration::from_nanos(u64::try_from(used).unwrap_or(u64::MAX));
         self.tokens = self.tokens.saturating_add(gained).min(cap);
         let is_there = self.tokens >= cost;
         if is_there {

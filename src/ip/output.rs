@@ -1,6 +1,7 @@
 //! From segments and datagrams to frames: headers, checksums, fragments.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
 
 use arrayvec::ArrayVec;
 use bytes::Bytes;
@@ -144,8 +145,21 @@ impl<'a> Output<'a> {
         MAX_TX_FRAMES.saturating_sub(self.tx.len())
     }
 
-    fn envelope(&self, tuple: &Tuple, traffic_class: u8, ttl: Option<u8>) -> (Envelope, u64) {
-        let hash = self.ip.flow_hash(tuple);
+    /// What the header of a packet with `len` bytes of transport says, and the keyed hash of its
+    /// flow: 0 where nobody needs one, for small IPv4 packets (pure ACKs above all).
+    fn envelope(
+        &self,
+        tuple: &Tuple,
+        traffic_class: u8,
+        ttl: Option<u8>,
+        len: usize,
+    ) -> (Envelope, u64) {
+        let is_hashed = tuple.local.is_ipv6() || len + v4::HEADER_LEN > usize::from(pmtu::FLOOR_V4);
+        let hash = if is_hashed {
+            self.ip.flow_hash(tuple)
+        } else {
+            0
+        };
         let envelope = Envelope {
             source: tuple.local,
             destination: tuple.remote,
@@ -211,7 +225,7 @@ impl<'a> Output<'a> {
     }
 
     fn send_whole(&mut self, envelope: &Envelope, mut body: Body) {
-        let fragmentation = if body.is_divisible {
+        let fragmentation = if body.is_divisible && envelope.source.is_ipv4() {
             Fragmentation::Piece {
                 id: self.next_v4_id(envelope),
                 offset: 0,
@@ -309,7 +323,8 @@ impl<'a> Output<'a> {
             remote: message.destination,
             ports: (message.ident(), 0),
         };
-        let (envelope, hash) = self.envelope(&tuple, 0, None);
+        let len = message.header.len() + message.payload.len();
+        let (envelope, hash) = self.envelope(&tuple, 0, None, len);
         let body = Body {
             header: message.header,
             checksum_at: 2,
@@ -402,9 +417,9 @@ impl ustack_tcp::Transmit for Output<'_> {
             ports: (flow.local.port(), flow.remote.port()),
         };
         let traffic_class = meta.dscp << 2 | meta.ecn as u8;
-        let (envelope, hash) =
-            self.envelope(&tuple, traffic_class, meta.ttl.map(std::num::NonZero::get));
         let tcp_len = tcp.len() + meta.payload_len as usize;
+        let ttl = meta.ttl.map(NonZero::get);
+        let (envelope, hash) = self.envelope(&tuple, traffic_class, ttl, tcp_len);
         let gso = meta
             .gso_size
             .filter(|size| meta.payload_len > u32::from(size.get()));
@@ -458,8 +473,9 @@ impl ustack_udp::Transmit for Output<'_> {
             ports,
         };
         let traffic_class = meta.dscp << 2 | meta.ecn & 3;
-        let (envelope, hash) =
-            self.envelope(&tuple, traffic_class, meta.ttl.map(std::num::NonZero::get));
+        let len = ustack_udp::wire::HEADER_LEN + payload.len();
+        let ttl = meta.ttl.map(NonZero::get);
+        let (envelope, hash) = self.envelope(&tuple, traffic_class, ttl, len);
         let body = Body {
             header: ustack_udp::wire::emit(ports.0, ports.1, payload.len()),
             checksum_at: 6,

@@ -18,6 +18,7 @@ mod fragments;
 mod garbage;
 mod icmp;
 mod input;
+mod kernel;
 mod output;
 mod too_big;
 
