@@ -501,4 +501,6 @@ fn can_receive(local: SocketAddr, remote: SocketAddr) -> bool {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

@@ -220,7 +220,8 @@ impl Table {
             }
             return claim(local).or_else(|| claim(any_addr));
         }
-        [local, any_addr, SocketAddr::new(any_ip, 0)]
+        let every_port = |ip| SocketAddr::new(ip, 0);
+        [local, every_port(local.ip()), any_addr, every_port(any_ip)]
             .iter()
             .find_map(|addr| self.transparent.get(addr).copied())
     }
