@@ -53,6 +53,31 @@ def nth(sender, which, verdict="lose", of=lambda packet: packet.payload > 0):
     return make
 
 
+def lose_first_copies(sender, number, copies):
+    """A rule: the `number`-th data segment and its next `copies` - 1 repetitions are lost."""
+
+    def make():
+        seen, target, left = 0, None, copies
+
+        def rule(packet):
+            nonlocal seen, target, left
+            if packet.sender != sender or packet.payload == 0:
+                return None
+            header = (packet.data[0] & 15) * 4
+            seq = packet.data[header + 4:header + 8]
+            if target is None:
+                seen += 1
+                target = seq if seen == number else None
+            if seq == target and left > 0:
+                left -= 1
+                return "lose"
+            return None
+
+        return rule
+
+    return make
+
+
 def both(*rules):
     """The first verdict of several rules; every rule sees every packet."""
 
@@ -320,41 +345,11 @@ def loss_download_no_sack(x):
 
 
 @scenario("A retransmission is lost as well: only the timer is left",
-          rule=nth(FROM_SERVER, {5}, of=lambda p: p.payload > 0 and p.data.find(b"MARK") >= 0)
-          )
+          rule=lose_first_copies(FROM_SERVER, 4, 3))
 def loss_retransmission(x):
-    """`curl` from nginx, one segment lost five times over"""
+    """`curl` from nginx, the 4th data segment lost three times over"""
     nginx(x, file=noise(12000))
     curl(x, f"http://{S4}/file")
-
-
-def lose_first_copies(sender, number, copies):
-    """A rule: the `number`-th data segment and its next `copies` - 1 repetitions are lost."""
-
-    def make():
-        seen, target, left = 0, None, copies
-
-        def rule(packet):
-            nonlocal seen, target, left
-            if packet.sender != sender or packet.payload == 0:
-                return None
-            header = (packet.data[0] & 15) * 4
-            seq = packet.data[header + 4:header + 8]
-            if target is None:
-                seen += 1
-                target = seq if seen == number else None
-            if seq == target and left > 0:
-                left -= 1
-                return "lose"
-            return None
-
-        return rule
-
-    return make
-
-
-SCENARIOS[-1]["rule"] = lose_first_copies(FROM_SERVER, 4, 3)
-SCENARIOS[-1]["how"] = "`curl` from nginx, the 4th data segment lost three times over"
 
 
 @scenario("The last segment is lost: no duplicate ACK can tell, a probe or the timer must",

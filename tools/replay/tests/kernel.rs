@@ -52,3 +52,91 @@ fn the_recorded_kernel_passes_the_checker() {
     }
     assert!(checked >= 30, "only {checked} TCP captures");
 }
+
+/// Follows the server of `download` up to its `index`-th segment, which `change` alters.
+fn judge(index: usize, change: impl FnOnce(&mut packet::TcpPacket)) -> Result<(), String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pcaps");
+    let packets = capture::read(&folder.join("download.pcapng")).unwrap();
+    let conversation = Conversation::first(&packets, Role::Server).unwrap();
+    let mut checker = Checker::new(&conversation, 1500);
+    let mut count = 0;
+    for said in &conversation.said {
+        if !said.ours {
+            checker.on_arrival(said.time, &said.tcp);
+            continue;
+        }
+        if count == index {
+            let mut tcp = said.tcp.clone();
+            change(&mut tcp);
+            return checker.on_output(said.time, said.data.len(), &tcp);
+        }
+        count += 1;
+        checker
+            .on_output(said.time, said.data.len(), &said.tcp)
+            .unwrap();
+    }
+    panic!("only {count} segments");
+}
+
+fn refused(index: usize, change: impl FnOnce(&mut packet::TcpPacket), because: &str) {
+    let error = judge(index, change).expect_err(because);
+    assert!(error.contains(because), "{error}");
+}
+
+#[test]
+fn the_checker_refuses_a_wrong_handshake() {
+    judge(0, |_| {}).unwrap();
+    refused(0, |tcp| tcp.ack += 1, "acknowledges");
+    refused(0, |tcp| tcp.options.mss = Some(1461), "MSS");
+    refused(0, |tcp| tcp.options.mss = None, "MSS");
+    refused(0, |tcp| tcp.options.window_scale = None, "window scale");
+    refused(0, |tcp| tcp.options.sack_permitted = false, "SACK");
+    refused(0, |tcp| tcp.options.timestamps = None, "timestamps");
+    refused(
+        0,
+        |tcp| tcp.options.timestamps.as_mut().unwrap().1 += 1,
+        "echoes",
+    );
+    refused(0, |tcp| tcp.flags |= packet::ECE, "flags");
+}
+
+#[test]
+fn the_checker_refuses_wrong_numbers() {
+    judge(4, |_| {}).unwrap();
+    refused(4, |tcp| tcp.seq = tcp.seq.wrapping_add(1), "begins at");
+    refused(4, |tcp| tcp.ack = tcp.ack.wrapping_add(1), "acknowledges");
+    refused(4, |tcp| tcp.ack = tcp.ack.wrapping_sub(1), "acknowledges");
+    refused(4, |tcp| tcp.window = 1, "window back");
+    refused(4, |tcp| tcp.flags = 0, "no ACK");
+    refused(4, |tcp| tcp.flags |= packet::FIN, "FIN");
+    refused(
+        4,
+        |tcp| tcp.options.timestamps = None,
+        "lacks its timestamps",
+    );
+    refused(
+        4,
+        |tcp| tcp.options.timestamps.as_mut().unwrap().1 -= 1,
+        "echoes timestamp",
+    );
+    refused(
+        4,
+        |tcp| tcp.options.sack = vec![(tcp.ack + 10, tcp.ack + 20)],
+        "not all arrive",
+    );
+    refused(4, |tcp| tcp.source.set_port(81), "goes from");
+}
+
+#[test]
+fn the_checker_refuses_wrong_bytes() {
+    let alter = |tcp: &mut packet::TcpPacket| {
+        let mut payload = tcp.payload.to_vec();
+        payload[17] ^= 1;
+        tcp.payload = payload.into();
+    };
+    refused(4, alter, "byte ");
+    let longer = |tcp: &mut packet::TcpPacket| tcp.payload = vec![0; 1461].into();
+    refused(4, longer, "MSS");
+    let misplaced = |tcp: &mut packet::TcpPacket| tcp.seq = tcp.seq.wrapping_sub(100);
+    refused(4, misplaced, "byte ");
+}
