@@ -17,6 +17,11 @@ use crate::checksum::Sum;
 /// Frames that one turn hands to the device before it looks for input again.
 pub const MAX_TX_FRAMES: usize = 128;
 
+/// Of those, what TCP leaves to UDP and ICMP, and UDP to ICMP: a bulk transfer that fills every
+/// batch must not starve a ping.
+const LEFT_BY_TCP: usize = 32;
+const LEFT_BY_UDP: usize = 8;
+
 /// The largest IPv4 packet, and the largest IPv6 payload.
 const MAX_LEN: usize = 65_535;
 
@@ -141,8 +146,8 @@ impl<'a> Output<'a> {
         Self { ip, tx }
     }
 
-    fn room(&self) -> usize {
-        MAX_TX_FRAMES.saturating_sub(self.tx.len())
+    fn room(&self, left: usize) -> usize {
+        (MAX_TX_FRAMES - left).saturating_sub(self.tx.len())
     }
 
     /// What the header of a packet with `len` bytes of transport says, and the keyed hash of its
@@ -399,7 +404,7 @@ fn emit_fragment_headers(
 
 impl ustack_tcp::Transmit for Output<'_> {
     fn budget(&self) -> usize {
-        self.room()
+        self.room(LEFT_BY_TCP)
     }
 
     fn path_mtu(&self, remote: IpAddr) -> u16 {
@@ -453,7 +458,7 @@ impl ustack_tcp::Transmit for Output<'_> {
 
 impl ustack_udp::Transmit for Output<'_> {
     fn budget(&self) -> usize {
-        self.room()
+        self.room(LEFT_BY_UDP)
     }
 
     fn path_mtu(&self, remote: IpAddr) -> u16 {

@@ -207,12 +207,26 @@ fn dont_fragment_is_kept() {
     assert_eq!(ip.counters().frag_fails, 1);
 }
 
+/// TCP cannot take all of a turn, nor UDP: a ping is still answered in it.
 #[test]
-fn a_turn_has_a_budget() {
+fn a_turn_has_room_for_everyone() {
     let mut ip = ip();
     let mut tx = TxBatch::new();
+    while ustack_tcp::Transmit::budget(&ip.output(at(1), &mut tx)) > 0 {
+        send_segment(&mut ip, &mut tx, FAMILIES[0], 5, &ODD, None);
+    }
+    let segments = tx.len();
     while ustack_udp::Transmit::budget(&ip.output(at(1), &mut tx)) > 0 {
         send_datagram(&mut ip, &mut tx, FAMILIES[0], b"x");
     }
+    let datagrams = tx.len() - segments;
+    let ping: Bytes = icmp_message(PEER4, US4, [8, 0, 0, 0, 0, 1, 0, 1], b"").into();
+    for _ in 0..MAX_TX_FRAMES {
+        ip.on_frame(at(1), frame(ping.clone())).expect("answered");
+    }
+    ip.poll_transmit(at(1), &mut tx);
+    assert!(segments > 64 && datagrams > 8);
     assert_eq!(tx.len(), MAX_TX_FRAMES);
+    assert!(tx.len() > segments + datagrams);
+    assert!(ip.has_ready(), "the rest waits for the next turn");
 }
