@@ -1,15 +1,30 @@
 //! `Tcp`: every flow of a host behind one surface.
 
+mod input;
+mod socket;
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::num::NonZeroU16;
 
 use bytes::Bytes;
 
 use crate::config::{Config, SocketOptions};
-use crate::connection::State;
-use crate::error::{CloseReason, ConnectError, Dropped, IcmpError, ListenError, SocketError};
-use crate::segment::{Ecn, FlowKey, Segment, Transmit};
-use crate::seq::WireSeq;
+use crate::connection::{Connection, Events, State};
+use crate::error::CloseReason;
+use crate::handshake::{SynReceived, SynSent};
+use crate::isn::Secrets;
+use crate::listener::Listeners;
+use crate::segment::{Ecn, FlowKey, Segment, Transmit, TxMeta};
+use crate::seq::{SeqNum, WireSeq};
+use crate::table::Table;
 use crate::time::Instant;
+use crate::wheel::Wheel;
+
+/// Answers to nobody's segments that wait for transmission; more are dropped and counted.
+const MAX_REPLIES: usize = 256;
 
 /// A connection, for as long as it exists: slab index and generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -111,161 +126,355 @@ pub struct Summary {
     pub total_retrans: u64,
 }
 
-/// All TCP of a host. See the crate's page for the order of calls.
+/// What is left of a connection in TIME-WAIT: enough to answer a FIN sent again and to tell a
+/// new SYN from an old one (RFC 6191).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimeWait {
+    snd_nxt: WireSeq,
+    rcv_nxt: SeqNum,
+    /// TS.Recent and our offset, where timestamps were in use.
+    timestamps: Option<(u32, u32)>,
+    expires: Instant,
+}
+
+const _: () = assert!(size_of::<TimeWait>() <= 48);
+
+/// What the table holds for a flow.
 #[derive(Debug)]
-pub struct Tcp {}
+enum Slot {
+    SynSent(Box<SynSent>),
+    SynReceived(Box<SynReceived>),
+    Connection(Box<Connection>),
+    TimeWait(TimeWait),
+}
+
+/// A slot with what the endpoint itself keeps about it.
+#[derive(Debug)]
+struct Entry {
+    slot: Slot,
+    /// The wheel looks at it by then.
+    armed: Option<Instant>,
+    /// It is in the ready list.
+    ready: bool,
+}
+
+/// Segments counted, under their SNMP names where those exist (RFC 4022).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// `tcpActiveOpens`.
+    pub active_opens: u64,
+    /// `tcpPassiveOpens`.
+    pub passive_opens: u64,
+    /// `tcpAttemptFails`.
+    pub attempt_fails: u64,
+    /// `tcpEstabResets`.
+    pub estab_resets: u64,
+    /// `tcpInSegs`: super-segments count once.
+    pub in_segs: u64,
+    /// `tcpOutRsts`: resets for segments that belong to nobody.
+    pub out_rsts: u64,
+    /// SYNs dropped because the backlog was full (`ListenOverflows`).
+    pub listen_overflows: u64,
+    /// Answers dropped because too many were waiting.
+    pub replies_dropped: u64,
+    /// Segments that were dropped, for whatever reason.
+    pub dropped: u64,
+}
+
+/// All TCP of a host.
+///
+/// # Order of calls
+///
+/// In a turn: [`on_segment`](Tcp::on_segment) for each segment, [`on_timeout`](Tcp::on_timeout),
+/// [`poll_event`](Tcp::poll_event) until it is empty, then (applications may have written)
+/// [`poll_transmit`](Tcp::poll_transmit). Between turns, wait no longer than
+/// [`poll_timeout`](Tcp::poll_timeout) says.
+#[derive(Debug)]
+pub struct Tcp {
+    config: Config,
+    secrets: Secrets,
+    table: Table<Entry>,
+    listeners: Listeners,
+    wheel: Wheel<ConnId>,
+    fired: Vec<ConnId>,
+    ready: VecDeque<ConnId>,
+    replies: VecDeque<(FlowKey, Segment<()>)>,
+    events: VecDeque<Event>,
+    time_waits: usize,
+    counters: Counters,
+}
 
 impl Tcp {
     /// An endpoint whose ISNs, ports and hash keys come from `seed`, which must be secret.
-    pub fn new(_config: Config, _seed: [u8; 32]) -> Self {
-        unimplemented!()
+    pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        let secrets = Secrets::new(&seed);
+        Self {
+            table: Table::new(secrets.table_hash()),
+            config,
+            secrets,
+            listeners: Listeners::default(),
+            wheel: Wheel::new(Instant::ZERO),
+            fired: Vec::new(),
+            ready: VecDeque::new(),
+            replies: VecDeque::new(),
+            events: VecDeque::new(),
+            time_waits: 0,
+            counters: Counters::default(),
+        }
     }
 
-    /// A segment arrived for `flow`. `local` says whether `flow.local` is one of this host's own
-    /// addresses (transparent listeners take the others).
-    pub fn on_segment(
-        &mut self,
-        _now: Instant,
-        _flow: &FlowKey,
-        _local: bool,
-        _ecn: Ecn,
-        _segment: Segment,
-    ) -> Result<(), Dropped> {
-        unimplemented!()
-    }
-
-    /// ICMP reports an error about a segment with this sequence number.
-    pub fn on_icmp_error(
-        &mut self,
-        _now: Instant,
-        _flow: &FlowKey,
-        _seq: WireSeq,
-        _error: IcmpError,
-    ) {
-        unimplemented!()
+    /// What was counted so far.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Deals with every deadline up to `now`.
-    pub fn on_timeout(&mut self, _now: Instant) {
-        unimplemented!()
+    pub fn on_timeout(&mut self, now: Instant) {
+        let mut fired = core::mem::take(&mut self.fired);
+        self.wheel.expire(now, &mut fired);
+        for id in fired.drain(..) {
+            if let Some(entry) = self.table.get_mut(id) {
+                entry.armed = None;
+                self.on_deadline(now, id);
+            }
+        }
+        self.fired = fired;
+    }
+
+    fn on_deadline(&mut self, now: Instant, id: ConnId) {
+        let Some(entry) = self.table.get_mut(id) else {
+            return;
+        };
+        match &mut entry.slot {
+            Slot::SynSent(syn) => {
+                if syn.on_timeout(now, &self.config) {
+                    let unreachable = syn.soft_error;
+                    self.counters.attempt_fails += 1;
+                    let reason = if unreachable {
+                        CloseReason::Unreachable
+                    } else {
+                        CloseReason::TimedOut
+                    };
+                    self.drop_slot(id, reason);
+                    return;
+                }
+            }
+            Slot::SynReceived(syn) => {
+                if syn.on_timeout(now, &self.config) {
+                    self.drop_half_open(id, CloseReason::TimedOut);
+                    return;
+                }
+            }
+            Slot::Connection(conn) => conn.on_timeout(now, &self.config),
+            Slot::TimeWait(record) => {
+                if record.expires <= now {
+                    self.time_waits -= 1;
+                    self.table.remove(id);
+                    return;
+                }
+            }
+        }
+        self.settle(now, id);
     }
 
     /// When [`Tcp::on_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        unimplemented!()
+        self.wheel.next()
     }
 
     /// Hands out what is to be sent, as far as `tx` has budget.
-    pub fn poll_transmit(&mut self, _now: Instant, _tx: &mut impl Transmit) {
-        unimplemented!()
+    pub fn poll_transmit(&mut self, now: Instant, tx: &mut impl Transmit) {
+        while tx.budget() > 0
+            && let Some((flow, segment)) = self.replies.pop_front()
+        {
+            push_reply(&flow, &segment, tx);
+        }
+        while tx.budget() > 0
+            && let Some(id) = self.ready.pop_front()
+        {
+            let Some(entry) = self.table.get_mut(id) else {
+                continue;
+            };
+            entry.ready = false;
+            let more = match &mut entry.slot {
+                Slot::SynSent(syn) => {
+                    if syn.is_due() {
+                        syn.send(now, &self.config, tx);
+                    }
+                    false
+                }
+                Slot::SynReceived(syn) => {
+                    if syn.is_due() {
+                        syn.send(now, &self.config, tx);
+                    }
+                    false
+                }
+                Slot::Connection(conn) => conn.poll_transmit(now, self.config.tso, tx),
+                Slot::TimeWait(_) => false,
+            };
+            if more {
+                self.mark_ready(id);
+            }
+            self.settle_quietly(now, id);
+        }
     }
 
     /// Whether [`Tcp::poll_transmit`] has something to do: what wakes the driver.
     pub fn has_ready(&self) -> bool {
-        unimplemented!()
+        !self.ready.is_empty() || !self.replies.is_empty()
     }
 
     /// The next thing that applications should hear of.
     pub fn poll_event(&mut self) -> Option<Event> {
-        unimplemented!()
+        self.events.pop_front()
     }
 
-    /// Listens.
-    pub fn listen(&mut self, _options: ListenOptions) -> Result<ListenerId, ListenError> {
-        unimplemented!()
-    }
-
-    /// Stops listening; connections not yet accepted are reset.
-    pub fn close_listener(&mut self, _id: ListenerId) {
-        unimplemented!()
-    }
-
-    /// The oldest connection not yet accepted.
-    pub fn accept(&mut self, _id: ListenerId) -> Option<(ConnId, FlowKey)> {
-        unimplemented!()
-    }
-
-    /// Answers a SYN that a listener with `hold` holds. An accepted one shows up in
-    /// [`Tcp::accept`] once its handshake is complete.
-    pub fn decide(&mut self, _now: Instant, _conn: ConnId, _verdict: Verdict) {
-        unimplemented!()
-    }
-
-    /// Opens a connection. A local port of 0 is replaced by an ephemeral one; the flow it got is
-    /// returned. [`Event::Connected`] or [`Event::Closed`] follows.
-    pub fn connect(
-        &mut self,
-        _now: Instant,
-        _flow: FlowKey,
-        _options: SocketOptions,
-    ) -> Result<(ConnId, FlowKey), ConnectError> {
-        unimplemented!()
-    }
-
-    /// Queues a chunk for sending; returns how many bytes of it were taken (the caller keeps the
-    /// rest). 0: no room, [`Event::Writable`] follows.
-    pub fn write(
-        &mut self,
-        _now: Instant,
-        _id: ConnId,
-        _data: &Bytes,
-    ) -> Result<usize, SocketError> {
-        unimplemented!()
-    }
-
-    /// How many bytes [`Tcp::write`] would take now.
-    pub fn write_room(&self, _id: ConnId) -> Result<usize, SocketError> {
-        unimplemented!()
-    }
-
-    /// Takes received bytes out, at most `max` (> 0).
-    pub fn read(&mut self, _now: Instant, _id: ConnId, _max: usize) -> Result<Read, SocketError> {
-        unimplemented!()
-    }
-
-    /// Says FIN after what is queued (`shutdown(SHUT_WR)`).
-    pub fn shutdown(&mut self, _now: Instant, _id: ConnId) -> Result<(), SocketError> {
-        unimplemented!()
-    }
-
-    /// Ends the connection with a RST, if it still lives.
-    pub fn abort(&mut self, _now: Instant, _id: ConnId) {
-        unimplemented!()
-    }
-
-    /// The application lets go of the connection (`close`): unread or later bytes mean RST
-    /// (SHLD-3), else queued bytes and FIN still go out. The id is dead afterwards.
-    pub fn release(&mut self, _now: Instant, _id: ConnId) {
-        unimplemented!()
-    }
-
-    /// Whether every queued byte and the FIN were acknowledged, or the connection is gone.
-    pub fn is_flushed(&self, _id: ConnId) -> bool {
-        unimplemented!()
-    }
-
-    /// Changes `nodelay`, keep-alive and the like of a live connection.
-    pub fn set_options(
-        &mut self,
-        _now: Instant,
-        _id: ConnId,
-        _change: impl FnOnce(&mut SocketOptions),
-    ) -> Result<(), SocketError> {
-        unimplemented!()
-    }
-
-    /// The options of a live connection.
-    pub fn options(&self, _id: ConnId) -> Result<SocketOptions, SocketError> {
-        unimplemented!()
-    }
-
-    /// All connections past the handshake, in no order.
+    /// All connections and handshakes, in no order.
     pub fn connections(&self) -> impl Iterator<Item = Summary> + '_ {
-        core::iter::empty()
+        self.table.iter().map(|(id, flow, entry)| {
+            let (state, totals) = match &entry.slot {
+                Slot::SynSent(_) => (State::SynSent, (0, 0, 0)),
+                Slot::SynReceived(_) => (State::SynReceived, (0, 0, 0)),
+                Slot::Connection(conn) => (conn.state(), conn.totals()),
+                Slot::TimeWait(_) => (State::TimeWait, (0, 0, 0)),
+            };
+            let (bytes_received, bytes_acked, total_retrans) = totals;
+            Summary {
+                id,
+                flow: *flow,
+                state,
+                bytes_received,
+                bytes_acked,
+                total_retrans,
+            }
+        })
     }
 
     /// How many connections exist, in all states but TIME-WAIT.
     pub fn connection_count(&self) -> usize {
-        unimplemented!()
+        self.table.len() - self.time_waits
+    }
+
+    /// After a call that may have changed `id`: timer, ready list, events, and its end.
+    fn settle(&mut self, now: Instant, id: ConnId) {
+        self.mark_ready(id);
+        self.settle_quietly(now, id);
+    }
+
+    fn settle_quietly(&mut self, now: Instant, id: ConnId) {
+        let Some(entry) = self.table.get_mut(id) else {
+            return;
+        };
+        let (deadline, events) = match &mut entry.slot {
+            Slot::SynSent(syn) => (syn.deadline(), Events::default()),
+            Slot::SynReceived(syn) => (syn.deadline(), Events::default()),
+            Slot::Connection(conn) => (
+                conn.poll_timeout(&self.config),
+                core::mem::take(&mut conn.events),
+            ),
+            Slot::TimeWait(record) => (Some(record.expires), Events::default()),
+        };
+        self.wheel.arm(id, &mut entry.armed, deadline);
+        self.publish(id, events);
+        self.bury(now, id);
+    }
+
+    fn publish(&mut self, id: ConnId, events: Events) {
+        let Events {
+            readable,
+            writable,
+            closed,
+        } = events;
+        if readable {
+            self.events.push_back(Event::Readable(id));
+        }
+        if writable {
+            self.events.push_back(Event::Writable(id));
+        }
+        if let Some(reason) = closed {
+            self.counters.estab_resets += u64::from(reason == CloseReason::Reset);
+            self.events.push_back(Event::Closed(id, reason));
+        }
+    }
+
+    /// A closed connection frees its flow at once, an orphan its slot too; an orphan in TIME-WAIT
+    /// leaves a record behind. What is in the ready list still has a RST or an ACK to send.
+    fn bury(&mut self, now: Instant, id: ConnId) {
+        let Some(entry) = self.table.get_mut(id) else {
+            return;
+        };
+        let Slot::Connection(conn) = &entry.slot else {
+            return;
+        };
+        if entry.ready {
+            return;
+        }
+        match (conn.state(), conn.is_orphan()) {
+            (State::Closed, true) => {
+                self.table.remove(id);
+            }
+            (State::Closed, false) => self.table.forget_flow(id),
+            (State::TimeWait, true) => {
+                let record = conn.time_wait(&self.config, now);
+                entry.slot = Slot::TimeWait(record);
+                self.time_waits += 1;
+                self.wheel.arm(id, &mut entry.armed, Some(record.expires));
+            }
+            _ => {}
+        }
+    }
+
+    fn mark_ready(&mut self, id: ConnId) {
+        let Some(entry) = self.table.get_mut(id) else {
+            return;
+        };
+        if !core::mem::replace(&mut entry.ready, true) {
+            self.ready.push_back(id);
+        }
+    }
+
+    fn reply(&mut self, flow: &FlowKey, segment: Segment<()>) {
+        if self.replies.len() < MAX_REPLIES {
+            self.replies.push_back((*flow, segment));
+        } else {
+            self.counters.replies_dropped += 1;
+        }
+    }
+
+    /// An attempt to open is over; whoever holds the id hears of it.
+    fn drop_slot(&mut self, id: ConnId, reason: CloseReason) {
+        self.table.remove(id);
+        self.events.push_back(Event::Closed(id, reason));
+    }
+
+    fn drop_half_open(&mut self, id: ConnId, reason: CloseReason) {
+        self.counters.attempt_fails += 1;
+        if let Some(Entry {
+            slot: Slot::SynReceived(syn),
+            ..
+        }) = self.table.get(id)
+            && let Some(listener) = syn.listener
+            && let Some(listener) = self.listeners.get_mut(listener)
+        {
+            listener.half_open -= 1;
+        }
+        self.drop_slot(id, reason);
     }
 }
+
+fn push_reply(flow: &FlowKey, segment: &Segment<()>, tx: &mut impl Transmit) {
+    let meta = TxMeta {
+        flow,
+        segment,
+        payload_len: 0,
+        gso_size: None,
+        ecn: Ecn::NotEct,
+        dscp: 0,
+        ttl: None,
+    };
+    tx.push(&meta, core::iter::empty::<Bytes>());
+}
+
+/// What a wire segment's size is when there is none.
+const NO_MSS: NonZeroU16 = NonZeroU16::MIN;

@@ -32,6 +32,8 @@ pub enum Dropped {
     StaleTimestamp,
     /// No timestamp although both ends agreed on them (RFC 7323 §3.2).
     NoTimestamp,
+    /// It reset its connection, as it may.
+    Reset,
     /// No flow and no listener; answered with a RST unless it is one (RFC 9293 §3.10.7.1).
     NoSocket,
     /// A flag combination that no state accepts.

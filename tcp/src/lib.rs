@@ -6,26 +6,30 @@ extern crate alloc;
 #[cfg(any(test, feature = "testing"))]
 extern crate std;
 
-#[allow(dead_code)]
 pub(crate) mod chunk;
 pub mod config;
+pub mod congestion;
 pub mod connection;
 pub mod endpoint;
 pub mod error;
-#[allow(dead_code)]
+pub(crate) mod handshake;
+pub(crate) mod isn;
+pub(crate) mod listener;
 pub(crate) mod recovery;
-#[allow(dead_code)]
 pub(crate) mod recv;
 pub mod segment;
-#[allow(dead_code)]
 pub(crate) mod send;
 pub mod seq;
+pub(crate) mod table;
 pub mod time;
+pub(crate) mod wheel;
 pub mod wire;
 
 pub use config::{Config, CongestionAlgorithm, Keepalive, SocketOptions};
 pub use connection::State;
-pub use endpoint::{ConnId, Event, ListenOptions, ListenerId, Read, Summary, Tcp, Verdict};
+pub use endpoint::{
+    ConnId, Counters, Event, ListenOptions, ListenerId, Read, Summary, Tcp, Verdict,
+};
 pub use error::{
     CloseReason, ConnectError, Dropped, IcmpError, ListenError, Malformed, SocketError,
 };

@@ -1,5 +1,442 @@
-//! One connection.
+//! One connection past its handshake: RFC 9293's transmission control block, and what the
+//! application asks of it.
 
+mod ack;
+mod input;
+mod output;
 mod state;
+mod timers;
 
 pub use state::State;
+
+use core::net::IpAddr;
+
+use bytes::Bytes;
+
+use crate::config::{Config, SocketOptions};
+use crate::congestion::{CongestionController, Controller, initial_window};
+use crate::endpoint::{ListenerId, Read};
+use crate::error::{CloseReason, IcmpError, SocketError};
+use crate::recovery::{Recovery, RttEstimator};
+use crate::recv::{Reassembler, RecvSpace, RecvWindow, Tuning};
+use crate::segment::{FlowKey, SynOptions};
+use crate::send::{Fin, Flight, SendBuffer, SendSpace};
+use crate::seq::{SeqNum, WindowScale, WireSeq};
+use crate::time::{Duration, Instant};
+
+use ack::Acks;
+use state::Edge;
+use timers::Timers;
+
+/// What happened inside that applications may wait for; the endpoint collects it after each call.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Events {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    pub(crate) closed: Option<CloseReason>,
+}
+
+/// The timestamps option in use (RFC 7323).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimestampState {
+    /// Added to our clock, so that connections cannot be linked (TS-14).
+    pub(crate) offset: u32,
+    /// TS.Recent.
+    pub(crate) recent: u32,
+    /// When TS.Recent was set.
+    pub(crate) recent_at: Instant,
+}
+
+impl TimestampState {
+    /// Our clock for this connection: milliseconds.
+    pub(crate) const fn tsval(&self, now: Instant) -> u32 {
+        (now.as_millis() as u32).wrapping_add(self.offset)
+    }
+}
+
+/// What a completed handshake has settled.
+#[derive(Debug)]
+pub(crate) struct Negotiated {
+    pub(crate) flow: FlowKey,
+    pub(crate) options: SocketOptions,
+    pub(crate) listener: Option<ListenerId>,
+    pub(crate) iss: WireSeq,
+    pub(crate) irs: WireSeq,
+    /// The options of the peer's SYN.
+    pub(crate) peer: SynOptions,
+    /// The window of the segment that completed the handshake, in bytes.
+    pub(crate) wnd: u32,
+    /// What our SYN offered, in bytes.
+    pub(crate) our_window: u32,
+    /// The shift of our window field, if both ends scale.
+    pub(crate) our_scale: WindowScale,
+    pub(crate) ts_offset: u32,
+    /// Round trip of the handshake, if nothing of it was sent twice.
+    pub(crate) rtt: Option<Duration>,
+    /// How often our SYN or SYN,ACK was sent again.
+    pub(crate) retransmits: u8,
+    pub(crate) path_mtu: u16,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) flow: FlowKey,
+    pub(crate) options: SocketOptions,
+    /// Who accepts it; `None` once accepted, or when it was opened from here.
+    pub(crate) listener: Option<ListenerId>,
+    state: State,
+    close_reason: Option<CloseReason>,
+    snd: SendSpace,
+    rcv: RecvSpace,
+    /// Both ends use SACK.
+    sack: bool,
+    timestamps: Option<TimestampState>,
+    rtt: RttEstimator,
+    recovery: Recovery,
+    cc: Controller,
+    acks: Acks,
+    timers: Timers,
+    tuning: Tuning,
+    send_buffer_max: u32,
+    path_mtu: u16,
+    /// The application let go; nobody reads any more.
+    orphan: bool,
+    reset_owed: bool,
+    /// The first unreachable of a row, told to the application if the connection times out.
+    soft_error: bool,
+    pub(crate) events: Events,
+    read_blocked: bool,
+    write_blocked: bool,
+    last_received: Instant,
+    keepalive_probes: u8,
+    bytes_received: u64,
+    bytes_acked: u64,
+    total_retrans: u64,
+}
+
+impl Connection {
+    /// The connection that a handshake opened, in ESTABLISHED.
+    pub(crate) fn new(now: Instant, config: &Config, settled: &Negotiated) -> Self {
+        let Negotiated {
+            flow,
+            options,
+            listener,
+            peer,
+            path_mtu,
+            ..
+        } = settled;
+        let irs = SeqNum::first(settled.irs) + 1u32;
+        let una = SeqNum::first(settled.iss) + 1u32;
+        let peer_mss = peer.mss.unwrap_or(if flow.is_ipv6() { 1220 } else { 536 });
+        let mss = payload_limit(flow, peer_mss, *path_mtu, peer.timestamps.is_some());
+        // RFC 5681 §3.1, RFC 6928 §2: a handshake that lost more than one SYN starts at one.
+        let window = if settled.retransmits > 1 {
+            mss
+        } else {
+            initial_window(mss)
+        };
+        // RFC 6298 §5.7: what timed out below 3 s starts the data at 3 s.
+        let first_rto = if settled.retransmits > 0 { 3 } else { 1 };
+        let mut rtt = RttEstimator::new(Duration::from_secs(first_rto), config.rto_min);
+        if let Some(sample) = settled.rtt {
+            rtt.on_sample(now, sample);
+        }
+        let algorithm = options.congestion.unwrap_or(config.congestion);
+        let recv_buffer = options.recv_buffer.unwrap_or(config.recv_buffer_initial);
+        let recv_max = if options.recv_buffer.is_some() {
+            0
+        } else {
+            config.recv_buffer_max
+        };
+        let right = irs + settled.our_window;
+        Self {
+            flow: *flow,
+            options: *options,
+            listener: *listener,
+            state: State::Established,
+            close_reason: None,
+            snd: SendSpace {
+                una,
+                nxt: una,
+                wnd: settled.wnd,
+                wl1: irs,
+                wl2: una,
+                max_wnd: settled.wnd,
+                scale: peer.window_scale.unwrap_or_default(),
+                mss,
+                peer_mss,
+                buffer: SendBuffer::new(una),
+                flight: Flight::default(),
+                fin: Fin::Open,
+                capacity: options.send_buffer.unwrap_or(config.send_buffer_initial),
+                cwnd_limited: false,
+            },
+            rcv: RecvSpace {
+                reassembler: Reassembler::new(irs),
+                window: RecvWindow::new(right, settled.our_scale, recv_buffer),
+                fin: None,
+                fin_received: false,
+                dsack: None,
+            },
+            sack: peer.sack_permitted,
+            timestamps: peer.timestamps.map(|ts| TimestampState {
+                offset: settled.ts_offset,
+                recent: ts.tsval,
+                recent_at: now,
+            }),
+            rtt,
+            recovery: Recovery::new(),
+            cc: Controller::new(algorithm, mss, window),
+            acks: Acks::new(irs, mss),
+            timers: Timers::default(),
+            tuning: Tuning::new(now, recv_max, settled.rtt),
+            send_buffer_max: if options.send_buffer.is_some() {
+                0
+            } else {
+                config.send_buffer_max
+            },
+            path_mtu: *path_mtu,
+            orphan: false,
+            reset_owed: false,
+            soft_error: false,
+            events: Events::default(),
+            read_blocked: false,
+            write_blocked: false,
+            last_received: now,
+            keepalive_probes: 0,
+            bytes_received: 0,
+            bytes_acked: 0,
+            total_retrans: 0,
+        }
+    }
+
+    pub(crate) const fn state(&self) -> State {
+        self.state
+    }
+
+    pub(crate) const fn is_orphan(&self) -> bool {
+        self.orphan
+    }
+
+    /// Payload bytes received in order, payload bytes acknowledged, segments sent again.
+    pub(crate) const fn totals(&self) -> (u64, u64, u64) {
+        (self.bytes_received, self.bytes_acked, self.total_retrans)
+    }
+
+    /// Whether an ACK is to leave at the end of this turn.
+    pub(crate) const fn ack_due(&self) -> bool {
+        self.acks.is_due()
+    }
+
+    /// Changes options that may change while the connection is open.
+    pub(crate) fn set_options(&mut self, change: impl FnOnce(&mut SocketOptions)) {
+        let before = self.options.congestion;
+        change(&mut self.options);
+        if let Some(algorithm) = self.options.congestion
+            && before != Some(algorithm)
+        {
+            self.cc = Controller::new(algorithm, self.snd.mss, self.cc.cwnd());
+        }
+    }
+
+    /// SND.NXT, RCV.NXT, and TS.Recent with our offset: what outlives the connection.
+    pub(crate) fn last_numbers(&self) -> (WireSeq, SeqNum, Option<(u32, u32)>) {
+        let timestamps = self.timestamps.map(|ts| (ts.recent, ts.offset));
+        (self.snd.nxt.wire(), self.rcv.nxt(), timestamps)
+    }
+
+    /// Owes an ACK now: the segment that opened the connection wants one.
+    pub(crate) const fn owe_ack(&mut self) {
+        self.acks.owe();
+    }
+
+    /// How much is owed to the peer in ACKs, for paying before a turn ends.
+    pub(crate) fn ack_overdue(&self) -> bool {
+        let window = self.rcv.window.right() - self.rcv.nxt();
+        self.acks.is_due() && self.acks.unacknowledged() >= (64 << 10).min(window / 4)
+    }
+
+    /// Queues as much of `data` as there is room for; returns how many bytes.
+    pub(crate) fn write(&mut self, data: &Bytes) -> Result<usize, SocketError> {
+        let room = self.write_room()?.min(data.len());
+        if room > 0 {
+            self.snd.buffer.push(data.slice(..room));
+        }
+        self.write_blocked |= room < data.len();
+        Ok(room)
+    }
+
+    pub(crate) fn write_room(&self) -> Result<usize, SocketError> {
+        match (self.close_reason, self.snd.fin) {
+            (Some(CloseReason::Finished), _) => Err(SocketError::BrokenPipe),
+            (Some(reason), _) => Err(SocketError::Closed(reason)),
+            (None, Fin::Open) => Ok(self.snd.room() as usize),
+            (None, _) => Err(SocketError::BrokenPipe),
+        }
+    }
+
+    /// Notes that a writer found no room and waits.
+    pub(crate) const fn block_writer(&mut self) {
+        self.write_blocked = true;
+    }
+
+    pub(crate) fn read(&mut self, now: Instant, max: usize) -> Result<Read, SocketError> {
+        if let Some(data) = self.rcv.reassembler.read(max) {
+            self.on_read(now, data.len() as u32);
+            return Ok(Read::Data(data));
+        }
+        if self.rcv.fin_received {
+            return Ok(Read::Eof);
+        }
+        match self.close_reason {
+            Some(CloseReason::Finished) => Ok(Read::Eof),
+            Some(reason) => Err(SocketError::Closed(reason)),
+            None => {
+                self.read_blocked = true;
+                Ok(Read::Empty)
+            }
+        }
+    }
+
+    /// The reader took bytes: the buffer may grow, the window may open.
+    fn on_read(&mut self, now: Instant, bytes: u32) {
+        if !self.state.receives() {
+            return;
+        }
+        let (buffer, mss) = (self.rcv.window.buffer(), self.snd.mss);
+        if let Some(larger) = self.tuning.on_read(now, bytes, buffer, mss) {
+            self.rcv.window.grow(larger);
+        }
+        if self
+            .rcv
+            .window
+            .update_due(self.rcv.nxt(), self.rcv.reassembler.charged(), mss)
+        {
+            self.acks.owe();
+        }
+    }
+
+    /// FIN follows what is queued.
+    pub(crate) fn shutdown(&mut self) -> Result<(), SocketError> {
+        match self.close_reason {
+            Some(CloseReason::Finished) => Ok(()),
+            Some(reason) => Err(SocketError::Closed(reason)),
+            None => {
+                if self.snd.fin == Fin::Open {
+                    self.snd.fin = Fin::Queued;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// RST, and the end.
+    pub(crate) fn abort(&mut self) {
+        if self.close_reason.is_none() {
+            self.reset_owed = self.state != State::TimeWait;
+            self.close(CloseReason::Aborted);
+        }
+    }
+
+    /// The application let go (RFC 9293 §3.6.1, SHLD-3): unread bytes mean RST.
+    pub(crate) fn release(&mut self, now: Instant, config: &Config) {
+        self.orphan = true;
+        self.listener = None;
+        if self.close_reason.is_some() {
+            return;
+        }
+        if self.rcv.reassembler.readable() > 0 {
+            self.abort();
+            return;
+        }
+        let _ = self.shutdown();
+        if self.state == State::FinWait2 {
+            self.timers.linger = Some(now + config.fin_timeout);
+        }
+    }
+
+    /// Every byte and the FIN are acknowledged, or there is nobody left to acknowledge them.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.close_reason.is_some() || self.snd.fin == Fin::Acked
+    }
+
+    /// ICMP says something about a segment in flight (5927 §4.1, BL-8: the caller checked that).
+    pub(crate) fn on_icmp_error(&mut self, error: IcmpError, seq: WireSeq) {
+        let seq = self.snd.una.expand(seq);
+        if seq < self.snd.una || seq >= self.snd.nxt {
+            return;
+        }
+        match error {
+            IcmpError::PacketTooBig { mtu } => self.lower_path_mtu(mtu),
+            // Soft for an open connection, whatever RFC 1122 calls it (RFC 5927 §5.2).
+            _ => self.soft_error = true,
+        }
+    }
+
+    /// A smaller path: what is in flight goes out again, cut to fit, and that is no congestion.
+    fn lower_path_mtu(&mut self, mtu: u16) {
+        let floor = if self.flow.is_ipv6() { 1280 } else { 552 };
+        let mtu = mtu.max(floor);
+        if mtu >= self.path_mtu {
+            return;
+        }
+        self.path_mtu = mtu;
+        let timestamps = self.timestamps.is_some();
+        self.snd.mss = payload_limit(&self.flow, self.snd.peer_mss, mtu, timestamps);
+        self.cc.set_mss(self.snd.mss);
+        self.snd.flight.mark_all_lost();
+    }
+
+    /// The state machine moves on.
+    fn on_edge(&mut self, now: Instant, edge: Edge) {
+        let Some(next) = self.state.after(edge) else {
+            debug_assert!(false, "{:?} in {:?}", edge, self.state);
+            return;
+        };
+        self.state = next;
+        match next {
+            State::Closed => self.close(CloseReason::Finished),
+            State::TimeWait => self.enter_time_wait(now),
+            State::FinWait2 => self.timers.entered_fin_wait_2 = Some(now),
+            _ => {}
+        }
+    }
+
+    fn enter_time_wait(&mut self, now: Instant) {
+        self.timers.loss = None;
+        self.timers.entered_time_wait = Some(now);
+    }
+
+    /// The end. What was received stays readable; an ACK that is owed still goes out.
+    fn close(&mut self, reason: CloseReason) {
+        self.state = State::Closed;
+        self.close_reason = Some(reason);
+        self.events.closed = Some(reason);
+        self.timers = Timers::default();
+        self.snd.flight = Flight::default();
+        self.snd.buffer = SendBuffer::new(self.snd.nxt);
+        self.rcv.reassembler.discard_out_of_order();
+    }
+
+    /// Room for twice the congestion window, so that the sender never runs dry.
+    fn grow_send_buffer(&mut self) {
+        let wanted = self.cc.cwnd().saturating_mul(2).min(self.send_buffer_max);
+        self.snd.capacity = self.snd.capacity.max(wanted);
+    }
+}
+
+/// Payload of a full segment: min(peer's MSS, path) less the options that every segment carries
+/// (MUST-16, MSS-1). A peer that offers next to nothing gets 64 (Linux: 48).
+pub(crate) fn payload_limit(flow: &FlowKey, peer_mss: u16, path_mtu: u16, timestamps: bool) -> u32 {
+    let path = path_mtu.saturating_sub(header_overhead(flow.remote_ip()));
+    u32::from(peer_mss.min(path).max(64 + 12)) - if timestamps { 12 } else { 0 }
+}
+
+/// IP and TCP header without options, in bytes.
+pub(crate) const fn header_overhead(remote: IpAddr) -> u16 {
+    match remote {
+        IpAddr::V4(_) => 40,
+        IpAddr::V6(_) => 60,
+    }
+}

@@ -1,6 +1,149 @@
-//! What is lost, and how much may leave.
+//! Loss recovery: what an ACK or a timeout means for what is in flight.
+//!
+//! Detection (here and in [`Flight`]), control (`congestion`) and the estimate of the round trip
+//! (`rtt`) are kept apart; this file decides when an episode of recovery begins and ends.
 
 mod rtt;
 
-#[allow(unused_imports)]
 pub(crate) use rtt::RttEstimator;
+
+use crate::send::{AckOutcome, DUP_THRESH, Flight};
+use crate::seq::SeqNum;
+use crate::time::Instant;
+
+/// Where the sender stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing is known to be lost.
+    Open,
+    /// Repairing losses that ACKs showed, until SND.UNA reaches this (RFC 6675 RecoveryPoint).
+    Recovery(SeqNum),
+    /// Repairing after a timeout, until SND.UNA reaches this.
+    Loss(SeqNum),
+}
+
+/// An ACK as recovery sees it.
+#[derive(Debug)]
+pub(crate) struct Ack<'a> {
+    /// SND.UNA after it.
+    pub(crate) una: SeqNum,
+    /// SND.NXT.
+    pub(crate) nxt: SeqNum,
+    /// It moved SND.UNA.
+    pub(crate) advanced: bool,
+    /// It is a duplicate by RFC 5681 §2.
+    pub(crate) duplicate: bool,
+    /// Both ends use SACK.
+    pub(crate) sack: bool,
+    /// Payload of a full segment.
+    pub(crate) mss: u32,
+    /// What it said of the flight.
+    pub(crate) outcome: &'a AckOutcome,
+}
+
+/// The state of loss recovery of one connection.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    phase: Phase,
+    dup_acks: u32,
+    /// The first retransmission of an episode leaves whatever cwnd says (RFC 6675 §5 step 4.3).
+    force: bool,
+    /// `recover` of RFC 6582 §3.2: no fast retransmit for what was sent before.
+    guard: Option<SeqNum>,
+}
+
+impl Recovery {
+    pub(crate) const fn new() -> Self {
+        Self {
+            phase: Phase::Open,
+            dup_acks: 0,
+            force: false,
+            guard: None,
+        }
+    }
+
+    pub(crate) const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether the controller's window stands still (RFC 6675 §5: no growth while recovering).
+    pub(crate) const fn in_recovery(&self) -> bool {
+        matches!(self.phase, Phase::Recovery(_))
+    }
+
+    /// Whether one retransmission may leave now even if cwnd is full; asking uses it up.
+    pub(crate) const fn take_force(&mut self) -> bool {
+        core::mem::replace(&mut self.force, false)
+    }
+
+    /// Whether [`Recovery::take_force`] would say yes.
+    pub(crate) const fn is_forced(&self) -> bool {
+        self.force
+    }
+
+    /// Digests an ACK; true when it begins an episode, so that the window is to be reduced.
+    pub(crate) fn on_ack(
+        &mut self,
+        now: Instant,
+        ack: &Ack<'_>,
+        flight: &mut Flight,
+        rtt: &RttEstimator,
+    ) -> bool {
+        if ack.advanced {
+            self.dup_acks = 0;
+        }
+        if let Phase::Recovery(point) | Phase::Loss(point) = self.phase
+            && ack.una >= point
+        {
+            self.phase = Phase::Open;
+        }
+        let lost = if ack.sack {
+            detect_by_sack(now, ack, flight, rtt)
+        } else {
+            self.detect_by_duplicates(ack, flight)
+        };
+        if lost == 0 || self.phase != Phase::Open {
+            return false;
+        }
+        self.phase = Phase::Recovery(ack.nxt);
+        self.guard = Some(ack.nxt);
+        self.force = true;
+        true
+    }
+
+    /// The retransmission timer fired (RFC 6298 §5.4, RFC 6675 §5.1).
+    pub(crate) fn on_rto(&mut self, nxt: SeqNum, flight: &mut Flight) {
+        flight.mark_all_lost();
+        self.phase = Phase::Loss(nxt);
+        self.guard = Some(nxt);
+        self.dup_acks = 0;
+        self.force = true;
+    }
+
+    /// RFC 6582 §3.2: three duplicates begin recovery, a partial ACK shows the next hole.
+    fn detect_by_duplicates(&mut self, ack: &Ack<'_>, flight: &mut Flight) -> u32 {
+        if ack.duplicate {
+            self.dup_acks += 1;
+            flight.on_dup_ack(ack.mss);
+            let guarded = self.guard.is_some_and(|guard| ack.una < guard);
+            if self.dup_acks == DUP_THRESH && self.phase == Phase::Open && !guarded {
+                return flight.mark_front_lost(ack.mss);
+            }
+        } else if ack.advanced && self.in_recovery() {
+            self.force = true;
+            return flight.mark_front_lost(ack.mss);
+        }
+        0
+    }
+}
+
+fn detect_by_sack(now: Instant, ack: &Ack<'_>, flight: &mut Flight, rtt: &RttEstimator) -> u32 {
+    let mut lost = flight.mark_lost_by_sack(ack.mss);
+    if let Some((newest, newest_rtt)) = ack.outcome.newest
+        && flight.has_retransmission()
+    {
+        let reo_wnd = rtt.min_rtt().unwrap_or(newest_rtt) / 4;
+        lost += flight.mark_lost_retransmissions(now, newest, newest_rtt, reo_wnd);
+    }
+    lost
+}

@@ -1,6 +1,84 @@
-//! The sending half of a connection.
+//! The send side of a connection: RFC 9293 §3.3.1's send sequence space, the bytes, the flight.
 
 mod buffer;
+mod flight;
 
-#[allow(unused_imports)]
 pub(crate) use buffer::SendBuffer;
+pub(crate) use flight::{AckOutcome, DUP_THRESH, Flight};
+
+use crate::seq::{SeqNum, WindowScale};
+
+/// How far this end's FIN has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fin {
+    /// The application may write.
+    Open,
+    /// It said that nothing follows; FIN goes out after the last byte.
+    Queued,
+    /// FIN is on its way.
+    Sent,
+    /// The peer has it.
+    Acked,
+}
+
+/// RFC 9293 §3.3.1:
+///
+/// ```text
+///          1         2          3          4
+///     ----------|----------|----------|----------
+///            SND.UNA    SND.NXT    SND.UNA
+///                                 +SND.WND
+/// ```
+#[derive(Debug)]
+pub(crate) struct SendSpace {
+    /// Oldest unacknowledged number.
+    pub(crate) una: SeqNum,
+    /// Next number to be sent.
+    pub(crate) nxt: SeqNum,
+    /// The peer's window, in bytes.
+    pub(crate) wnd: u32,
+    /// SEG.SEQ of the last window update.
+    pub(crate) wl1: SeqNum,
+    /// SEG.ACK of the last window update.
+    pub(crate) wl2: SeqNum,
+    /// The largest window the peer ever offered (MAX.SND.WND of RFC 5961 §5.2).
+    pub(crate) max_wnd: u32,
+    /// How the peer's window field is scaled.
+    pub(crate) scale: WindowScale,
+    /// Payload of a full segment: peer's MSS and path MTU, less the options of every segment.
+    pub(crate) mss: u32,
+    /// The MSS that the peer offered, or the default (MUST-15).
+    pub(crate) peer_mss: u16,
+    /// Bytes from SND.UNA on.
+    pub(crate) buffer: SendBuffer,
+    /// What was sent and not acknowledged.
+    pub(crate) flight: Flight,
+    /// This end's FIN.
+    pub(crate) fin: Fin,
+    /// Most bytes the buffer takes now.
+    pub(crate) capacity: u32,
+    /// The last transmission stopped at cwnd, with more to send.
+    pub(crate) cwnd_limited: bool,
+}
+
+impl SendSpace {
+    /// One past the last number that exists so far, FIN included.
+    pub(crate) fn end(&self) -> SeqNum {
+        self.buffer.end() + u32::from(self.fin != Fin::Open)
+    }
+
+    /// The right edge of the peer's window.
+    pub(crate) fn right_edge(&self) -> SeqNum {
+        self.una + self.wnd
+    }
+
+    /// Bytes queued and not sent yet, FIN not counted.
+    pub(crate) fn unsent(&self) -> u32 {
+        self.buffer.end() - self.nxt
+    }
+
+    /// Bytes that the buffer takes now.
+    pub(crate) fn room(&self) -> u32 {
+        self.capacity.saturating_sub(self.buffer.charged())
+    }
+}

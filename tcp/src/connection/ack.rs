@@ -1,0 +1,206 @@
+//! When an ACK is owed. Input owes, `poll_transmit` pays: a batch of segments costs one ACK, and
+//! data can carry it (MUST-58).
+
+use crate::seq::SeqNum;
+use crate::time::{Duration, Instant};
+
+/// How long an ACK waits for company (SHLD-18: below 500 ms; Linux's least, too).
+const DELAY: Duration = Duration::from_millis(40);
+
+/// Duplicate ACKs of one turn that are sent one by one, for peers without SACK (RFC 5681 §3.2
+/// needs three).
+const MAX_DUPLICATES: u8 = 8;
+
+/// Challenge ACKs a connection sends in [`CHALLENGE_PERIOD`] (RFC 5961 §7, BL-6).
+const CHALLENGES: u8 = 10;
+const CHALLENGE_PERIOD: Duration = Duration::from_secs(5);
+
+/// ACKs of segments outside the window that carry no data come no faster (a storm of two
+/// confused stacks dies here).
+const OUT_OF_WINDOW_PERIOD: Duration = Duration::from_millis(500);
+
+/// The ACKs that a connection owes.
+#[derive(Debug)]
+pub(crate) struct Acks {
+    /// RCV.NXT of the last ACK sent (Last.ACK.sent, RFC 7323 §4.3).
+    last_sent: SeqNum,
+    /// Bytes that arrived in order since then.
+    bytes: u32,
+    /// Pay at the end of this turn.
+    now: bool,
+    /// Pay by then.
+    deadline: Option<Instant>,
+    /// Duplicates owed to a peer without SACK, beyond the first.
+    duplicates: u8,
+    /// The largest wire segment seen: what "full-sized" means for this peer.
+    full_size: u32,
+    challenges: u8,
+    challenges_since: Option<Instant>,
+    out_of_window_at: Option<Instant>,
+}
+
+impl Acks {
+    pub(crate) const fn new(last_sent: SeqNum, mss: u32) -> Self {
+        Self {
+            last_sent,
+            bytes: 0,
+            now: false,
+            deadline: None,
+            duplicates: 0,
+            full_size: if mss < 536 { mss } else { 536 },
+            challenges: 0,
+            challenges_since: None,
+            out_of_window_at: None,
+        }
+    }
+
+    /// RCV.NXT of the last ACK sent.
+    pub(crate) const fn last_sent(&self) -> SeqNum {
+        self.last_sent
+    }
+
+    /// When a delayed ACK falls due.
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Whether an ACK is to leave at the end of this turn.
+    pub(crate) const fn is_due(&self) -> bool {
+        self.now
+    }
+
+    /// Bytes that arrived in order and are not acknowledged yet.
+    pub(crate) const fn unacknowledged(&self) -> u32 {
+        self.bytes
+    }
+
+    /// `bytes` arrived in order, in wire segments of `segment` bytes: every second full-sized
+    /// one is acknowledged at once (SHLD-19), the rest within [`DELAY`].
+    pub(crate) fn on_data(&mut self, now: Instant, bytes: u32, segment: u32) {
+        self.full_size = self.full_size.max(segment);
+        self.bytes += bytes;
+        if self.bytes >= 2 * self.full_size {
+            self.now = true;
+        } else if self.deadline.is_none() {
+            self.deadline = Some(now + DELAY);
+        }
+    }
+
+    /// An ACK is owed at once.
+    pub(crate) const fn owe(&mut self) {
+        self.now = true;
+    }
+
+    /// A duplicate ACK is owed at once; a peer without SACK must be able to count them.
+    pub(crate) fn owe_duplicate(&mut self, sack: bool) {
+        if self.now && !sack {
+            self.duplicates = (self.duplicates + 1).min(MAX_DUPLICATES);
+        }
+        self.now = true;
+    }
+
+    /// Owes a challenge ACK if the budget of this connection allows (RFC 5961 §7).
+    pub(crate) fn owe_challenge(&mut self, now: Instant) {
+        if self
+            .challenges_since
+            .is_none_or(|since| now - since >= CHALLENGE_PERIOD)
+        {
+            (self.challenges_since, self.challenges) = (Some(now), 0);
+        }
+        if self.challenges < CHALLENGES {
+            self.challenges += 1;
+            self.now = true;
+        }
+    }
+
+    /// Owes an ACK for a segment outside the window that carries no data.
+    pub(crate) fn owe_out_of_window(&mut self, now: Instant) {
+        if self
+            .out_of_window_at
+            .is_none_or(|at| now - at >= OUT_OF_WINDOW_PERIOD)
+        {
+            self.out_of_window_at = Some(now);
+            self.now = true;
+        }
+    }
+
+    /// The delayed ACK's time has come.
+    pub(crate) fn on_timeout(&mut self, now: Instant) {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.deadline = None;
+            self.now = true;
+        }
+    }
+
+    /// A segment that acknowledges `nxt` leaves.
+    pub(crate) fn on_sent(&mut self, nxt: SeqNum) {
+        self.last_sent = nxt;
+        self.bytes = 0;
+        self.deadline = None;
+        self.now = false;
+    }
+
+    /// Duplicates still to be sent, which this takes.
+    pub(crate) const fn take_duplicates(&mut self) -> u8 {
+        core::mem::replace(&mut self.duplicates, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seq::WireSeq;
+
+    fn acks() -> Acks {
+        Acks::new(SeqNum::first(WireSeq(0)), 1460)
+    }
+
+    /// SHLD-18, SHLD-19.
+    #[test]
+    fn every_second_full_segment_is_acknowledged_at_once() {
+        let (mut acks, now) = (acks(), Instant::from_millis(1));
+        acks.on_data(now, 1460, 1460);
+        assert!(!acks.is_due());
+        assert_eq!(acks.deadline(), Some(now + DELAY));
+        acks.on_data(now, 1460, 1460);
+        assert!(acks.is_due());
+        acks.on_sent(acks.last_sent() + 2920u32);
+        assert!(!acks.is_due() && acks.deadline().is_none());
+    }
+
+    #[test]
+    fn a_lone_segment_is_acknowledged_in_time() {
+        let (mut acks, now) = (acks(), Instant::from_millis(1));
+        acks.on_data(now, 10, 10);
+        acks.on_timeout(now + DELAY / 2);
+        assert!(!acks.is_due());
+        acks.on_timeout(now + DELAY);
+        assert!(acks.is_due());
+    }
+
+    /// BL-6.
+    #[test]
+    fn challenges_have_a_budget() {
+        let mut acks = acks();
+        let mut sent = 0;
+        for ms in 0..10_000 {
+            acks.owe_challenge(Instant::from_millis(ms));
+            sent += u32::from(acks.is_due());
+            acks.on_sent(acks.last_sent());
+        }
+        assert_eq!(sent, 20);
+    }
+
+    #[test]
+    fn duplicates_are_counted_for_peers_without_sack() {
+        let mut acks = acks();
+        acks.owe_duplicate(false);
+        acks.owe_duplicate(false);
+        acks.owe_duplicate(false);
+        assert_eq!(acks.take_duplicates(), 2);
+        acks.on_sent(acks.last_sent());
+        acks.owe_duplicate(true);
+        acks.owe_duplicate(true);
+        assert_eq!(acks.take_duplicates(), 0);
+    }
+}

@@ -1,0 +1,335 @@
+//! A segment arrives: RFC 9293 §3.10.7.4, step for step.
+
+use crate::congestion::{AckSample, CongestionController, CongestionEvent, CongestionKind};
+use crate::error::{CloseReason, Dropped};
+use crate::recovery::Ack;
+use crate::segment::{Flags, Options, SackBlocks, Segment, SegmentOptions};
+use crate::send::Fin;
+use crate::seq::SeqNum;
+use crate::time::{Duration, Instant};
+
+use super::Connection;
+use super::state::{Edge, State};
+
+/// A timestamp this old proves nothing any more (RFC 7323 §5.5).
+const TS_RECENT_LIFE: Duration = Duration::from_hours(24 * 24);
+
+impl Connection {
+    /// RFC 9293 §3.10.7.4; security (third) and URG (sixth) ask nothing of us.
+    pub(crate) fn on_segment(&mut self, now: Instant, mut seg: Segment) -> Result<(), Dropped> {
+        self.last_received = now;
+        self.keepalive_probes = 0;
+        let seq = self.check_sequence(now, &mut seg)?; // first: PAWS, then trim `seg` to the window
+        self.check_rst(now, seq, &seg)?; // second
+        self.check_syn(now, &seg)?; // fourth
+        self.process_ack(now, seq, &seg)?; // fifth: SND.UNA, SACK, RTT, loss, cwnd, SND.WND
+        self.process_text(now, seq, &seg); // seventh: keeps the payload, moves RCV.NXT
+        self.process_fin(now, seq, &seg); // eighth, once RCV.NXT has reached it
+        Ok(())
+    }
+
+    /// PAWS and the acceptability test; cuts off what lies outside the window and returns
+    /// SEG.SEQ of what is left.
+    fn check_sequence(&mut self, now: Instant, seg: &mut Segment) -> Result<SeqNum, Dropped> {
+        let nxt = self.rcv.nxt();
+        let seq = nxt.expand(seg.seq);
+        self.check_timestamps(now, seg)?;
+        let end = seq + seg.len();
+        let right = self.rcv.window.right().max(nxt);
+        let acceptable = if seg.is_empty() {
+            nxt <= seq && (seq < right || seq == nxt)
+        } else {
+            end > nxt && (seq < right || seq == nxt)
+        };
+        if !acceptable {
+            if seg.has(Flags::RST) {
+                return Err(Dropped::BadReset);
+            }
+            if seg.payload.is_empty() && !seg.has(Flags::FIN) {
+                self.acks.owe_out_of_window(now);
+            } else {
+                // What the peer sent again, or beyond: it missed our ACK.
+                self.rcv.dsack = (end <= nxt && self.sack).then_some(seq..end);
+                self.acks.owe();
+            }
+            return Err(Dropped::OutOfWindow);
+        }
+        self.update_ts_recent(now, seq, seg);
+        Ok(self.trim(seq, right, seg))
+    }
+
+    /// RFC 7323 §5.3 (PAWS) and §3.2 (TS-8). RST is exempt (TS-12).
+    fn check_timestamps(&mut self, now: Instant, seg: &Segment) -> Result<(), Dropped> {
+        let Some(ts) = &self.timestamps else {
+            return Ok(());
+        };
+        if seg.has(Flags::RST) {
+            return Ok(());
+        }
+        let Some(got) = seg.options.timestamps() else {
+            return Err(Dropped::NoTimestamp);
+        };
+        let behind = (got.tsval.wrapping_sub(ts.recent) as i32) < 0;
+        if behind && now - ts.recent_at < TS_RECENT_LIFE {
+            if seg.payload.is_empty() {
+                self.acks.owe_out_of_window(now);
+            } else {
+                self.acks.owe();
+            }
+            return Err(Dropped::StaleTimestamp);
+        }
+        Ok(())
+    }
+
+    /// TS.Recent follows segments that span Last.ACK.sent (RFC 7323 §4.3, TS-9).
+    fn update_ts_recent(&mut self, now: Instant, seq: SeqNum, seg: &Segment) {
+        let last_ack_sent = self.acks.last_sent();
+        if let Some(ts) = &mut self.timestamps
+            && let Some(got) = seg.options.timestamps()
+            && !seg.has(Flags::RST)
+            && seq <= last_ack_sent
+        {
+            (ts.recent, ts.recent_at) = (got.tsval, now);
+        }
+    }
+
+    /// Cuts `seg` to RCV.NXT..`right` and returns where it starts now (SM-6).
+    fn trim(&mut self, seq: SeqNum, right: SeqNum, seg: &mut Segment) -> SeqNum {
+        let nxt = self.rcv.nxt();
+        let mut seq = seq;
+        if seq < nxt && !seg.has(Flags::SYN) {
+            let front = (nxt - seq).min(seg.payload.len() as u32);
+            if front > 0 && self.sack {
+                self.rcv.dsack = Some(seq..seq + front);
+            }
+            let _ = seg.payload.split_to(front as usize);
+            seq += front;
+        }
+        let room = right - seq;
+        if seg.payload.len() as u32 > room {
+            seg.payload.truncate(room as usize);
+            seg.flags = Flags(seg.flags.0 & !Flags::FIN.0);
+            self.acks.owe();
+        }
+        seq
+    }
+
+    /// RFC 5961 §3.2: only RCV.NXT itself resets, the rest of the window is challenged.
+    fn check_rst(&mut self, now: Instant, seq: SeqNum, seg: &Segment) -> Result<(), Dropped> {
+        if !seg.has(Flags::RST) {
+            return Ok(());
+        }
+        if seq != self.rcv.nxt() {
+            self.acks.owe_challenge(now);
+            return Err(Dropped::BlindReset);
+        }
+        if self.state == State::TimeWait {
+            return Err(Dropped::BadReset); // RFC 1337: TIME-WAIT is not assassinated
+        }
+        let finished = matches!(self.state, State::Closing | State::LastAck);
+        self.close(if finished {
+            CloseReason::Finished
+        } else {
+            CloseReason::Reset
+        });
+        Err(Dropped::Reset)
+    }
+
+    /// RFC 5961 §4.2.
+    fn check_syn(&mut self, now: Instant, seg: &Segment) -> Result<(), Dropped> {
+        if !seg.has(Flags::SYN) {
+            return Ok(());
+        }
+        self.acks.owe_challenge(now);
+        Err(Dropped::BlindSyn)
+    }
+
+    fn process_ack(&mut self, now: Instant, seq: SeqNum, seg: &Segment) -> Result<(), Dropped> {
+        if !seg.has(Flags::ACK) {
+            return Err(Dropped::NoAck);
+        }
+        let ack = self.snd.una.expand(seg.ack);
+        if ack > self.snd.nxt {
+            self.acks.owe_challenge(now);
+            return Err(Dropped::BadAck);
+        }
+        if ack < self.snd.una.saturating_sub(u64::from(self.snd.max_wnd)) {
+            self.acks.owe_challenge(now); // RFC 5961 §5.2
+            return Err(Dropped::BadAck);
+        }
+        if ack < self.snd.una {
+            return Ok(()); // an old duplicate may still bring data
+        }
+        let window_changed = self.update_window(seq, ack, seg);
+        self.advance(now, ack, seg, window_changed);
+        Ok(())
+    }
+
+    /// SND.WND by SND.WL1 and SND.WL2 (SM-10); true when it changed.
+    fn update_window(&mut self, seq: SeqNum, ack: SeqNum, seg: &Segment) -> bool {
+        let snd = &mut self.snd;
+        if !(snd.wl1 < seq || snd.wl1 == seq && snd.wl2 <= ack) {
+            return false;
+        }
+        let before = snd.wnd;
+        snd.wnd = seg.window.bytes(snd.scale);
+        snd.max_wnd = snd.max_wnd.max(snd.wnd);
+        (snd.wl1, snd.wl2) = (seq, ack);
+        if before == 0 && snd.wnd > 0 {
+            self.timers.persist_backoff = 0;
+        }
+        snd.wnd != before
+    }
+
+    /// Everything that an acceptable ACK says: what arrived, how long it took, what is lost.
+    fn advance(&mut self, now: Instant, ack: SeqNum, seg: &Segment, window_changed: bool) {
+        const NO_SACK: &SackBlocks = &SackBlocks::new_const();
+        let sack = match &seg.options {
+            Options::Segment(SegmentOptions { sack, .. }) if self.sack => sack,
+            _ => NO_SACK,
+        };
+        let advanced = ack > self.snd.una;
+        let in_flight = self.snd.flight.in_flight();
+        let outcome = self.snd.flight.on_ack(now, ack, self.snd.nxt, sack);
+        let duplicate =
+            !advanced && self.snd.flight.outstanding() > 0 && seg.is_empty() && !window_changed;
+        if advanced {
+            self.snd.una = ack;
+            self.snd.buffer.advance(ack.min(self.snd.buffer.end()));
+            self.bytes_acked += u64::from(outcome.acked);
+        }
+        if let Some(rtt) = outcome.rtt {
+            self.rtt.on_sample(now, rtt);
+        }
+        let facts = Ack {
+            una: ack,
+            nxt: self.snd.nxt,
+            advanced,
+            duplicate,
+            sack: self.sack,
+            mss: self.snd.mss,
+            outcome: &outcome,
+        };
+        let reduce = self
+            .recovery
+            .on_ack(now, &facts, &mut self.snd.flight, &self.rtt);
+        if reduce {
+            self.on_congestion(now, CongestionKind::Loss);
+        } else if advanced {
+            self.cc.on_ack(&AckSample {
+                now,
+                acked: outcome.delivered(),
+                in_flight,
+                cwnd_limited: self.snd.cwnd_limited,
+                srtt: self.rtt.srtt(),
+                in_recovery: self.recovery.in_recovery(),
+            });
+        }
+        if advanced {
+            self.on_una_moved(now);
+        }
+        self.update_loss_timer(now, advanced);
+    }
+
+    /// A congestion signal; FlightSize is what is outstanding (RFC 5681 §3.1 (4)).
+    pub(super) fn on_congestion(&mut self, now: Instant, kind: CongestionKind) {
+        let in_flight = self.snd.flight.outstanding();
+        self.cc.on_congestion(&CongestionEvent {
+            now,
+            kind,
+            in_flight,
+        });
+    }
+
+    /// SND.UNA moved: room for the writer, progress for the timers, and perhaps our FIN is there.
+    fn on_una_moved(&mut self, now: Instant) {
+        self.timers.retransmits = 0;
+        self.timers.unanswered_since = None;
+        self.grow_send_buffer();
+        if self.write_blocked && self.snd.room() >= self.snd.capacity / 3 {
+            self.write_blocked = false;
+            self.events.writable = true;
+        }
+        if self.snd.fin == Fin::Sent && self.snd.una == self.snd.end() {
+            self.snd.fin = Fin::Acked;
+            self.on_edge(now, Edge::FinAcked);
+        }
+    }
+
+    fn process_text(&mut self, now: Instant, seq: SeqNum, seg: &Segment) {
+        if seg.payload.is_empty() || !self.state.receives() {
+            return;
+        }
+        if self.orphan {
+            self.abort(); // nobody will read it (RFC 9293 §3.6.1, SHLD-3)
+            return;
+        }
+        let mut payload = seg.payload.clone();
+        if let Some(fin) = self.rcv.fin {
+            payload.truncate((fin - seq) as usize); // nothing follows a FIN (SM-11)
+        }
+        if payload.is_empty() || self.rcv.window.right() <= seq {
+            self.acks.owe(); // a probe of a closed window
+            return;
+        }
+        let had_gap = self.rcv.reassembler.has_gap();
+        let inserted = self.rcv.reassembler.insert(seq, payload);
+        self.bytes_received += u64::from(inserted.in_order);
+        if let Some(duplicate) = inserted.duplicate
+            && self.sack
+        {
+            self.rcv.dsack = Some(duplicate);
+        }
+        if inserted.in_order == 0 {
+            self.acks.owe_duplicate(self.sack); // MAY-13, RFC 5681 §4.2
+            return;
+        }
+        if had_gap {
+            self.acks.owe(); // fills a gap, all or part (RFC 5681 §4.2)
+        }
+        self.acks
+            .on_data(now, inserted.in_order, u32::from(seg.mss.get()));
+        self.sample_receive_rtt(now, seg);
+        if self.read_blocked {
+            self.read_blocked = false;
+            self.events.readable = true;
+        }
+    }
+
+    /// What receive autotuning calls a round trip.
+    fn sample_receive_rtt(&mut self, now: Instant, seg: &Segment) {
+        let (nxt, window) = (self.rcv.nxt(), self.rcv.window.right() - self.rcv.nxt());
+        match (&self.timestamps, seg.options.timestamps()) {
+            (Some(ours), Some(got)) if got.tsecr != 0 => {
+                let elapsed = ours.tsval(now).wrapping_sub(got.tsecr);
+                if elapsed < 60_000 {
+                    self.tuning
+                        .on_rtt(Duration::from_millis(u64::from(elapsed)));
+                }
+            }
+            _ => self.tuning.on_data(now, nxt, window),
+        }
+    }
+
+    fn process_fin(&mut self, now: Instant, seq: SeqNum, seg: &Segment) {
+        if self.state == State::Closed {
+            return; // the text was too late, and answered with a RST
+        }
+        if seg.has(Flags::FIN) && self.rcv.fin.is_none() && self.state.receives() {
+            self.rcv.fin = Some(seq + seg.payload.len());
+        } else if seg.has(Flags::FIN) && self.rcv.fin_received {
+            self.acks.owe(); // it is the peer's FIN again: our ACK was lost
+            if self.state == State::TimeWait {
+                self.enter_time_wait(now); // SM-15
+            }
+        }
+        if self.rcv.fin_received || self.rcv.fin != Some(self.rcv.nxt()) {
+            return;
+        }
+        self.rcv.fin_received = true;
+        self.acks.owe();
+        self.read_blocked = false;
+        self.events.readable = true;
+        self.on_edge(now, Edge::FinReceived);
+    }
+}

@@ -1,0 +1,322 @@
+//! What leaves next: reset, retransmission, new data and FIN, probe, ACK — in that order.
+
+use core::num::NonZeroU16;
+use core::ops::Range;
+
+use bytes::Bytes;
+
+use crate::congestion::CongestionController;
+use crate::segment::{
+    Ecn, Flags, Options, SackBlock, Segment, SegmentOptions, Timestamps, Transmit, TxMeta,
+};
+use crate::send::Fin;
+use crate::seq::SeqNum;
+use crate::time::Instant;
+
+use super::Connection;
+use super::state::{Edge, State};
+
+/// Segments that one connection sends before the next one has its turn.
+const BURST: usize = 4;
+
+/// A super-segment with its headers stays below this (an IPv4 total length has 16 bits).
+const MAX_PACKET: u32 = 65_535 - 60 - 60;
+
+impl Connection {
+    /// Sends what may be sent now; true if more is waiting for its turn or for budget.
+    pub(crate) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        tso: bool,
+        tx: &mut impl Transmit,
+    ) -> bool {
+        if self.reset_owed {
+            if tx.budget() == 0 {
+                return true;
+            }
+            self.reset_owed = false;
+            self.send_control(now, Flags::RST | Flags::ACK, self.snd.nxt, tx);
+            return false;
+        }
+        if self.state == State::Closed {
+            return false;
+        }
+        for _ in 0..BURST {
+            let range = self.next_range(tso);
+            if range.is_none() && self.timers.loss.is_none() {
+                self.update_loss_timer(now, false); // what waits for the window is probed for
+            }
+            let probe = range.is_none() && core::mem::take(&mut self.timers.probe_owed);
+            if range.is_none() && !probe && !self.acks.is_due() {
+                return false;
+            }
+            if tx.budget() == 0 {
+                self.timers.probe_owed |= probe;
+                return true;
+            }
+            match range {
+                Some(range) => self.send_range(now, range, tx),
+                // SND.NXT−1 is old news to the peer, so it must answer (SHLD-12).
+                None if probe => {
+                    let stale = self.snd.una.saturating_sub(1);
+                    self.send_control(now, Flags::ACK, stale, tx);
+                }
+                None => {
+                    for _ in 0..=self.acks.take_duplicates() {
+                        self.send_control(now, Flags::ACK, self.snd.nxt, tx);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// The range to send next, lost bytes first; `None` when nothing may leave.
+    fn next_range(&mut self, tso: bool) -> Option<Range<SeqNum>> {
+        if !self.state.sends() {
+            return None;
+        }
+        let limit = if tso {
+            self.super_segment()
+        } else {
+            self.snd.mss
+        };
+        self.next_retransmission(limit)
+            .or_else(|| self.next_new_data(limit))
+    }
+
+    /// The largest whole number of segments that one transmission carries.
+    fn super_segment(&self) -> u32 {
+        (MAX_PACKET / self.snd.mss).max(1) * self.snd.mss
+    }
+
+    /// Bytes that the congestion window lets out now.
+    fn cwnd_room(&self) -> u32 {
+        self.cc.cwnd().saturating_sub(self.snd.flight.in_flight())
+    }
+
+    fn next_retransmission(&mut self, limit: u32) -> Option<Range<SeqNum>> {
+        let lost = self.snd.flight.next_lost()?;
+        let mss = self.snd.mss;
+        let room = self.cwnd_room();
+        let forced = self.recovery.is_forced() || self.snd.flight.in_flight() == 0;
+        // SHLD-16: never beyond the window; its first segment goes out even if that has shut.
+        let window = (self.snd.right_edge() - lost.start).max(mss);
+        let allowed = if room >= mss { room / mss * mss } else { 0 };
+        let len = allowed.min(limit).min(lost.end - lost.start).min(window);
+        let len = if len == 0 && forced {
+            mss.min(lost.end - lost.start)
+        } else {
+            len
+        };
+        if len == 0 {
+            return None;
+        }
+        self.recovery.take_force();
+        Some(lost.start..lost.start + len)
+    }
+
+    /// New data by cwnd, window, Nagle (RFC 9293 §3.7.4) and SWS avoidance (§3.8.6.2.1).
+    fn next_new_data(&mut self, limit: u32) -> Option<Range<SeqNum>> {
+        let snd = &self.snd;
+        let unsent = snd.unsent();
+        let fin_waits = snd.fin == Fin::Queued;
+        if unsent == 0 && !fin_waits {
+            self.snd.cwnd_limited = false;
+            return None;
+        }
+        let window = snd.right_edge() - snd.nxt;
+        let room = self.cwnd_room();
+        let mss = self.options_mss();
+        let start = snd.nxt;
+        if unsent == 0 {
+            return (window > 0).then(|| start..start + 1u32); // FIN alone
+        }
+        let mut len = unsent.min(window).min(limit);
+        if len > room {
+            // Whole segments only, lest the pipe fills with small ones; but one always.
+            len = if room >= mss { room / mss * mss } else { 0 };
+            self.snd.cwnd_limited = true;
+            if len == 0 {
+                return None;
+            }
+        }
+        if len < unsent && len > mss {
+            len -= len % mss;
+        }
+        if len < mss && len < unsent {
+            len = self.silly_window(len)?;
+        } else if len == unsent && len % mss != 0 && self.nagle_holds() {
+            len -= len % mss;
+            if len == 0 {
+                return None;
+            }
+        }
+        self.snd.cwnd_limited = self.snd.cwnd_limited && len < unsent;
+        let fin = fin_waits && len == unsent && len < window;
+        Some(start..start + len + u32::from(fin))
+    }
+
+    /// Less than a segment although more is queued: the window is small. Worth sending only if
+    /// it is half of the largest ever offered, or when a probe is due anyway.
+    fn silly_window(&mut self, len: u32) -> Option<u32> {
+        if len == 0 {
+            return None;
+        }
+        let overdue = self.timers.probe_owed && self.snd.flight.outstanding() == 0;
+        if overdue {
+            self.timers.probe_owed = false;
+        }
+        (overdue || len >= self.snd.max_wnd / 2).then_some(len)
+    }
+
+    /// RFC 9293 §3.7.4 (SHLD-7, MUST-17): a small segment waits while anything is outstanding.
+    fn nagle_holds(&self) -> bool {
+        !self.options.nodelay && self.snd.fin == Fin::Open && self.snd.flight.outstanding() > 0
+    }
+
+    /// Payload of a segment that carries the options due now: SACK blocks take room, too.
+    fn options_mss(&self) -> u32 {
+        let blocks = self.sack_room();
+        let sack = if blocks == 0 {
+            0
+        } else {
+            4 + 8 * blocks as u32
+        };
+        self.snd.mss.saturating_sub(sack).max(1)
+    }
+
+    /// How many SACK blocks the next segment carries.
+    fn sack_room(&self) -> usize {
+        if !self.sack {
+            return 0;
+        }
+        let most = if self.timestamps.is_some() { 3 } else { 4 };
+        let dsack = usize::from(self.rcv.dsack.is_some());
+        let gaps = if self.rcv.reassembler.has_gap() {
+            self.rcv.reassembler.sack_blocks(most - dsack).len()
+        } else {
+            0
+        };
+        dsack + gaps
+    }
+
+    /// Sends `range`, new or again, and notes that it is in flight.
+    fn send_range(&mut self, now: Instant, range: Range<SeqNum>, tx: &mut impl Transmit) {
+        let mss = self.options_mss();
+        let data_end = range.end.min(self.snd.buffer.end());
+        let payload_len = data_end - range.start;
+        let mut flags = Flags::ACK;
+        if range.end > data_end {
+            flags = flags | Flags::FIN;
+        }
+        if data_end == self.snd.buffer.end() && payload_len > 0 {
+            flags = flags | Flags::PSH; // MUST-60
+        }
+        let segment = self.segment(now, flags, range.start);
+        let gso_size = (payload_len > mss)
+            .then(|| NonZeroU16::new(mss as u16))
+            .flatten();
+        let chunks = self.snd.buffer.chunks(range.start..data_end);
+        push(
+            &self.flow,
+            &self.options,
+            &segment,
+            payload_len,
+            gso_size,
+            chunks,
+            tx,
+        );
+        if range.start < self.snd.nxt {
+            self.snd.flight.on_retransmit(now, range.end);
+            self.total_retrans += u64::from(payload_len.div_ceil(mss).max(1));
+            // RFC 6298 §5.4: what is sent again has the whole timeout to be answered.
+            self.update_loss_timer(now, true);
+        } else {
+            self.snd.flight.on_sent(now, range.clone());
+            self.snd.nxt = range.end;
+            self.update_loss_timer(now, false);
+        }
+        if flags.contains(Flags::FIN) && self.snd.fin == Fin::Queued {
+            self.snd.fin = Fin::Sent;
+            self.on_edge(now, Edge::FinSent);
+        }
+    }
+
+    fn send_control(&mut self, now: Instant, flags: Flags, seq: SeqNum, tx: &mut impl Transmit) {
+        let segment = self.segment(now, flags, seq);
+        push(
+            &self.flow,
+            &self.options,
+            &segment,
+            0,
+            None,
+            core::iter::empty(),
+            tx,
+        );
+    }
+
+    /// A header with everything that the peer should know now; pays the ACK that is owed.
+    fn segment(&mut self, now: Instant, flags: Flags, seq: SeqNum) -> Segment<()> {
+        let nxt = self.rcv.nxt();
+        let charged = self.rcv.reassembler.charged();
+        let window = self.rcv.window.offer(nxt, charged, self.snd.mss);
+        let options = if flags.contains(Flags::RST) {
+            Options::none()
+        } else {
+            self.segment_options(now)
+        };
+        self.acks.on_sent(nxt);
+        Segment {
+            seq: seq.wire(),
+            ack: nxt.wire(),
+            window,
+            flags,
+            options,
+            payload: (),
+            mss: NonZeroU16::MIN,
+        }
+    }
+
+    fn segment_options(&mut self, now: Instant) -> Options {
+        let blocks = self.sack_room();
+        let mut options = SegmentOptions::default();
+        options.timestamps = self.timestamps.map(|ts| Timestamps {
+            tsval: ts.tsval(now),
+            tsecr: ts.recent,
+        });
+        if let Some(duplicate) = self.rcv.dsack.take() {
+            let (left, right) = (duplicate.start.wire(), duplicate.end.wire());
+            options.sack.push(SackBlock { left, right });
+        }
+        if blocks > options.sack.len() {
+            let rest = self
+                .rcv
+                .reassembler
+                .sack_blocks(blocks - options.sack.len());
+            options.sack.extend(rest);
+        }
+        Options::Segment(options)
+    }
+}
+
+fn push(
+    flow: &crate::segment::FlowKey,
+    options: &crate::config::SocketOptions,
+    segment: &Segment<()>,
+    payload_len: u32,
+    gso_size: Option<NonZeroU16>,
+    payload: impl Iterator<Item = Bytes>,
+    tx: &mut impl Transmit,
+) {
+    let meta = TxMeta {
+        flow,
+        segment,
+        payload_len,
+        gso_size,
+        ecn: Ecn::NotEct,
+        dscp: options.dscp,
+        ttl: options.ttl,
+    };
+    tx.push(&meta, payload);
+}

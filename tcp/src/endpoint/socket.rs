@@ -1,0 +1,269 @@
+//! What applications ask of the endpoint: listen, accept, connect, read, write, close.
+
+use alloc::boxed::Box;
+
+use bytes::Bytes;
+
+use crate::config::SocketOptions;
+use crate::connection::Connection;
+use crate::endpoint::input::can_open;
+use crate::endpoint::{ConnId, Entry, ListenOptions, ListenerId, Read, Slot, Tcp, Verdict};
+use crate::error::{CloseReason, ConnectError, ListenError, SocketError};
+use crate::handshake::{Ours, SynSent};
+use crate::segment::FlowKey;
+use crate::time::Instant;
+
+/// Ports tried before an active open gives up (PT-2).
+const MAX_PORT_TRIES: u32 = 65_536;
+
+impl Tcp {
+    /// Listens.
+    pub fn listen(&mut self, options: ListenOptions) -> Result<ListenerId, ListenError> {
+        self.listeners.insert(options)
+    }
+
+    /// Stops listening; handshakes under way and connections not yet accepted are reset.
+    pub fn close_listener(&mut self, now: Instant, id: ListenerId) {
+        let Some(listener) = self.listeners.remove(id) else {
+            return;
+        };
+        for conn in listener.accept_queue {
+            self.abort(now, conn);
+            self.release(now, conn);
+        }
+        let half_open: alloc::vec::Vec<_> = self
+            .table
+            .iter()
+            .filter_map(|(conn, flow, entry)| match &entry.slot {
+                Slot::SynReceived(syn) if syn.listener == Some(id) => {
+                    Some((conn, *flow, syn.refusal()))
+                }
+                _ => None,
+            })
+            .collect();
+        for (conn, flow, refusal) in half_open {
+            self.reply(&flow, refusal);
+            self.drop_slot(conn, CloseReason::Aborted);
+        }
+    }
+
+    /// The oldest connection not yet accepted.
+    pub fn accept(&mut self, id: ListenerId) -> Option<(ConnId, FlowKey)> {
+        loop {
+            let conn = self.listeners.get_mut(id)?.accept_queue.pop_front()?;
+            if let Some(Entry {
+                slot: Slot::Connection(accepted),
+                ..
+            }) = self.table.get_mut(conn)
+            {
+                accepted.listener = None;
+                return Some((conn, accepted.flow));
+            }
+        }
+    }
+
+    /// Answers a SYN that a listener with `hold` holds. An accepted one shows up in
+    /// [`Tcp::accept`] once its handshake is complete.
+    pub fn decide(&mut self, now: Instant, conn: ConnId, verdict: Verdict) {
+        let Some(Entry {
+            slot: Slot::SynReceived(syn),
+            ..
+        }) = self.table.get_mut(conn)
+        else {
+            return;
+        };
+        if !syn.held {
+            return;
+        }
+        match verdict {
+            Verdict::Accept => {
+                syn.held = false;
+                self.settle(now, conn);
+            }
+            Verdict::Refuse => {
+                let (flow, refusal) = (syn.ours.flow, syn.refusal());
+                self.reply(&flow, refusal);
+                self.drop_half_open(conn, CloseReason::Aborted);
+            }
+            Verdict::Drop => self.drop_half_open(conn, CloseReason::Aborted),
+        }
+    }
+
+    /// Opens a connection. A local port of 0 is replaced by an ephemeral one; the flow it got is
+    /// returned. [`Event::Connected`](crate::Event::Connected) or
+    /// [`Event::Closed`](crate::Event::Closed) follows.
+    pub fn connect(
+        &mut self,
+        now: Instant,
+        flow: FlowKey,
+        options: SocketOptions,
+    ) -> Result<(ConnId, FlowKey), ConnectError> {
+        if !can_open(&flow) {
+            return Err(ConnectError::InvalidRemote);
+        }
+        if self.table.len() >= self.config.max_connections {
+            return Err(ConnectError::TooManyConnections);
+        }
+        let flow = self.choose_port(flow)?;
+        if self.table.lookup(&flow).is_some() {
+            return Err(ConnectError::AddrInUse);
+        }
+        let iss = self.secrets.isn(now, &flow);
+        let offset = self.secrets.timestamp_offset(&flow);
+        let syn = SynSent::new(Ours::new(flow, options, iss, offset));
+        let id = self.insert(flow, Slot::SynSent(Box::new(syn)));
+        self.settle(now, id);
+        Ok((id, flow))
+    }
+
+    fn choose_port(&mut self, mut flow: FlowKey) -> Result<FlowKey, ConnectError> {
+        if flow.local.port() != 0 {
+            return Ok(flow);
+        }
+        let range = self.config.ephemeral_ports;
+        let ports = self
+            .secrets
+            .ports(flow.local.ip(), flow.remote, range, MAX_PORT_TRIES);
+        for port in ports {
+            flow.local.set_port(port);
+            if !self.listeners.has_port(port) && self.table.lookup(&flow).is_none() {
+                return Ok(flow);
+            }
+        }
+        Err(ConnectError::AddrNotAvailable)
+    }
+
+    /// Queues a chunk for sending; returns how many bytes of it were taken (the caller keeps the
+    /// rest). Fewer than all: [`Event::Writable`](crate::Event::Writable) follows.
+    pub fn write(&mut self, now: Instant, id: ConnId, data: &Bytes) -> Result<usize, SocketError> {
+        let taken = self.connection_mut(id)?.write(data)?;
+        if taken > 0 {
+            self.settle(now, id);
+        }
+        Ok(taken)
+    }
+
+    /// How many bytes [`Tcp::write`] would take now. 0:
+    /// [`Event::Writable`](crate::Event::Writable) follows.
+    pub fn write_room(&mut self, id: ConnId) -> Result<usize, SocketError> {
+        let conn = self.connection_mut(id)?;
+        let room = conn.write_room()?;
+        if room == 0 {
+            conn.block_writer();
+        }
+        Ok(room)
+    }
+
+    /// Takes received bytes out, at most `max` (> 0).
+    pub fn read(&mut self, now: Instant, id: ConnId, max: usize) -> Result<Read, SocketError> {
+        let conn = self.connection_mut(id)?;
+        let read = conn.read(now, max)?;
+        if conn.ack_due() {
+            self.settle(now, id);
+        }
+        Ok(read)
+    }
+
+    /// Says FIN after what is queued (`shutdown(SHUT_WR)`).
+    pub fn shutdown(&mut self, now: Instant, id: ConnId) -> Result<(), SocketError> {
+        self.connection_mut(id)?.shutdown()?;
+        self.settle(now, id);
+        Ok(())
+    }
+
+    /// Ends the connection with a RST, if it still lives.
+    pub fn abort(&mut self, now: Instant, id: ConnId) {
+        let Some(entry) = self.table.get_mut(id) else {
+            return;
+        };
+        match &mut entry.slot {
+            Slot::Connection(conn) => {
+                conn.abort();
+                self.settle(now, id);
+            }
+            Slot::SynSent(_) => self.drop_slot(id, CloseReason::Aborted),
+            Slot::SynReceived(_) => self.drop_half_open(id, CloseReason::Aborted),
+            Slot::TimeWait(_) => {}
+        }
+    }
+
+    /// The application lets go of the connection (`close`): unread or later bytes mean RST
+    /// (SHLD-3), else queued bytes and FIN still go out. The id is dead afterwards.
+    pub fn release(&mut self, now: Instant, id: ConnId) {
+        let Some(entry) = self.table.get_mut(id) else {
+            return;
+        };
+        match &mut entry.slot {
+            Slot::Connection(conn) => {
+                conn.release(now, &self.config);
+                self.settle(now, id);
+            }
+            Slot::SynSent(_) => {
+                self.table.remove(id);
+            }
+            Slot::SynReceived(_) => self.drop_half_open(id, CloseReason::Aborted),
+            Slot::TimeWait(_) => {}
+        }
+    }
+
+    /// Whether every queued byte and the FIN were acknowledged, or the connection is gone.
+    pub fn is_flushed(&self, id: ConnId) -> bool {
+        match self.table.get(id) {
+            Some(Entry {
+                slot: Slot::Connection(conn),
+                ..
+            }) => conn.is_flushed(),
+            Some(Entry {
+                slot: Slot::SynSent(_) | Slot::SynReceived(_),
+                ..
+            }) => false,
+            Some(Entry {
+                slot: Slot::TimeWait(_),
+                ..
+            })
+            | None => true,
+        }
+    }
+
+    /// Changes `nodelay`, keep-alive and the like of a live connection.
+    pub fn set_options(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        change: impl FnOnce(&mut SocketOptions),
+    ) -> Result<(), SocketError> {
+        match self.table.get_mut(id).map(|entry| &mut entry.slot) {
+            Some(Slot::Connection(conn)) => conn.set_options(change),
+            Some(Slot::SynSent(syn)) => change(&mut syn.ours.options),
+            Some(Slot::SynReceived(syn)) => change(&mut syn.ours.options),
+            Some(Slot::TimeWait(_)) | None => return Err(SocketError::NotFound),
+        }
+        self.settle(now, id);
+        Ok(())
+    }
+
+    /// The options of a live connection.
+    pub fn options(&self, id: ConnId) -> Result<SocketOptions, SocketError> {
+        match self.table.get(id).map(|entry| &entry.slot) {
+            Some(Slot::Connection(conn)) => Ok(conn.options),
+            Some(Slot::SynSent(syn)) => Ok(syn.ours.options),
+            Some(Slot::SynReceived(syn)) => Ok(syn.ours.options),
+            Some(Slot::TimeWait(_)) | None => Err(SocketError::NotFound),
+        }
+    }
+
+    /// Whether an ACK is owed that should not wait for the end of the turn: 64 KiB or a quarter
+    /// of the window has arrived on this flow.
+    pub fn ack_overdue(&self, flow: &FlowKey) -> bool {
+        let entry = self.table.lookup(flow).and_then(|id| self.table.get(id));
+        matches!(entry, Some(Entry { slot: Slot::Connection(conn), .. }) if conn.ack_overdue())
+    }
+
+    fn connection_mut(&mut self, id: ConnId) -> Result<&mut Connection, SocketError> {
+        match self.table.get_mut(id).map(|entry| &mut entry.slot) {
+            Some(Slot::Connection(conn)) => Ok(conn),
+            Some(Slot::SynSent(_) | Slot::SynReceived(_)) => Err(SocketError::NotConnected),
+            Some(Slot::TimeWait(_)) | None => Err(SocketError::NotFound),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Numbers that nobody outside may predict: initial sequence numbers (RFC 6528), timestamp
+//! offsets (RFC 7323 §7.1) and ephemeral ports (RFC 6056).
+//!
+//! All come from one secret seed through SipHash, under a key of its own for each purpose (B-7).
+
+use core::hash::Hasher;
+use core::net::{IpAddr, SocketAddr};
+
+use siphasher::sip::SipHasher24;
+
+use crate::segment::FlowKey;
+use crate::seq::WireSeq;
+use crate::table::KeyedHash;
+use crate::time::Instant;
+
+/// Port choices remembered for RFC 6056 algorithm 4.
+const PORT_TABLE: usize = 64;
+
+/// The secrets of a host.
+pub(crate) struct Secrets {
+    isn: (u64, u64),
+    timestamps: (u64, u64),
+    ports: (u64, u64),
+    port_index: (u64, u64),
+    table: (u64, u64),
+    port_table: [u32; PORT_TABLE],
+}
+
+impl core::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Secrets(..)") // ISN-1: never in logs
+    }
+}
+
+impl Secrets {
+    pub(crate) fn new(seed: &[u8; 32]) -> Self {
+        let derive = |purpose: u8| {
+            let half = |half: u8| {
+                let mut hasher =
+                    SipHasher24::new_with_key(seed[..16].first_chunk().unwrap_or(&[0; 16]));
+                hasher.write(&seed[16..]);
+                hasher.write(&[purpose, half]);
+                hasher.finish()
+            };
+            (half(0), half(1))
+        };
+        Self {
+            isn: derive(0),
+            timestamps: derive(1),
+            ports: derive(2),
+            port_index: derive(3),
+            table: derive(4),
+            port_table: core::array::from_fn(|n| derive(5).0.rotate_left(n as u32) as u32),
+        }
+    }
+
+    pub(crate) const fn table_hash(&self) -> KeyedHash {
+        KeyedHash(self.table.0, self.table.1)
+    }
+
+    /// RFC 6528 §3: a 4 µs clock plus a keyed function of the flow (MUST-8, SHLD-1, MUST-9).
+    pub(crate) fn isn(&self, now: Instant, flow: &FlowKey) -> WireSeq {
+        let clock = (now.as_micros() / 4) as u32;
+        WireSeq(clock.wrapping_add(hash(self.isn, flow) as u32))
+    }
+
+    /// What is added to the timestamp clock of this flow (TS-14).
+    pub(crate) fn timestamp_offset(&self, flow: &FlowKey) -> u32 {
+        hash(self.timestamps, flow) as u32
+    }
+
+    /// RFC 6056 §3.3.4 (double hash): the ports to try for this peer, the first choice first, at
+    /// most `tries` of them (PT-2).
+    pub(crate) fn ports(
+        &mut self,
+        local: IpAddr,
+        remote: SocketAddr,
+        (first, last): (u16, u16),
+        tries: u32,
+    ) -> impl Iterator<Item = u16> + use<> {
+        let flow = FlowKey {
+            local: SocketAddr::new(local, 0),
+            remote,
+        };
+        let count = u32::from(last.saturating_sub(first)) + 1;
+        let index = hash(self.port_index, &flow) as usize % PORT_TABLE;
+        let step = 1 + (hash(self.ports, &flow) >> 32) as u32 % 7;
+        let counter = &mut self.port_table[index];
+        *counter = counter.wrapping_add(step);
+        let start = (hash(self.ports, &flow) as u32).wrapping_add(*counter);
+        (0..count.min(tries)).map(move |n| first + (start.wrapping_add(n) % count) as u16)
+    }
+}
+
+fn hash((k0, k1): (u64, u64), flow: &FlowKey) -> u64 {
+    let mut hasher = SipHasher24::new_with_keys(k0, k1);
+    for end in [flow.local, flow.remote] {
+        match end.ip() {
+            IpAddr::V4(ip) => hasher.write(&ip.octets()),
+            IpAddr::V6(ip) => hasher.write(&ip.octets()),
+        }
+        hasher.write(&end.port().to_be_bytes());
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+    use std::vec::Vec;
+
+    fn flow(port: u16) -> FlowKey {
+        FlowKey {
+            local: "10.0.0.1:80".parse().unwrap(),
+            remote: SocketAddr::new("10.0.0.2".parse().unwrap(), port),
+        }
+    }
+
+    /// RFC 6528 §3: the same flow again gets a number further on, by the clock.
+    #[test]
+    fn the_same_flow_moves_with_the_clock() {
+        let secrets = Secrets::new(&[7; 32]);
+        let first = secrets.isn(Instant::from_millis(0), &flow(1));
+        let later = secrets.isn(Instant::from_millis(1_000), &flow(1));
+        assert_eq!(later.0.wrapping_sub(first.0), 250_000);
+    }
+
+    #[test]
+    fn purposes_and_seeds_share_nothing() {
+        let (a, b) = (Secrets::new(&[7; 32]), Secrets::new(&[8; 32]));
+        let keys: HashSet<_> = [&a, &b]
+            .into_iter()
+            .flat_map(|s| [s.isn, s.timestamps, s.ports, s.port_index, s.table])
+            .flat_map(|(k0, k1)| [k0, k1])
+            .collect();
+        assert_eq!(keys.len(), 20);
+    }
+
+    /// PT-1: no long run of consecutive ports towards different peers, and all lie in range.
+    #[test]
+    fn ports_are_hard_to_follow() {
+        let mut secrets = Secrets::new(&[9; 32]);
+        let local = "10.0.0.1".parse().unwrap();
+        let ports: Vec<u16> = (1..1000)
+            .filter_map(|n| {
+                secrets
+                    .ports(local, flow(n).remote, (1024, 65535), 1)
+                    .next()
+            })
+            .collect();
+        assert!(ports.iter().all(|port| *port >= 1024));
+        let runs = ports
+            .windows(4)
+            .filter(|w| w.windows(2).all(|p| p[1] == p[0].wrapping_add(1)));
+        assert_eq!(runs.count(), 0);
+        assert!(ports.iter().collect::<HashSet<_>>().len() > 950);
+    }
+}

@@ -1,0 +1,200 @@
+//! The receive window: what is offered, when more is worth offering, and how large the buffer
+//! behind it should be.
+
+use crate::seq::{SeqNum, WindowScale, WireWindow};
+use crate::time::{Duration, Instant};
+
+/// The window offered to the peer. Its right edge never moves left (SHLD-14).
+#[derive(Debug)]
+pub(crate) struct RecvWindow {
+    /// The highest right edge that any ACK has offered.
+    right: SeqNum,
+    /// How our window field is scaled.
+    scale: WindowScale,
+    /// Size of the receive buffer, in bytes.
+    buffer: u32,
+}
+
+impl RecvWindow {
+    /// `right`: the edge that our SYN offered.
+    pub(crate) const fn new(right: SeqNum, scale: WindowScale, buffer: u32) -> Self {
+        Self {
+            right,
+            scale,
+            buffer,
+        }
+    }
+
+    /// The highest right edge offered so far: what lies below is acceptable.
+    pub(crate) const fn right(&self) -> SeqNum {
+        self.right
+    }
+
+    /// The size of the buffer behind the window.
+    pub(crate) const fn buffer(&self) -> u32 {
+        self.buffer
+    }
+
+    /// Lets the buffer grow; it never shrinks under data that is on its way.
+    pub(crate) fn grow(&mut self, buffer: u32) {
+        self.buffer = self.buffer.max(buffer);
+    }
+
+    /// The field of the next ACK, given RCV.NXT and the bytes charged to the buffer.
+    ///
+    /// The edge moves only in steps of min(½ buffer, MSS), so that a slow reader does not invite
+    /// tiny segments (SWS avoidance, MUST-39). Scaling rounds up: what was promised stays
+    /// promised (RFC 7323 §2.4).
+    pub(crate) fn offer(&mut self, nxt: SeqNum, charged: u32, mss: u32) -> WireWindow {
+        let edge = nxt + self.buffer.saturating_sub(charged);
+        let step = mss.min(self.buffer / 2);
+        let target = if edge >= self.right + step {
+            edge
+        } else {
+            self.right
+        };
+        let unit = 1 << self.scale.shift();
+        let rounded = (target - nxt).div_ceil(unit).saturating_mul(unit);
+        let field = WireWindow::from_bytes(rounded, self.scale);
+        self.right = self.right.max(nxt + field.bytes(self.scale));
+        field
+    }
+
+    /// Whether the reader has freed enough for an ACK of its own: a quarter of the buffer, or a
+    /// full segment for a peer that had no room for one.
+    pub(crate) fn update_due(&self, nxt: SeqNum, charged: u32, mss: u32) -> bool {
+        let edge = nxt + self.buffer.saturating_sub(charged);
+        let gain = edge - self.right;
+        gain >= self.buffer / 4 || self.right - nxt < mss && gain >= mss.min(self.buffer / 2)
+    }
+}
+
+/// Receive buffer autotuning: the buffer holds twice what the reader takes per round trip, so the
+/// sender can double its rate (after Linux's dynamic right-sizing).
+#[derive(Debug)]
+pub(crate) struct Tuning {
+    /// Largest buffer; 0 when the size is fixed.
+    max: u32,
+    /// The receiver's estimate of the round trip.
+    rtt: Option<Duration>,
+    /// Start of the current measurement, and bytes the reader has taken since.
+    since: Instant,
+    copied: u32,
+    /// Without timestamps: the edge whose arrival ends the current sample, and when it began.
+    mark: Option<(SeqNum, Instant)>,
+}
+
+impl Tuning {
+    pub(crate) const fn new(now: Instant, max: u32, rtt: Option<Duration>) -> Self {
+        Self {
+            max,
+            rtt,
+            since: now,
+            copied: 0,
+            mark: None,
+        }
+    }
+
+    /// A sample of the round trip from an echoed timestamp.
+    pub(crate) fn on_rtt(&mut self, sample: Duration) {
+        let sample = sample.max(Duration::from_millis(1));
+        self.rtt = Some(self.rtt.map_or(sample, |rtt| (7 * rtt + sample) / 8));
+    }
+
+    /// Data arrived and no timestamps tell the round trip: a window's worth takes at least one.
+    pub(crate) fn on_data(&mut self, now: Instant, nxt: SeqNum, window: u32) {
+        match self.mark {
+            Some((edge, _)) if nxt < edge => {}
+            Some((_, since)) => {
+                let sample = now - since;
+                self.rtt = Some(self.rtt.map_or(sample, |rtt| {
+                    if sample < rtt {
+                        sample
+                    } else {
+                        (7 * rtt + sample) / 8
+                    }
+                }));
+                self.mark = Some((nxt + window, now));
+            }
+            None => self.mark = Some((nxt + window, now)),
+        }
+    }
+
+    /// The reader took `bytes`: the buffer that suits its pace, when that is to grow.
+    pub(crate) fn on_read(
+        &mut self,
+        now: Instant,
+        bytes: u32,
+        buffer: u32,
+        mss: u32,
+    ) -> Option<u32> {
+        self.copied = self.copied.saturating_add(bytes);
+        let rtt = self.rtt?;
+        if now - self.since < rtt {
+            return None;
+        }
+        let wanted = (2 * u64::from(self.copied) + 16 * u64::from(mss)).min(u64::from(self.max));
+        (self.since, self.copied) = (now, 0);
+        (wanted as u32 > buffer).then_some(wanted as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seq::WireSeq;
+    use proptest::prelude::*;
+
+    fn at(offset: u32) -> SeqNum {
+        SeqNum::first(WireSeq(0)) + offset
+    }
+
+    /// MUST-39: a reader that frees a byte at a time moves the edge only by whole steps.
+    #[test]
+    fn the_edge_moves_in_whole_segments() {
+        let mut window = RecvWindow::new(at(10_000), WindowScale::default(), 10_000);
+        let mut edges = std::vec::Vec::new();
+        for charged in (0..10_000).rev() {
+            let field = window.offer(at(10_000), charged, 1_460);
+            edges.push(field.0);
+        }
+        edges.dedup();
+        assert!(
+            edges.windows(2).all(|pair| pair[1] - pair[0] >= 1_460),
+            "{edges:?}"
+        );
+        assert_eq!(*edges.last().unwrap(), 8_760);
+    }
+
+    #[test]
+    fn the_buffer_follows_the_reader() {
+        let start = Instant::from_millis(0);
+        let mut tuning = Tuning::new(start, 1 << 20, Some(Duration::from_millis(10)));
+        assert_eq!(tuning.on_read(start, 100_000, 65_536, 1_000), None);
+        let later = Instant::from_millis(10);
+        assert_eq!(tuning.on_read(later, 0, 65_536, 1_000), Some(216_000));
+        assert_eq!(
+            tuning.on_read(Instant::from_millis(20), 4 << 20, 216_000, 1_000),
+            Some(1 << 20)
+        );
+    }
+
+    proptest! {
+        /// SHLD-14.
+        #[test]
+        fn the_right_edge_never_moves_left(
+            shift in 0u8..10,
+            steps in proptest::collection::vec((0u32..5_000, 0u32..200_000), 1..100),
+        ) {
+            let scale = WindowScale::new(shift);
+            let mut window = RecvWindow::new(at(65_535), scale, 100_000);
+            let (mut nxt, mut edge) = (at(0), at(0));
+            for (advance, charged) in steps {
+                nxt = (nxt + advance).min(window.right());
+                let offered = nxt + window.offer(nxt, charged, 1_460).bytes(scale);
+                prop_assert!(offered >= edge || window.right() - nxt > 65_535 << shift);
+                edge = edge.max(offered);
+            }
+        }
+    }
+}

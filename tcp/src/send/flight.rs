@@ -1,0 +1,402 @@
+//! What is in flight: one record per transmission, and what the peer's SACKs say of it.
+//!
+//! Records lie in sequence order and cover SND.UNA..SND.NXT without a gap. The byte counters are
+//! kept as records change, so nothing is recounted per ACK.
+
+use alloc::collections::VecDeque;
+use core::ops::Range;
+
+use crate::segment::SackBlocks;
+use crate::seq::SeqNum;
+use crate::time::{Duration, Instant};
+
+/// Records beyond this many are kept coarser: no split at a SACK edge, no new record for new data.
+const MAX_RECORDS: usize = 1024;
+
+/// New data sent in one turn shares a record up to this many bytes.
+const MAX_RECORD_LEN: u32 = 64 << 10;
+
+/// DupThresh (RFC 5681 §3.2, RFC 6675 §2).
+pub(crate) const DUP_THRESH: u32 = 3;
+
+/// What is known of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// On its way, as far as we know.
+    InFlight,
+    /// Held by the peer, above its cumulative ACK.
+    Sacked,
+    /// Judged lost and not sent again yet.
+    Lost,
+}
+
+/// One transmission, or part of one.
+#[derive(Clone, Copy, Debug)]
+struct SentRange {
+    start: SeqNum,
+    len: u32,
+    /// How often it was sent, saturating.
+    transmits: u8,
+    fate: Fate,
+    /// When it was sent last.
+    sent_at: Instant,
+}
+
+const _: () = assert!(size_of::<SentRange>() <= 32);
+
+impl SentRange {
+    fn end(&self) -> SeqNum {
+        self.start + self.len
+    }
+
+    fn range(&self) -> Range<SeqNum> {
+        self.start..self.end()
+    }
+}
+
+/// What an ACK said about the flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AckOutcome {
+    /// Bytes newly acknowledged by SND.UNA that were not SACKed before.
+    pub(crate) acked: u32,
+    /// Bytes newly SACKed.
+    pub(crate) sacked: u32,
+    /// Round trip of the newest transmission delivered, never of a retransmission (Karn).
+    pub(crate) rtt: Option<Duration>,
+    /// When the newest transmission delivered was sent, and its round trip; retransmissions
+    /// included (RACK.xmit_ts and RACK.rtt, RFC 8985 §6.2).
+    pub(crate) newest: Option<(Instant, Duration)>,
+    /// The peer reports data it had already (RFC 2883).
+    pub(crate) duplicate: bool,
+}
+
+impl AckOutcome {
+    /// Bytes that this ACK says have left the network.
+    pub(crate) fn delivered(&self) -> u32 {
+        self.acked + self.sacked
+    }
+
+    fn on_delivered(&mut self, now: Instant, sent: &SentRange) {
+        let rtt = now - sent.sent_at;
+        if self.newest.is_none_or(|(at, _)| at <= sent.sent_at) {
+            self.newest = Some((sent.sent_at, rtt));
+            if sent.transmits == 1 {
+                self.rtt = Some(rtt);
+            }
+        }
+    }
+}
+
+/// The records between SND.UNA and SND.NXT.
+#[derive(Debug, Default)]
+pub(crate) struct Flight {
+    records: VecDeque<SentRange>,
+    outstanding: u32,
+    sacked: u32,
+    lost: u32,
+    /// Bytes that duplicate ACKs of a peer without SACK stand for.
+    dup_acked: u32,
+}
+
+impl Flight {
+    /// Bytes between SND.UNA and SND.NXT.
+    pub(crate) fn outstanding(&self) -> u32 {
+        self.outstanding
+    }
+
+    /// `pipe` of RFC 6675 §4: bytes thought to be in the network.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.outstanding
+            .saturating_sub(self.sacked + self.lost + self.dup_acked)
+    }
+
+    /// Bytes held by the peer above its cumulative ACK.
+    pub(crate) fn sacked(&self) -> u32 {
+        self.sacked
+    }
+
+    /// Bytes judged lost and not sent again yet.
+    pub(crate) fn lost(&self) -> u32 {
+        self.lost
+    }
+
+    /// New data was sent.
+    pub(crate) fn on_sent(&mut self, now: Instant, range: Range<SeqNum>) {
+        let len = range.end - range.start;
+        self.outstanding += len;
+        let full = self.records.len() >= MAX_RECORDS;
+        if let Some(last) = self.records.back_mut()
+            && last.end() == range.start
+            && last.transmits == 1
+            && last.fate == Fate::InFlight
+            && (full || last.sent_at == now && last.len + len <= MAX_RECORD_LEN)
+        {
+            last.len += len;
+            return;
+        }
+        self.records.push_back(SentRange {
+            start: range.start,
+            len,
+            transmits: 1,
+            fate: Fate::InFlight,
+            sent_at: now,
+        });
+    }
+
+    /// The front of the oldest lost record was sent again, up to `end`.
+    pub(crate) fn on_retransmit(&mut self, now: Instant, end: SeqNum) {
+        let Some(index) = self.records.iter().position(|sent| sent.fate == Fate::Lost) else {
+            return;
+        };
+        self.split(index, end);
+        let sent = &mut self.records[index];
+        self.lost -= sent.len;
+        sent.fate = Fate::InFlight;
+        sent.sent_at = now;
+        sent.transmits = sent.transmits.saturating_add(1);
+    }
+
+    /// The oldest range that is lost and not sent again yet.
+    pub(crate) fn next_lost(&self) -> Option<Range<SeqNum>> {
+        if self.lost == 0 {
+            return None;
+        }
+        self.records
+            .iter()
+            .find(|sent| sent.fate == Fate::Lost)
+            .map(SentRange::range)
+    }
+
+    /// The peer acknowledged everything below `una` and holds `sack` above it. Blocks that make
+    /// no sense are passed over (SK-10).
+    pub(crate) fn on_ack(
+        &mut self,
+        now: Instant,
+        una: SeqNum,
+        nxt: SeqNum,
+        sack: &SackBlocks,
+    ) -> AckOutcome {
+        let mut outcome = AckOutcome::default();
+        self.on_cumulative(now, una, &mut outcome);
+        for block in sack {
+            let (left, right) = (una.expand(block.left), una.expand(block.right));
+            if left >= right || right > nxt {
+                continue;
+            }
+            if left < una {
+                outcome.duplicate |= right <= una;
+                continue;
+            }
+            self.on_sack(now, left..right, &mut outcome);
+        }
+        outcome
+    }
+
+    /// A duplicate ACK of a peer without SACK: one more segment has left the network.
+    pub(crate) fn on_dup_ack(&mut self, mss: u32) {
+        let room = self.outstanding.saturating_sub(self.lost + mss);
+        self.dup_acked = (self.dup_acked + mss).min(room);
+    }
+
+    /// RFC 6675 §4 `IsLost`: judges lost every first transmission with DupThresh SACKed ranges,
+    /// or more than DupThresh − 1 segments of SACKed bytes, above it. Returns the bytes.
+    pub(crate) fn mark_lost_by_sack(&mut self, mss: u32) -> u32 {
+        if self.sacked == 0 {
+            return 0;
+        }
+        let (mut bytes, mut ranges, mut above) = (0, 0, false);
+        let mut judged = 0;
+        for sent in self.records.iter_mut().rev() {
+            match sent.fate {
+                Fate::Sacked => {
+                    bytes += sent.len;
+                    ranges += u32::from(!above);
+                    above = true;
+                    continue;
+                }
+                Fate::InFlight
+                    if sent.transmits == 1
+                        && (ranges >= DUP_THRESH || bytes > (DUP_THRESH - 1) * mss) =>
+                {
+                    sent.fate = Fate::Lost;
+                    judged += sent.len;
+                }
+                Fate::InFlight | Fate::Lost => {}
+            }
+            above = false;
+        }
+        self.lost += judged;
+        judged
+    }
+
+    /// RFC 8985 §6.2 step 5, for retransmissions only: judges lost what was sent again more than
+    /// `rtt` + `reo_wnd` ago, when something sent later has arrived. Returns the bytes.
+    pub(crate) fn mark_lost_retransmissions(
+        &mut self,
+        now: Instant,
+        newest: Instant,
+        rtt: Duration,
+        reo_wnd: Duration,
+    ) -> u32 {
+        let mut judged = 0;
+        for sent in &mut self.records {
+            if sent.fate == Fate::InFlight
+                && sent.transmits > 1
+                && sent.sent_at < newest
+                && now >= sent.sent_at + rtt + reo_wnd
+            {
+                sent.fate = Fate::Lost;
+                judged += sent.len;
+            }
+        }
+        self.lost += judged;
+        judged
+    }
+
+    /// Judges the oldest segment lost (RFC 6582 §3.2: third duplicate ACK, or a partial ACK).
+    /// Returns the bytes.
+    pub(crate) fn mark_front_lost(&mut self, mss: u32) -> u32 {
+        let Some(front) = self.records.front() else {
+            return 0;
+        };
+        if front.fate != Fate::InFlight {
+            return 0;
+        }
+        let end = front.start + mss.min(front.len);
+        self.split(0, end);
+        let front = &mut self.records[0];
+        front.fate = Fate::Lost;
+        self.lost += front.len;
+        self.dup_acked = self
+            .dup_acked
+            .min(self.outstanding.saturating_sub(self.lost));
+        front.len
+    }
+
+    /// Judges everything lost that the peer does not hold: the retransmission timer fired, or the
+    /// path shrank. If even the oldest byte was SACKed, the peer has reneged and no SACK counts
+    /// any more (RFC 2018 §8).
+    pub(crate) fn mark_all_lost(&mut self) {
+        let reneged = self
+            .records
+            .front()
+            .is_some_and(|sent| sent.fate == Fate::Sacked);
+        for sent in &mut self.records {
+            if sent.fate == Fate::InFlight || reneged {
+                sent.fate = Fate::Lost;
+            }
+        }
+        if reneged {
+            self.sacked = 0;
+        }
+        self.lost = self.outstanding - self.sacked;
+        self.dup_acked = 0;
+    }
+
+    /// Whether any record was sent more than once.
+    pub(crate) fn has_retransmission(&self) -> bool {
+        self.records
+            .iter()
+            .any(|sent| sent.transmits > 1 && sent.fate == Fate::InFlight)
+    }
+
+    fn on_cumulative(&mut self, now: Instant, una: SeqNum, outcome: &mut AckOutcome) {
+        let before = self.outstanding;
+        while let Some(front) = self.records.front_mut() {
+            if front.start >= una {
+                break;
+            }
+            let gone = SentRange {
+                len: front.len.min(una - front.start),
+                ..*front
+            };
+            if gone.len == front.len {
+                self.records.pop_front();
+            } else {
+                front.start = una;
+                front.len -= gone.len;
+            }
+            self.outstanding -= gone.len;
+            match gone.fate {
+                Fate::Sacked => self.sacked -= gone.len,
+                Fate::Lost => {
+                    self.lost -= gone.len;
+                    outcome.acked += gone.len;
+                }
+                Fate::InFlight => {
+                    outcome.acked += gone.len;
+                    outcome.on_delivered(now, &gone);
+                }
+            }
+        }
+        self.dup_acked = self.dup_acked.saturating_sub(before - self.outstanding);
+    }
+
+    fn on_sack(&mut self, now: Instant, block: Range<SeqNum>, outcome: &mut AckOutcome) {
+        let mut index = self
+            .records
+            .partition_point(|sent| sent.end() <= block.start);
+        while let Some(&sent) = self.records.get(index)
+            && sent.start < block.end
+        {
+            let whole = block.start <= sent.start && sent.end() <= block.end;
+            if sent.fate == Fate::Sacked || !whole && self.records.len() >= MAX_RECORDS {
+                index += 1;
+            } else if sent.start < block.start {
+                self.split(index, block.start);
+                index += 1;
+            } else {
+                self.split(index, block.end);
+                self.mark_sacked(now, index, outcome);
+                index += 1;
+            }
+        }
+    }
+
+    fn mark_sacked(&mut self, now: Instant, index: usize, outcome: &mut AckOutcome) {
+        let sent = &mut self.records[index];
+        match sent.fate {
+            Fate::Lost => self.lost -= sent.len,
+            Fate::InFlight => outcome.on_delivered(now, sent),
+            Fate::Sacked => return,
+        }
+        sent.fate = Fate::Sacked;
+        self.sacked += sent.len;
+        outcome.sacked += sent.len;
+    }
+
+    /// Cuts a record in two at `at`, if that lies inside it.
+    fn split(&mut self, index: usize, at: SeqNum) {
+        let sent = self.records[index];
+        if sent.start < at && at < sent.end() {
+            self.records[index].len = at - sent.start;
+            self.records.insert(
+                index + 1,
+                SentRange {
+                    start: at,
+                    len: sent.end() - at,
+                    ..sent
+                },
+            );
+        }
+    }
+
+    /// Recounts what the counters say; a debugging aid for tests.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        let sum = |fate| {
+            self.records
+                .iter()
+                .filter(|s| Some(s.fate) == fate || fate.is_none())
+                .map(|s| s.len)
+                .sum()
+        };
+        assert_eq!(self.outstanding, sum(None));
+        assert_eq!(self.sacked, sum(Some(Fate::Sacked)));
+        assert_eq!(self.lost, sum(Some(Fate::Lost)));
+        let mut records = self.records.iter().peekable();
+        while let (Some(sent), Some(next)) = (records.next(), records.peek()) {
+            assert_eq!(sent.end(), next.start);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! A hierarchical timer wheel: one lazily armed entry per connection, whatever its deadlines do.
+//!
+//! Six levels of 64 slots; a tick is 2¹⁷ ns (131 µs), and nothing is late by more than two. A
+//! bitmap per level finds the next slot in use without walking empty ones.
+
+use alloc::vec::Vec;
+
+use crate::time::{Duration, Instant};
+
+const TICK_BITS: u32 = 17; // 131 µs
+const LEVEL_BITS: u32 = 6;
+const SLOTS: usize = 1 << LEVEL_BITS;
+const LEVELS: usize = 6;
+/// The farthest deadline in ticks; what lies beyond is looked at earlier and armed again.
+const MAX_TICKS: u64 = 1 << 35;
+
+#[derive(Debug)]
+struct Level<T> {
+    used: u64,
+    slots: [Vec<(u64, T)>; SLOTS],
+}
+
+/// Promises to look at keys, by tick.
+#[derive(Debug)]
+pub(crate) struct Wheel<T> {
+    /// Every tick before this one has been dealt with.
+    current: u64,
+    levels: [Level<T>; LEVELS],
+    len: usize,
+}
+
+impl<T: Copy> Wheel<T> {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            current: now.as_nanos() >> TICK_BITS,
+            levels: core::array::from_fn(|_| Level {
+                used: 0,
+                slots: core::array::from_fn(|_| Vec::new()),
+            }),
+            len: 0,
+        }
+    }
+
+    /// Promises that `key` is looked at by `deadline`, and writes to the wheel only to move
+    /// earlier.
+    ///
+    /// A deadline pushed out by every ACK costs nothing: when the old slot comes up, the key has
+    /// nothing due and is armed again. A cancelled deadline costs that one look, too.
+    pub(crate) fn arm(&mut self, key: T, armed: &mut Option<Instant>, deadline: Option<Instant>) {
+        let Some(deadline) = deadline else { return };
+        if armed.is_none_or(|armed| deadline < armed) {
+            // Rounded up, so that what fires is due.
+            let tick = (deadline.as_nanos() >> TICK_BITS) + 1;
+            self.insert(tick.min(self.current + MAX_TICKS), key);
+            self.len += 1;
+            *armed = Some(deadline);
+        }
+    }
+
+    /// Moves on to `now`; keys whose tick has come are appended to `fired`. A key armed twice may
+    /// fire twice.
+    pub(crate) fn expire(&mut self, now: Instant, fired: &mut Vec<T>) {
+        let target = now.as_nanos() >> TICK_BITS;
+        while self.current <= target {
+            let Some(next) = self.next_tick().filter(|&tick| tick <= target) else {
+                self.current = target + 1;
+                return;
+            };
+            self.current = next;
+            self.cascade();
+            let level = &mut self.levels[0];
+            let slot = self.current as usize % SLOTS;
+            level.used &= !(1 << slot);
+            self.len -= level.slots[slot].len();
+            fired.extend(level.slots[slot].drain(..).map(|(_, key)| key));
+            self.current += 1;
+        }
+    }
+
+    /// When [`Wheel::expire`] has something to do next, at the latest; perhaps a little early,
+    /// when far entries move closer.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        if self.len == 0 {
+            return None;
+        }
+        let tick = self.next_tick()?;
+        Some(Instant::ZERO + Duration::from_nanos(tick << TICK_BITS))
+    }
+
+    /// The first tick at or after `current` at which a slot of any level comes up.
+    fn next_tick(&self) -> Option<u64> {
+        (0..LEVELS).filter_map(|n| self.next_in_level(n)).min()
+    }
+
+    fn next_in_level(&self, n: usize) -> Option<u64> {
+        let shift = LEVEL_BITS * n as u32;
+        let used = self.levels[n].used;
+        if used == 0 {
+            return None;
+        }
+        let position = self.current >> shift;
+        // A slot of an upper level comes up when its first tick begins; the one that `current`
+        // stands inside of is empty unless `current` is that first tick.
+        let inside = n > 0 && self.current & ((1 << shift) - 1) != 0;
+        let from = position + u64::from(inside);
+        let ahead = used
+            .rotate_right((from % SLOTS as u64) as u32)
+            .trailing_zeros();
+        Some((from + u64::from(ahead)) << shift)
+    }
+
+    /// Moves the entries of upper slots that begin at `current` down.
+    fn cascade(&mut self) {
+        for n in (1..LEVELS).rev() {
+            let shift = LEVEL_BITS * n as u32;
+            if self.current & ((1 << shift) - 1) != 0 {
+                continue;
+            }
+            let slot = (self.current >> shift) as usize % SLOTS;
+            let level = &mut self.levels[n];
+            if level.used & (1 << slot) == 0 {
+                continue;
+            }
+            level.used &= !(1 << slot);
+            let mut entries = core::mem::take(&mut level.slots[slot]);
+            for (tick, key) in entries.drain(..) {
+                self.insert(tick, key);
+            }
+            self.levels[n].slots[slot] = entries; // keeps its storage
+        }
+    }
+
+    fn insert(&mut self, tick: u64, key: T) {
+        let tick = tick.max(self.current);
+        let mut n = 0;
+        // The level at which `tick` lies less than a turn ahead of `current`.
+        while n + 1 < LEVELS
+            && (tick >> (LEVEL_BITS * n as u32)) - (self.current >> (LEVEL_BITS * n as u32))
+                >= SLOTS as u64
+        {
+            n += 1;
+        }
+        let slot = (tick >> (LEVEL_BITS * n as u32)) as usize % SLOTS;
+        let level = &mut self.levels[n];
+        level.used |= 1 << slot;
+        level.slots[slot].push((tick, key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const TICK: u64 = 1 << TICK_BITS;
+
+    proptest! {
+        /// Against a sorted map: nothing fires early, nothing late by more than two ticks, and
+        /// `next` never lies behind.
+        #[test]
+        fn fires_on_time(
+            start in 0u64..1 << 40,
+            ops in proptest::collection::vec((any::<bool>(), 0u32..45, any::<u64>()), 1..200),
+        ) {
+            let mut now = Instant::from_nanos(start);
+            let mut wheel = Wheel::new(now);
+            let mut oracle = BTreeMap::new();
+            for (key, (advance, bits, random)) in ops.into_iter().enumerate() {
+                let by = Duration::from_nanos(random & ((1 << bits) - 1));
+                if advance {
+                    now += by;
+                    let mut fired = Vec::new();
+                    wheel.expire(now, &mut fired);
+                    for key in fired {
+                        let deadline: Instant = oracle.remove(&key).unwrap();
+                        prop_assert!(deadline <= now, "early");
+                    }
+                    let late = now.saturating_before(Duration::from_nanos(2 * TICK));
+                    prop_assert!(oracle.values().all(|deadline| *deadline > late), "late");
+                    if let Some(next) = wheel.next() {
+                        prop_assert!(next + Duration::from_nanos(1) > now, "behind");
+                    }
+                } else {
+                    let mut armed = None;
+                    wheel.arm(key, &mut armed, Some(now + by));
+                    oracle.insert(key, now + by);
+                }
+                if let Some(first) = oracle.values().min() {
+                    let next = wheel.next().unwrap();
+                    prop_assert!(next <= *first + Duration::from_nanos(2 * TICK));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_later_deadline_writes_nothing() {
+        let now = Instant::from_millis(5);
+        let mut wheel = Wheel::new(now);
+        let mut armed = None;
+        wheel.arm(1, &mut armed, Some(now + Duration::from_millis(10)));
+        for ms in 11..1000 {
+            wheel.arm(1, &mut armed, Some(now + Duration::from_millis(ms)));
+        }
+        assert_eq!(wheel.len, 1);
+        let mut fired = Vec::new();
+        wheel.expire(now + Duration::from_millis(11), &mut fired);
+        assert_eq!(fired, [1]);
+        assert_eq!(wheel.next(), None);
+    }
+
+    #[test]
+    fn idle_hours_are_crossed_at_once() {
+        let mut wheel: Wheel<u8> = Wheel::new(Instant::ZERO);
+        let day = Duration::from_hours(24);
+        let mut armed = None;
+        wheel.arm(9, &mut armed, Some(Instant::ZERO + day));
+        let mut fired = Vec::new();
+        wheel.expire(Instant::ZERO + (day - Duration::from_millis(1)), &mut fired);
+        assert!(fired.is_empty());
+        wheel.expire(Instant::ZERO + day + Duration::from_millis(1), &mut fired);
+        assert_eq!(fired, [9]);
+    }
+}
