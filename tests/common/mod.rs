@@ -15,9 +15,12 @@
     reason = "every test binary uses its own part"
 )]
 
+pub(crate) mod capture;
+pub(crate) mod data;
 mod namespace;
 mod process;
 mod program;
+mod setting;
 
 use std::any::Any;
 use std::path::PathBuf;
@@ -33,6 +36,7 @@ use tempfile::TempDir;
 pub(crate) use namespace::{Namespace, veth};
 pub(crate) use process::{Background, Finished, command, ip, run, run_ok};
 pub(crate) use program::Ustack;
+pub(crate) use setting::Setting;
 
 /// How long one test may take unless it says otherwise.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
