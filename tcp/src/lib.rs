@@ -21,6 +21,8 @@ pub mod segment;
 pub(crate) mod send;
 pub mod seq;
 pub(crate) mod table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod time;
 pub(crate) mod wheel;
 pub mod wire;

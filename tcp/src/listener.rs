@@ -1,5 +1,6 @@
 //! Listeners: which one a SYN belongs to, and how many handshakes each may have under way.
 
+use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -28,7 +29,7 @@ impl Listener {
 /// All listeners of a host.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
-    listeners: BTreeMap<ListenerId, Listener>,
+    by_id: BTreeMap<ListenerId, Listener>,
     next_id: u32,
     exact: BTreeMap<SocketAddr, ListenerId>,
     /// Those that take any destination, in order of creation.
@@ -47,34 +48,35 @@ impl Listeners {
                 return Err(ListenError::AddrInUse);
             }
             self.transparent.push(id);
-        } else if self.exact.contains_key(&options.local) {
-            return Err(ListenError::AddrInUse);
         } else {
-            self.exact.insert(options.local, id);
+            match self.exact.entry(options.local) {
+                Entry::Occupied(_) => return Err(ListenError::AddrInUse),
+                Entry::Vacant(entry) => entry.insert(id),
+            };
         }
         let listener = Listener {
             options,
             half_open: 0,
             accept_queue: VecDeque::new(),
         };
-        self.listeners.insert(id, listener);
+        self.by_id.insert(id, listener);
         self.next_id += 1;
         Ok(id)
     }
 
     pub(crate) fn remove(&mut self, id: ListenerId) -> Option<Listener> {
-        let listener = self.listeners.remove(&id)?;
+        let listener = self.by_id.remove(&id)?;
         self.exact.retain(|_, other| *other != id);
         self.transparent.retain(|other| *other != id);
         Some(listener)
     }
 
     pub(crate) fn get(&self, id: ListenerId) -> Option<&Listener> {
-        self.listeners.get(&id)
+        self.by_id.get(&id)
     }
 
     pub(crate) fn get_mut(&mut self, id: ListenerId) -> Option<&mut Listener> {
-        self.listeners.get_mut(&id)
+        self.by_id.get_mut(&id)
     }
 
     /// Who listens at `local`: the exact address, then any of its family, then `[::]`, then those

@@ -202,7 +202,7 @@ mod tests {
     use std::collections::HashMap as Oracle;
 
     fn nth(n: u8) -> FlowKey {
-        let local: SocketAddr = if n % 2 == 0 {
+        let local: SocketAddr = if n.is_multiple_of(2) {
             "10.0.0.1:80"
         } else {
             "[fd00::1]:80"

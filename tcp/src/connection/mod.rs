@@ -78,6 +78,61 @@ pub(crate) struct Negotiated {
     pub(crate) path_mtu: u16,
 }
 
+impl Negotiated {
+    fn send_space(&self, config: &Config) -> SendSpace {
+        let una = SeqNum::first(self.iss) + 1u32;
+        let peer_mss = self
+            .peer
+            .mss
+            .unwrap_or(if self.flow.is_ipv6() { 1220 } else { 536 });
+        let timestamps = self.peer.timestamps.is_some();
+        SendSpace {
+            una,
+            nxt: una,
+            wnd: self.wnd,
+            wl1: SeqNum::first(self.irs) + 1u32,
+            wl2: una,
+            max_wnd: self.wnd,
+            scale: self.peer.window_scale.unwrap_or_default(),
+            mss: payload_limit(&self.flow, peer_mss, self.path_mtu, timestamps),
+            peer_mss,
+            buffer: SendBuffer::new(una),
+            flight: Flight::default(),
+            fin: Fin::Open,
+            capacity: self
+                .options
+                .send_buffer
+                .unwrap_or(config.send_buffer_initial),
+            cwnd_limited: false,
+        }
+    }
+
+    fn recv_space(&self, config: &Config) -> RecvSpace {
+        let irs = SeqNum::first(self.irs) + 1u32;
+        let buffer = self
+            .options
+            .recv_buffer
+            .unwrap_or(config.recv_buffer_initial);
+        RecvSpace {
+            reassembler: Reassembler::new(irs),
+            window: RecvWindow::new(irs + self.our_window, self.our_scale, buffer),
+            fin: None,
+            fin_received: false,
+            dsack: None,
+        }
+    }
+
+    fn rtt_estimator(&self, now: Instant, config: &Config) -> RttEstimator {
+        // RFC 6298 §5.7: what timed out below 3 s starts the data at 3 s.
+        let first_rto = if self.retransmits > 0 { 3 } else { 1 };
+        let mut rtt = RttEstimator::new(Duration::from_secs(first_rto), config.rto_min);
+        if let Some(sample) = self.rtt {
+            rtt.on_sample(now, sample);
+        }
+        rtt
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -126,69 +181,36 @@ impl Connection {
             path_mtu,
             ..
         } = settled;
-        let irs = SeqNum::first(settled.irs) + 1u32;
-        let una = SeqNum::first(settled.iss) + 1u32;
-        let peer_mss = peer.mss.unwrap_or(if flow.is_ipv6() { 1220 } else { 536 });
-        let mss = payload_limit(flow, peer_mss, *path_mtu, peer.timestamps.is_some());
+        let snd = settled.send_space(config);
         // RFC 5681 §3.1, RFC 6928 §2: a handshake that lost more than one SYN starts at one.
         let window = if settled.retransmits > 1 {
-            mss
+            snd.mss
         } else {
-            initial_window(mss)
+            initial_window(snd.mss)
         };
-        // RFC 6298 §5.7: what timed out below 3 s starts the data at 3 s.
-        let first_rto = if settled.retransmits > 0 { 3 } else { 1 };
-        let mut rtt = RttEstimator::new(Duration::from_secs(first_rto), config.rto_min);
-        if let Some(sample) = settled.rtt {
-            rtt.on_sample(now, sample);
-        }
         let algorithm = options.congestion.unwrap_or(config.congestion);
-        let recv_buffer = options.recv_buffer.unwrap_or(config.recv_buffer_initial);
+        let rcv = settled.recv_space(config);
         let recv_max = if options.recv_buffer.is_some() {
             0
         } else {
             config.recv_buffer_max
         };
-        let right = irs + settled.our_window;
         Self {
             flow: *flow,
             options: *options,
             listener: *listener,
             state: State::Established,
             close_reason: None,
-            snd: SendSpace {
-                una,
-                nxt: una,
-                wnd: settled.wnd,
-                wl1: irs,
-                wl2: una,
-                max_wnd: settled.wnd,
-                scale: peer.window_scale.unwrap_or_default(),
-                mss,
-                peer_mss,
-                buffer: SendBuffer::new(una),
-                flight: Flight::default(),
-                fin: Fin::Open,
-                capacity: options.send_buffer.unwrap_or(config.send_buffer_initial),
-                cwnd_limited: false,
-            },
-            rcv: RecvSpace {
-                reassembler: Reassembler::new(irs),
-                window: RecvWindow::new(right, settled.our_scale, recv_buffer),
-                fin: None,
-                fin_received: false,
-                dsack: None,
-            },
             sack: peer.sack_permitted,
             timestamps: peer.timestamps.map(|ts| TimestampState {
                 offset: settled.ts_offset,
                 recent: ts.tsval,
                 recent_at: now,
             }),
-            rtt,
+            rtt: settled.rtt_estimator(now, config),
             recovery: Recovery::new(),
-            cc: Controller::new(algorithm, mss, window),
-            acks: Acks::new(irs, mss),
+            cc: Controller::new(algorithm, snd.mss, window),
+            acks: Acks::new(rcv.nxt(), snd.mss),
             timers: Timers::default(),
             tuning: Tuning::new(now, recv_max, settled.rtt),
             send_buffer_max: if options.send_buffer.is_some() {
@@ -197,6 +219,8 @@ impl Connection {
                 config.send_buffer_max
             },
             path_mtu: *path_mtu,
+            snd,
+            rcv,
             orphan: false,
             reset_owed: false,
             soft_error: false,

@@ -146,7 +146,7 @@ impl Connection {
         }
         if len < mss && len < unsent {
             len = self.silly_window(len)?;
-        } else if len == unsent && len % mss != 0 && self.nagle_holds() {
+        } else if len == unsent && !len.is_multiple_of(mss) && self.nagle_holds() {
             len -= len % mss;
             if len == 0 {
                 return None;
@@ -280,11 +280,14 @@ impl Connection {
 
     fn segment_options(&mut self, now: Instant) -> Options {
         let blocks = self.sack_room();
-        let mut options = SegmentOptions::default();
-        options.timestamps = self.timestamps.map(|ts| Timestamps {
+        let timestamps = self.timestamps.map(|ts| Timestamps {
             tsval: ts.tsval(now),
             tsecr: ts.recent,
         });
+        let mut options = SegmentOptions {
+            timestamps,
+            ..Default::default()
+        };
         if let Some(duplicate) = self.rcv.dsack.take() {
             let (left, right) = (duplicate.start.wire(), duplicate.end.wire());
             options.sack.push(SackBlock { left, right });

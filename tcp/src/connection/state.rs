@@ -30,6 +30,7 @@ pub enum State {
 }
 
 /// What moves a connection on, once it is open.
+#[expect(clippy::enum_variant_names, reason = "all three are about FIN")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Edge {
     /// Our FIN went out.

@@ -62,10 +62,6 @@ impl Recovery {
         }
     }
 
-    pub(crate) const fn phase(&self) -> Phase {
-        self.phase
-    }
-
     /// Whether the controller's window stands still (RFC 6675 §5: no growth while recovering).
     pub(crate) const fn in_recovery(&self) -> bool {
         matches!(self.phase, Phase::Recovery(_))

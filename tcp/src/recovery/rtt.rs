@@ -68,6 +68,7 @@ impl RttEstimator {
     }
 
     /// RTTVAR; zero before the first sample.
+    #[cfg(test)]
     pub(crate) const fn rttvar(&self) -> Duration {
         self.rttvar
     }
@@ -95,11 +96,13 @@ impl RttEstimator {
     }
 
     /// How often in a row the timer expired.
+    #[cfg(test)]
     pub(crate) const fn backoff_count(&self) -> u8 {
         self.back_off
     }
 
     /// New data was acknowledged without a sample: the path works, so the back-off ends.
+    #[cfg(test)]
     pub(crate) const fn reset_back_off(&mut self) {
         self.back_off = 0;
     }

@@ -31,6 +31,7 @@ impl SendBuffer {
     }
 
     /// The lowest number held; what [`SendBuffer::advance`] was last told.
+    #[cfg(test)]
     pub(crate) const fn start(&self) -> SeqNum {
         self.start
     }
@@ -41,10 +42,12 @@ impl SendBuffer {
     }
 
     /// Bytes held.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> u32 {
         self.end() - self.start
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }

@@ -110,16 +110,6 @@ impl Flight {
             .saturating_sub(self.sacked + self.lost + self.dup_acked)
     }
 
-    /// Bytes held by the peer above its cumulative ACK.
-    pub(crate) fn sacked(&self) -> u32 {
-        self.sacked
-    }
-
-    /// Bytes judged lost and not sent again yet.
-    pub(crate) fn lost(&self) -> u32 {
-        self.lost
-    }
-
     /// New data was sent.
     pub(crate) fn on_sent(&mut self, now: Instant, range: Range<SeqNum>) {
         let len = range.end - range.start;
@@ -397,6 +387,178 @@ impl Flight {
         let mut records = self.records.iter().peekable();
         while let (Some(sent), Some(next)) = (records.next(), records.peek()) {
             assert_eq!(sent.end(), next.start);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::SackBlock;
+    use crate::seq::WireSeq;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+    use std::vec::Vec;
+
+    const MSS: u32 = 100;
+
+    fn at(segment: u32) -> SeqNum {
+        SeqNum::first(WireSeq(0)) + segment * MSS
+    }
+
+    fn sack(blocks: &[(u32, u32)]) -> SackBlocks {
+        let block = |&(left, right)| SackBlock {
+            left: at(left).wire(),
+            right: at(right).wire(),
+        };
+        blocks.iter().map(block).collect()
+    }
+
+    fn ten_segments() -> Flight {
+        let mut flight = Flight::default();
+        (0..10).for_each(|n| flight.on_sent(Instant::from_millis(n.into()), at(n)..at(n + 1)));
+        flight
+    }
+
+    /// SR-1: three SACKed ranges, or more than two segments of SACKed bytes, above a hole.
+    #[test]
+    fn a_hole_is_lost_at_the_third_segment_above_it() {
+        let mut flight = ten_segments();
+        let now = Instant::from_millis(50);
+        flight.on_ack(now, at(0), at(10), &sack(&[(1, 3)]));
+        assert_eq!(flight.mark_lost_by_sack(MSS), 0);
+        flight.on_ack(now, at(0), at(10), &sack(&[(1, 4)]));
+        assert_eq!(flight.mark_lost_by_sack(MSS), MSS);
+        assert_eq!(flight.next_lost(), Some(at(0)..at(1)));
+        assert_eq!(flight.in_flight(), 6 * MSS);
+    }
+
+    #[test]
+    fn one_ack_can_show_several_holes() {
+        let mut flight = ten_segments();
+        flight.on_ack(
+            Instant::from_millis(50),
+            at(0),
+            at(10),
+            &sack(&[(7, 10), (3, 4), (1, 2)]),
+        );
+        assert_eq!(flight.mark_lost_by_sack(MSS), 5 * MSS);
+        assert_eq!(flight.in_flight(), 0);
+    }
+
+    /// RT-6: no sample from what was sent twice.
+    #[test]
+    fn retransmissions_give_no_sample() {
+        let mut flight = ten_segments();
+        flight.mark_all_lost();
+        flight.on_retransmit(Instant::from_millis(100), at(1));
+        let outcome = flight.on_ack(Instant::from_millis(110), at(1), at(10), &sack(&[]));
+        assert_eq!((outcome.acked, outcome.rtt), (MSS, None));
+        assert_eq!(outcome.newest.unwrap().1, Duration::from_millis(10));
+    }
+
+    #[test]
+    fn the_sample_is_of_the_newest_segment() {
+        let mut flight = ten_segments();
+        let outcome = flight.on_ack(Instant::from_millis(20), at(5), at(10), &sack(&[]));
+        assert_eq!(outcome.rtt, Some(Duration::from_millis(16)));
+    }
+
+    /// SK-10: inverted, out of range, or below SND.UNA.
+    #[test]
+    fn senseless_blocks_change_nothing() {
+        let mut flight = ten_segments();
+        let now = Instant::from_millis(50);
+        let blocks = sack(&[(5, 3), (8, 12), (4, 4)]);
+        assert_eq!(flight.on_ack(now, at(2), at(10), &blocks).sacked, 0);
+        assert!(
+            flight
+                .on_ack(now, at(2), at(10), &sack(&[(0, 1)]))
+                .duplicate
+        );
+        flight.check();
+    }
+
+    /// RFC 2018 §8: a timeout with SND.UNA SACKed means that the peer threw data away.
+    #[test]
+    fn a_reneging_peer_gets_everything_again() {
+        let mut flight = ten_segments();
+        let now = Instant::from_millis(50);
+        flight.on_ack(now, at(0), at(10), &sack(&[(0, 5)]));
+        flight.mark_all_lost();
+        assert_eq!(flight.next_lost(), Some(at(0)..at(1)));
+        assert_eq!(flight.in_flight(), 0);
+        flight.check();
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Send(u32),
+        Ack(u32, Vec<(u32, u32)>),
+        DetectBySack,
+        Retransmit(u32),
+        Timeout,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            (1u32..20).prop_map(Op::Send),
+            (
+                0u32..5,
+                proptest::collection::vec((0u32..40, 1u32..10), 0..4)
+            )
+                .prop_map(|(ahead, blocks)| Op::Ack(ahead, blocks)),
+            Just(Op::DetectBySack),
+            (1u32..4).prop_map(Op::Retransmit),
+            Just(Op::Timeout),
+        ]
+    }
+
+    proptest! {
+        /// The counters equal a recount, whatever happens, and what was SACKed or acknowledged
+        /// is never sent again (short of a timeout).
+        #[test]
+        fn counters_equal_a_recount(ops in proptest::collection::vec(op(), 1..200)) {
+            let (mut flight, mut una, mut nxt) = (Flight::default(), 0u32, 0u32);
+            let mut now = Instant::ZERO;
+            let mut held = HashSet::new();
+            for op in ops {
+                now += Duration::from_millis(1);
+                match op {
+                    Op::Send(n) => {
+                        flight.on_sent(now, at(nxt)..at(nxt + n));
+                        nxt += n;
+                    }
+                    Op::Ack(ahead, blocks) => {
+                        una = (una + ahead).min(nxt);
+                        let blocks: Vec<_> = blocks
+                            .into_iter()
+                            .map(|(left, len)| (una + left, una + left + len))
+                            .filter(|(_, right)| *right <= nxt)
+                            .collect();
+                        for (left, right) in &blocks {
+                            held.extend(*left..*right);
+                        }
+                        flight.on_ack(now, at(una), at(nxt), &sack(&blocks));
+                    }
+                    Op::DetectBySack => {
+                        flight.mark_lost_by_sack(MSS);
+                    }
+                    Op::Retransmit(n) => if let Some(lost) = flight.next_lost() {
+                        let first = (lost.start - at(0)) / MSS;
+                        prop_assert!(first >= una && !held.contains(&first), "{first} is there");
+                        flight.on_retransmit(now, lost.end.min(lost.start + n * MSS));
+                    },
+                    Op::Timeout => {
+                        if held.contains(&una) {
+                            held.clear();
+                        }
+                        flight.mark_all_lost();
+                    }
+                }
+                flight.check();
+                prop_assert_eq!(flight.outstanding(), (nxt - una) * MSS);
+            }
         }
     }
 }
