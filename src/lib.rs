@@ -11,7 +11,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> std::io::Result<()> {
 //! // Two hosts, joined by a cable in memory.
-//! let caps = device::Caps { mtu: 1500, tx_checksum: true, tso: true, uso: true };
+//! let caps = device::Caps::offload(1500);
 //! let (left, right) = device::memory::pair(caps);
 //! let (alice, driver) = Stack::new(Config::new().address([10, 77, 0, 1], 24), left)?;
 //! tokio::spawn(driver);

@@ -38,12 +38,7 @@ impl Stack {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> std::io::Result<()> {
-    /// let (here, _there) = device::memory::pair(device::Caps {
-    ///     mtu: 1500,
-    ///     tx_checksum: false,
-    ///     tso: false,
-    ///     uso: false,
-    /// });
+    /// let (here, _there) = device::memory::pair(device::Caps::plain(1500));
     /// let (stack, driver) = Stack::new(Config::new().address([10, 77, 0, 2], 24), here)?;
     /// let driver = tokio::spawn(driver);
     ///

@@ -34,6 +34,28 @@ pub struct Caps {
     pub uso: bool,
 }
 
+impl Caps {
+    /// A device that takes finished wire packets only.
+    pub const fn plain(mtu: u16) -> Self {
+        Self {
+            mtu,
+            tx_checksum: false,
+            tso: false,
+            uso: false,
+        }
+    }
+
+    /// A device that completes checksums and cuts super-packets.
+    pub const fn offload(mtu: u16) -> Self {
+        Self {
+            mtu,
+            tx_checksum: true,
+            tso: true,
+            uso: true,
+        }
+    }
+}
+
 /// A source and sink of IP packets.
 ///
 /// Nothing here blocks. `now` is the one clock reading of the turn.

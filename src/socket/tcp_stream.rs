@@ -63,7 +63,7 @@ impl ConnectOptions {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> std::io::Result<()> {
-/// let caps = device::Caps { mtu: 1500, tx_checksum: false, tso: false, uso: false };
+/// let caps = device::Caps::plain(1500);
 /// let (left, right) = device::memory::pair(caps);
 /// let (client, driver) = Stack::new(Config::new().address([10, 77, 0, 1], 24), left)?;
 /// tokio::spawn(driver);

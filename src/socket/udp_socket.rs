@@ -25,7 +25,7 @@ use crate::stack::Stack;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> std::io::Result<()> {
-/// # let caps = device::Caps { mtu: 1500, tx_checksum: false, tso: false, uso: false };
+/// # let caps = device::Caps::plain(1500);
 /// # let (here, _there) = device::memory::pair(caps);
 /// let (stack, driver) = Stack::new(Config::new().address([10, 77, 0, 2], 24), here)?;
 /// tokio::spawn(driver);

@@ -154,6 +154,8 @@ fn register(slot: &mut Option<Waker>, cx: &Context<'_>, discarded: &mut Vec<Wake
 pub(crate) struct Sockets {
     /// By slab index of the connection.
     conns: Vec<Option<ConnSlot>>,
+    /// Handles of connections that the core has forgotten, whose index another one has by now.
+    displaced: HashMap<ConnId, ConnSlot>,
     pub(crate) listeners: HashMap<ListenerId, ListenerSlot>,
     pub(crate) udp: HashMap<SocketId, UdpSlot>,
     /// Wait for the driver's end.
@@ -174,34 +176,40 @@ impl Sockets {
             reader: None,
             writer: None,
         };
-        let old = self.conns[index].replace(slot);
-        self.discard(old);
+        if let Some(old) = self.conns[index].replace(slot) {
+            self.displaced.insert(old.id, old);
+        }
     }
 
     pub(crate) fn remove(&mut self, id: ConnId) {
-        if self.conn_mut(id).is_some() {
-            let old = self.conns[id.index() as usize].take();
-            self.discard(old);
+        let slot = match self.conns.get_mut(id.index() as usize) {
+            Some(slot) if slot.as_ref().is_some_and(|slot| slot.id == id) => slot.take(),
+            _ => self.displaced.remove(&id),
+        };
+        if let Some(slot) = slot {
+            self.discarded.extend(slot.reader);
+            self.discarded.extend(slot.writer);
         }
     }
 
     pub(crate) fn conn_mut(&mut self, id: ConnId) -> Option<&mut ConnSlot> {
-        let slot = self.conns.get_mut(id.index() as usize)?.as_mut()?;
-        (slot.id == id).then_some(slot)
+        match self.conns.get_mut(id.index() as usize) {
+            Some(Some(slot)) if slot.id == id => Some(slot),
+            _ => self.displaced.get_mut(&id),
+        }
     }
 
     /// Remembers the task of `cx` until [`Sockets::wake`] for that side.
     pub(crate) fn wait(&mut self, id: ConnId, side: Side, cx: &Context<'_>) {
-        let slot = self.conns.get_mut(id.index() as usize);
-        let Some(Some(slot)) = slot.filter(|slot| slot.as_ref().is_some_and(|slot| slot.id == id))
-        else {
-            return;
-        };
-        let waker = match side {
-            Side::Read => &mut slot.reader,
-            Side::Write => &mut slot.writer,
-        };
-        register(waker, cx, &mut self.discarded);
+        let mut discarded = std::mem::take(&mut self.discarded);
+        if let Some(slot) = self.conn_mut(id) {
+            let waker = match side {
+                Side::Read => &mut slot.reader,
+                Side::Write => &mut slot.writer,
+            };
+            register(waker, cx, &mut discarded);
+        }
+        self.discarded = discarded;
     }
 
     /// Takes the waker of one side out.
@@ -225,7 +233,8 @@ impl Sockets {
 
     /// Wakes everybody: the driver has ended.
     pub(crate) fn wake_all(&mut self, wake: &mut Vec<Waker>) {
-        for slot in self.conns.iter_mut().flatten() {
+        let conns = self.conns.iter_mut().flatten();
+        for slot in conns.chain(self.displaced.values_mut()) {
             wake.extend(slot.reader.take());
             wake.extend(slot.writer.take());
         }
@@ -240,13 +249,6 @@ impl Sockets {
     pub(crate) fn wake_listeners(&mut self, wake: &mut Vec<Waker>) {
         for slot in self.listeners.values_mut() {
             slot.waiters.wake(wake);
-        }
-    }
-
-    fn discard(&mut self, slot: Option<ConnSlot>) {
-        if let Some(slot) = slot {
-            self.discarded.extend(slot.reader);
-            self.discarded.extend(slot.writer);
         }
     }
 }

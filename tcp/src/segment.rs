@@ -19,6 +19,11 @@ pub struct FlowKey {
 }
 
 impl FlowKey {
+    /// The flow between this host's `local` and the peer's `remote`.
+    pub const fn new(local: SocketAddr, remote: SocketAddr) -> Self {
+        Self { local, remote }
+    }
+
     /// Whether the flow runs over IPv6.
     pub const fn is_ipv6(&self) -> bool {
         self.remote.is_ipv6()
