@@ -92,7 +92,6 @@ pub(crate) struct Host {
     pub(crate) options: SocketOptions,
     pub(crate) ephemeral_ports: (u16, u16),
     pub(crate) transparent: bool,
-    segments_in: u64,
     dropped: BTreeMap<ustack_tcp::Dropped, u64>,
     incoming_overflow: u64,
     /// The latest time seen: applications read the clock on threads of their own.
@@ -127,7 +126,6 @@ impl Host {
             options: config.socket,
             ephemeral_ports,
             transparent: config.transparent,
-            segments_in: 0,
             dropped: BTreeMap::new(),
             incoming_overflow: 0,
             now: Instant::ZERO,
@@ -140,15 +138,16 @@ impl Host {
         self.now
     }
 
-    /// A frame arrived, from the device or from ourselves.
-    pub(crate) fn input(&mut self, now: Instant, frame: Frame, is_loopback: bool) {
+    /// A frame arrived, from the device or from ourselves. True when its sender has waited long
+    /// enough for an ACK: paying it does not wait for the end of the turn.
+    pub(crate) fn input(&mut self, now: Instant, frame: Frame, is_loopback: bool) -> bool {
         let input = if is_loopback {
             self.ip.on_loopback(now, frame)
         } else {
             self.ip.on_frame(now, frame)
         };
         let Ok(Some(input)) = input else {
-            return; // IP dealt with it, and counted it
+            return false; // IP dealt with it, and counted it
         };
         match input {
             Input::Tcp {
@@ -158,11 +157,11 @@ impl Host {
                 segment,
                 ..
             } => {
-                self.segments_in += 1;
                 if let Err(reason) = self.tcp.on_segment(now, &flow, local, ecn, segment) {
                     tracing::trace!(%flow.local, %flow.remote, ?reason, "segment dropped");
                     *self.dropped.entry(reason).or_default() += 1;
                 }
+                return self.tcp.ack_overdue(&flow);
             }
             Input::Udp {
                 datagram,
@@ -195,6 +194,7 @@ impl Host {
                 }
             }
         }
+        false
     }
 
     /// Frames that this host sent to itself come in, as many as wait now.
@@ -355,7 +355,7 @@ impl Host {
             for syn in slot.hold.iter_mut().flat_map(|hold| hold.queue.drain(..)) {
                 self.tcp.decide(now, syn.conn, Verdict::Refuse);
             }
-            self.tcp.close_listener(id);
+            self.tcp.close_listener(now, id);
         }
         self.sockets.wake_listeners(&mut wake);
         for id in self.live_connections() {
@@ -447,7 +447,7 @@ impl Host {
         Stats {
             tcp: TcpStats {
                 connections: self.tcp.connection_count(),
-                segments_in: self.segments_in,
+                counters: *self.tcp.counters(),
                 dropped: self.dropped.clone(),
                 incoming_overflow: self.incoming_overflow,
             },

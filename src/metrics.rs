@@ -26,8 +26,8 @@ pub struct Stats {
 pub struct TcpStats {
     /// Connections that exist now, TIME-WAIT left out (a gauge).
     pub connections: usize,
-    /// Segments that reached TCP, a super-segment counted once.
-    pub segments_in: u64,
+    /// What the core counts.
+    pub counters: ustack_tcp::Counters,
     /// Segments that went no further, by reason.
     pub dropped: BTreeMap<ustack_tcp::Dropped, u64>,
     /// Held SYNs forgotten because their listener held as many as it may.

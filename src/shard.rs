@@ -24,10 +24,6 @@ use crate::host::Shared;
 /// Frames that come in before applications get a chance at the lock.
 const FRAMES_PER_LOCK: usize = 16;
 
-/// Bytes that come in before the ACKs owed for them go out: a sender whose window grows with each
-/// ACK starves when a whole turn is acknowledged at once.
-const BYTES_PER_ACK: usize = 64 << 10;
-
 /// One device and the host behind it.
 #[derive(Debug)]
 pub(crate) struct Shard<D> {
@@ -62,18 +58,16 @@ impl<D: Device> Shard<D> {
         let mut host = self.shared.host.lock();
         let now = host.stamp(now);
         host.device.turns += 1;
-        let mut owed = 0;
         for (index, frame) in self.rx.drain().enumerate() {
             if index > 0 && index % FRAMES_PER_LOCK == 0 {
                 MutexGuard::bump(&mut host); // whoever waits for the lock has it now
             }
-            owed += frame.data.len();
             host.device.rx_frames += 1;
             host.device.rx_bytes += frame.data.len() as u64;
-            host.input(now, frame, false); // IP → TCP | UDP | ICMP
-            if owed >= BYTES_PER_ACK {
+            // IP → TCP | UDP | ICMP; a sender whose window grows with each ACK starves when a whole
+            // turn is acknowledged at once.
+            if host.input(now, frame, false) {
                 host.poll_transmit(now, &mut self.tx);
-                owed = 0;
             }
         }
         host.input_loopback(now, MAX_RX_FRAMES);

@@ -40,7 +40,7 @@ impl Host {
 fn hello_crosses_the_cable() {
     let ((left, right), now) = (memory::pair(Caps::offload(1500)), Instant::from_millis(1));
     let (a, b, hello) = ([10, 77, 0, 1], [10, 77, 0, 2], Bytes::from_static(b"hello"));
-    let mut hosts = [Host::new("alice", a, left), Host::new("bob", b, right)];
+    let mut hosts = vec![Host::new("alice", a, left), Host::new("bob", b, right)];
     let listen = ListenOptions::new((b, 80).into());
     let listener = hosts[1].3.listen(listen).unwrap();
     let flow = FlowKey::new((a, 0).into(), (b, 80).into());

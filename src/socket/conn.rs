@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use arrayvec::ArrayVec;
 use bytes::{Bytes, BytesMut};
 use tokio::io::ReadBuf;
-use ustack_tcp::{ConnId, FlowKey, Read, SocketError, SocketOptions};
+use ustack_tcp::{CloseReason, ConnId, FlowKey, Read, SocketError, SocketOptions};
 
 use super::error;
 use super::wakers::{Phase, Side};
@@ -33,6 +33,8 @@ pub(crate) struct Conn {
     flow: FlowKey,
     /// An abnormal end is told once, as a kernel socket does; then come EOF and `BrokenPipe`.
     is_end_told: AtomicBool,
+    /// EOF was read: a reset after that is no more than a broken pipe, to the writer.
+    is_eof_told: AtomicBool,
     span: tracing::Span,
 }
 
@@ -46,6 +48,7 @@ impl Conn {
             id,
             flow,
             is_end_told: AtomicBool::new(false),
+            is_eof_told: AtomicBool::new(false),
             span,
         }
     }
@@ -86,7 +89,11 @@ impl Conn {
                     Err(error) if chunks.is_empty() => {
                         return Poll::Ready(self.end(error, Ok(())));
                     }
-                    Ok(Read::Empty | Read::Eof) | Err(_) => break,
+                    Ok(Read::Eof) => {
+                        self.is_eof_told.store(chunks.is_empty(), Ordering::Relaxed);
+                        break;
+                    }
+                    Ok(Read::Empty) | Err(_) => break,
                 }
             }
             Poll::Ready(Ok(()))
@@ -156,17 +163,9 @@ impl Conn {
     }
 
     fn poll_room(&self, cx: &Context<'_>) -> Poll<io::Result<usize>> {
-        // One byte stands for the write to come: that it finds no room is what asks the core for
-        // an event once there is some.
-        const PROBE: Bytes = Bytes::from_static(&[0]);
-        self.shared.call(|host, now| {
+        self.shared.call(|host, _| {
             host.check_alive()?;
-            let room = host.tcp.write_room(self.id);
-            let room = match room {
-                Ok(0) => host.tcp.write(now, self.id, &PROBE),
-                room => room,
-            };
-            match room {
+            match host.tcp.write_room(self.id) {
                 Ok(0) => self.wait(host, Side::Write, cx),
                 Ok(room) => Poll::Ready(Ok(room)),
                 Err(error) => Poll::Ready(self.end(error, Err(error::broken_pipe())).map(|()| 0)),
@@ -216,8 +215,14 @@ impl Conn {
 
     /// The error of an abnormal end, the first time; `later` from then on.
     fn end(&self, error: SocketError, later: io::Result<()>) -> io::Result<()> {
-        if matches!(error, SocketError::Closed(_)) && self.is_end_told.swap(true, Ordering::Relaxed)
-        {
+        let is_told = match error {
+            SocketError::Closed(reason) => {
+                self.is_end_told.swap(true, Ordering::Relaxed)
+                    || reason == CloseReason::Reset && self.is_eof_told.load(Ordering::Relaxed)
+            }
+            _ => false,
+        };
+        if is_told {
             return later;
         }
         tracing::debug!(parent: &self.span, ?error, "over");

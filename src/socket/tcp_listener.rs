@@ -136,8 +136,8 @@ pub(super) struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let slot = self.shared.call(|host, _| {
-            host.tcp.close_listener(self.id);
+        let slot = self.shared.call(|host, now| {
+            host.tcp.close_listener(now, self.id);
             host.sockets.listeners.remove(&self.id)
         });
         drop(slot); // its wakers, outside the lock

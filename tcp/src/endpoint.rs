@@ -60,6 +60,19 @@ pub struct ListenOptions {
     pub socket: SocketOptions,
 }
 
+impl ListenOptions {
+    /// A plain listener at `local` with a backlog of 1,024.
+    pub fn new(local: SocketAddr) -> Self {
+        Self {
+            local,
+            backlog: 1024,
+            transparent: false,
+            hold: false,
+            socket: SocketOptions::default(),
+        }
+    }
+}
+
 /// The answer to a held SYN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -1,12 +1,13 @@
 //! The `io::ErrorKind`s of kernel sockets.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use ustack::{Config, Stack, TcpListener, TcpStream};
 
-use super::{PLAIN, V4, V6, alone, at, config, connected, net, within};
+use super::{Net, PLAIN, V4, V6, alone, at, config, connected, net, within};
 
 #[tokio::test(start_paused = true)]
 async fn nobody_listens() {
@@ -46,6 +47,19 @@ async fn the_peer_resets() {
         .shutdown()
         .await
         .expect("nothing left to complain of");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_peer_resets_after_its_fin() {
+    let net = net(PLAIN);
+    let (mut client, mut server) = connected(&net).await;
+    server.shutdown().await.unwrap();
+    assert_eq!(within(5, client.read(&mut [0; 8])).await.unwrap(), 0);
+    server.abort();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let error = client.write(b"x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BrokenPipe, "EOF was told");
+    assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,28 +120,34 @@ async fn a_family_without_an_address() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_vanishes_times_the_connection_out() {
-    let mut client = config(0);
-    client.tcp.retries = 4;
-    let net = super::net_with(PLAIN, client, config(1));
-    let (mut client, server) = connected(&net).await;
-    // The server's cable stays, but nobody serves it: everything sent is lost.
-    std::mem::forget(server);
-    net.drivers[1].abort();
-    let error = within(600, async {
-        loop {
-            if let Err(error) = client.write(&[0; 1000]).await {
-                return error;
+    let mut config_with_patience = config(0);
+    config_with_patience.tcp.retries = 4;
+    let (client, client_driver, near) = alone(config_with_patience);
+    let (server, server_driver, far) = alone(config(1));
+    let cable = Arc::new((near, far));
+    let relay = tokio::spawn({
+        let cable = Arc::clone(&cable);
+        async move {
+            loop {
+                let (near, far) = &*cable;
+                std::iter::from_fn(|| near.pop()).for_each(|frame| assert!(far.push(frame)));
+                std::iter::from_fn(|| far.pop()).for_each(|frame| assert!(near.push(frame)));
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
         }
-    })
-    .await;
-    // The aborted driver drops its device, which ends the client's, too.
-    assert!(
-        matches!(
-            error.kind(),
-            ErrorKind::TimedOut | ErrorKind::ConnectionAborted
-        ),
-        "{error}"
-    );
+    });
+    let net = Net {
+        client,
+        server,
+        drivers: [client_driver, server_driver],
+    };
+    let (mut client, _server) = connected(&net).await;
+    relay.abort(); // the cable is cut; both ends still have theirs
+    client.write_all(b"anybody?").await.unwrap();
+    let error = within(600, client.read(&mut [0; 8])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert_eq!(net.client.stats().tcp.connections, 1, "its handle lives");
+    drop(client);
+    tokio::task::yield_now().await;
+    assert_eq!(net.client.stats().tcp.connections, 0);
 }

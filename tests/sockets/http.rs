@@ -52,7 +52,7 @@ async fn axum_serves_and_shuts_down() {
     let mut stream = TcpStream::connect(&net.client, at(V6[1], 80))
         .await
         .unwrap();
-    let answer = within(10, ask(&mut stream, "POST /length", &[b'x'; 1_000_000])).await;
+    let answer = within(10, ask(&mut stream, "POST /length", &vec![b'x'; 1_000_000])).await;
     assert!(answer.ends_with("1000000"), "{answer}");
 
     stop.send(()).unwrap();

@@ -127,7 +127,10 @@ async fn bad_calls_have_the_kernels_errors() {
     assert_eq!(foreign.kind(), ErrorKind::AddrNotAvailable);
     let unconnected = first.send(b"x").await.unwrap_err();
     assert_eq!(unconnected.kind(), ErrorKind::NotConnected);
-    let long = first.send_to(&[0; 65_508], at(V4[1], 7)).await.unwrap_err();
+    let long = first
+        .send_to(&vec![0; 65_508], at(V4[1], 7))
+        .await
+        .unwrap_err();
     assert_eq!(long.kind(), ErrorKind::InvalidInput);
     drop(first);
     UdpSocket::bind(&net.client, at(V4[0], 5353)).expect("dropped sockets free their port");
