@@ -65,7 +65,7 @@ async fn a_million_garbage_packets_raise_counters_and_nothing_else() {
         "each is dropped, and counted once"
     );
     assert_eq!(stats.ip.in_delivers, 0);
-    assert_eq!((stats.tcp.segments_in, stats.tcp.connections), (0, 0));
+    assert_eq!((stats.tcp.counters.in_segs, stats.tcp.connections), (0, 0));
     let grown = resident_kib().saturating_sub(warm);
     assert!(grown < 2_048, "memory grew by {grown} KiB");
 
