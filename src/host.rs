@@ -197,15 +197,17 @@ impl Host {
         false
     }
 
-    /// Frames that this host sent to itself come in, as many as wait now.
-    pub(crate) fn input_loopback(&mut self, now: Instant, most: usize) {
+    /// Frames that this host sent to itself come in, at most so many; returns how many did.
+    pub(crate) fn input_loopback(&mut self, now: Instant, most: usize) -> u64 {
+        let mut frames = 0;
         for _ in 0..most {
             let Some(frame) = self.ip.poll_loopback() else {
                 break;
             };
-            self.device.loopback_frames += 1;
+            frames += 1;
             self.input(now, frame, true);
         }
+        frames
     }
 
     pub(crate) fn on_timeout(&mut self, now: Instant) {

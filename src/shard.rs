@@ -20,6 +20,7 @@ use crate::batch::{MAX_RX_FRAMES, RxBatch, TxBatch};
 use crate::clock::Timer;
 use crate::device::Device;
 use crate::host::Shared;
+use crate::metrics::DeviceStats;
 
 /// Frames that come in before applications get a chance at the lock.
 const FRAMES_PER_LOCK: usize = 16;
@@ -32,6 +33,7 @@ pub(crate) struct Shard<D> {
     rx: RxBatch,
     tx: TxBatch,
     wake: Vec<Waker>,
+    stats: DeviceStats,
     /// Made on the first turn, inside the runtime.
     timer: Option<Timer>,
 }
@@ -44,6 +46,7 @@ impl<D: Device> Shard<D> {
             rx: RxBatch::new(),
             tx: TxBatch::new(),
             wake: Vec::new(),
+            stats: DeviceStats::default(),
             timer: None,
         }
     }
@@ -57,20 +60,20 @@ impl<D: Device> Shard<D> {
         }
         let mut host = self.shared.host.lock();
         let now = host.stamp(now);
-        host.device.turns += 1;
+        self.stats.turns += 1;
         for (index, frame) in self.rx.drain().enumerate() {
             if index > 0 && index % FRAMES_PER_LOCK == 0 {
                 MutexGuard::bump(&mut host); // whoever waits for the lock has it now
             }
-            host.device.rx_frames += 1;
-            host.device.rx_bytes += frame.data.len() as u64;
+            self.stats.rx_frames += 1;
+            self.stats.rx_bytes += frame.data.len() as u64;
             // IP → TCP | UDP | ICMP; a sender whose window grows with each ACK starves when a whole
             // turn is acknowledged at once.
             if host.input(now, frame, false) {
                 host.poll_transmit(now, &mut self.tx);
             }
         }
-        host.input_loopback(now, MAX_RX_FRAMES);
+        self.stats.loopback_frames += host.input_loopback(now, MAX_RX_FRAMES);
         host.on_timeout(now);
         host.on_events(now, &mut self.wake); // events → wakers → applications read and write
         drop(host);
@@ -99,7 +102,8 @@ impl<D: Device> Shard<D> {
             .min();
         host.armed = deadline;
         let has_more = host.has_ready() && self.tx.is_empty();
-        host.device.tx_blocked += u64::from(!self.tx.is_empty());
+        self.stats.tx_blocked += u64::from(!self.tx.is_empty());
+        host.device = self.stats;
         let is_over = self.tx.is_empty() && host.is_shut_down();
         drop(host);
         if is_over {
@@ -125,11 +129,8 @@ impl<D: Device> Shard<D> {
         }
         let bytes = |tx: &TxBatch| tx.iter().map(|frame| frame.len() as u64).sum::<u64>();
         let before = bytes(&self.tx);
-        let frames = self.device.send(now, &mut self.tx)?;
-        let sent = before - bytes(&self.tx);
-        let mut host = self.shared.host.lock();
-        host.device.tx_frames += frames as u64;
-        host.device.tx_bytes += sent;
+        self.stats.tx_frames += self.device.send(now, &mut self.tx)? as u64;
+        self.stats.tx_bytes += before - bytes(&self.tx);
         Ok(())
     }
 }

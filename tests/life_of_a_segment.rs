@@ -6,7 +6,7 @@ use ustack::device::{Caps, Device, memory};
 use ustack::ip::{Input, Ip, IpConfig};
 use ustack::tcp::{FlowKey, ListenOptions, Read, SocketOptions, Tcp, time::Instant};
 
-struct Host(&'static str, memory::MemoryDevice, Ip, Tcp);
+struct Host(&'static str, memory::MemoryDevice, Ip, Box<Tcp>);
 
 impl Host {
     fn new(name: &'static str, address: [u8; 4], device: memory::MemoryDevice) -> Self {
@@ -14,7 +14,7 @@ impl Host {
         config.addresses.push((address.into(), 24));
         let ip = Ip::new(config, device.caps(), [1; 32]);
         let tcp = Tcp::new(ustack::tcp::Config::default(), [2; 32]);
-        Self(name, device, ip, tcp)
+        Self(name, device, ip, Box::new(tcp))
     }
 
     fn turn(&mut self, now: Instant) {
@@ -40,7 +40,7 @@ impl Host {
 fn hello_crosses_the_cable() {
     let ((left, right), now) = (memory::pair(Caps::offload(1500)), Instant::from_millis(1));
     let (a, b, hello) = ([10, 77, 0, 1], [10, 77, 0, 2], Bytes::from_static(b"hello"));
-    let mut hosts = vec![Host::new("alice", a, left), Host::new("bob", b, right)];
+    let mut hosts = [Host::new("alice", a, left), Host::new("bob", b, right)];
     let listen = ListenOptions::new((b, 80).into());
     let listener = hosts[1].3.listen(listen).unwrap();
     let flow = FlowKey::new((a, 0).into(), (b, 80).into());

@@ -134,3 +134,18 @@ async fn a_client_that_gives_up_fails_the_acceptance() {
     assert!(result.is_err(), "nobody is there: {result:?}");
     assert_eq!(net.server.connections().len(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_acceptance_leaves_nothing() {
+    let net = net(PLAIN);
+    let listener = IncomingListener::bind(&net.server, at(V4[1], 7)).unwrap();
+    let client = connect(&net, at(V4[1], 7));
+    let incoming = within(5, listener.next()).await.unwrap();
+    tokio::select! {
+        biased;
+        _ = incoming.accept() => unreachable!("the SYN,ACK has not even left"),
+        () = std::future::ready(()) => {}
+    }
+    assert_eq!(net.server.connections().len(), 0);
+    client.abort();
+}

@@ -5,6 +5,7 @@ mod http;
 mod incoming;
 mod lifetime;
 mod tcp;
+mod threads;
 mod udp;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use ustack::device::{Impair, ImpairSpec, memory};
 use ustack::{ConnectOptions, TcpListener, TcpStream};
 
-use super::{OFFLOAD, PLAIN, V4, V6, at, connected, net, net_with, pattern, within};
+use super::{OFFLOAD, PLAIN, V4, V6, at, config, connected, net, net_with, pattern, start, within};
 
 async fn echo(mut stream: TcpStream) -> std::io::Result<u64> {
     let (mut reader, mut writer) = stream.split();
@@ -238,7 +239,7 @@ async fn a_full_backlog_makes_clients_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn a_transparent_listener_takes_every_destination() {
-    let net = net_with(PLAIN, super::config(0), super::config(1).transparent(true));
+    let net = net_with(PLAIN, config(0), config(1).transparent(true));
     let listener = TcpListener::builder(&net.server)
         .transparent(true)
         .bind(at([0, 0, 0, 0].into(), 0))
@@ -277,4 +278,24 @@ async fn options_can_be_read_back() {
     let keepalive = ustack::tcp::Keepalive::default();
     client.set_keepalive(Some(keepalive)).unwrap();
     assert_eq!(client.keepalive().unwrap(), Some(keepalive));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_survive_a_bad_link() {
+    let spec = "loss=3%,delay=10ms,jitter=2ms,reorder=1%,duplicate=0.5%,corrupt=0.1%,seed=7";
+    for caps in [PLAIN, OFFLOAD] {
+        let (left, right) = memory::pair(caps);
+        let spec: ImpairSpec = spec.parse().unwrap();
+        let left = Impair::new(left, Some(spec.clone()), Some(spec));
+        let (client, _client_driver) = start(config(0), left);
+        let (server, _server_driver) = start(config(1), right);
+        let listener = TcpListener::bind(&server, at(V4[1], 7)).unwrap();
+        tokio::spawn(async move { echo(listener.accept().await?.0).await });
+        let stream = TcpStream::connect(&client, at(V4[1], 7)).await.unwrap();
+        let data = pattern(1 << 20);
+        assert!(
+            within(300, round_trip(stream, &data)).await == data,
+            "{caps:?}"
+        );
+    }
 }
