@@ -89,7 +89,9 @@ impl<D: Device> Shard<D> {
         let mut host = self.shared.host.lock();
         let now = host.stamp(now);
         host.poll_transmit(now, &mut self.tx);
+        host.on_events(now, &mut self.wake); // a queue has room again, a reset has left
         drop(host);
+        self.wake.drain(..).for_each(Waker::wake);
         self.send(now)
     }
 
