@@ -103,6 +103,7 @@ impl Negotiated {
                 .options
                 .send_buffer
                 .unwrap_or(config.send_buffer_initial),
+            last_sent: None,
             cwnd_limited: false,
         }
     }

@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use bytes::Bytes;
 
-use crate::congestion::CongestionController;
+use crate::congestion::{CongestionController, initial_window};
 use crate::segment::{
     Ecn, Flags, Options, SackBlock, Segment, SegmentOptions, Timestamps, Transmit, TxMeta,
 };
@@ -41,6 +41,7 @@ impl Connection {
         if self.state == State::Closed {
             return false;
         }
+        self.restart_after_idle(now);
         for _ in 0..BURST {
             let range = self.next_range(tso);
             if range.is_none() && self.timers.loss.is_none() {
@@ -69,6 +70,20 @@ impl Connection {
             }
         }
         true
+    }
+
+    /// RFC 5681 §4.1 (CC-11): a window that was not used for an RTO says nothing of the path now.
+    fn restart_after_idle(&mut self, now: Instant) {
+        if self.snd.flight.outstanding() == 0
+            && self.snd.unsent() > 0
+            && self
+                .snd
+                .last_sent
+                .is_some_and(|at| now - at > self.rtt.rto())
+        {
+            self.cc.on_idle_restart(initial_window(self.snd.mss));
+            self.snd.last_sent = None;
+        }
     }
 
     /// The range to send next, lost bytes first; `None` when nothing may leave.
@@ -217,6 +232,7 @@ impl Connection {
         let gso_size = (payload_len > mss)
             .then(|| NonZeroU16::new(mss as u16))
             .flatten();
+        self.snd.last_sent = Some(now);
         let chunks = self.snd.buffer.chunks(range.start..data_end);
         push(
             &self.flow,

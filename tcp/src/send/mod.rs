@@ -7,6 +7,7 @@ pub(crate) use buffer::SendBuffer;
 pub(crate) use flight::{AckOutcome, DUP_THRESH, Flight};
 
 use crate::seq::{SeqNum, WindowScale};
+use crate::time::Instant;
 
 /// How far this end's FIN has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub(crate) struct SendSpace {
     pub(crate) fin: Fin,
     /// Most bytes the buffer takes now.
     pub(crate) capacity: u32,
+    /// When data left last.
+    pub(crate) last_sent: Option<Instant>,
     /// The last transmission stopped at cwnd, with more to send.
     pub(crate) cwnd_limited: bool,
 }
