@@ -1,5 +1,5 @@
 //! Opening a connection: SYN-SENT and SYN-RECEIVED, small records that are consumed into a
-//! [`Connection`] once the handshake is complete (RFC 9293 §3.5, §3.10.7.3–4).
+//! `Connection` once the handshake is complete (RFC 9293 §3.5, §3.10.7.3–4).
 
 use core::num::NonZeroU16;
 

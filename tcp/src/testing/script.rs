@@ -25,6 +25,7 @@ const TOLERANCE: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub struct Script {
     tcp: Tcp,
+    mtu: u16,
     now: Instant,
     flow: FlowKey,
     base: Base,
@@ -56,8 +57,9 @@ pub fn run_script(text: &str) -> Result<(), String> {
 impl Script {
     /// A script's endpoint: MSS 1000 for either family, so that numbers are round.
     pub fn new(ipv6: bool, peer_isn: WireSeq) -> Self {
+        let mtu = if ipv6 { 1060 } else { 1040 };
         let config = Config {
-            mtu: if ipv6 { 1060 } else { 1040 },
+            mtu,
             ..Config::default()
         };
         let address = |v4: &str, v6: &str| -> SocketAddr {
@@ -67,6 +69,7 @@ impl Script {
         };
         Self {
             tcp: Tcp::new(config, [7; 32]),
+            mtu,
             now: Instant::from_millis(1_000),
             flow: FlowKey {
                 local: address("10.0.0.1:80", "[fd00::1]:80"),
@@ -167,7 +170,7 @@ impl Script {
         while self.tcp.has_ready() {
             let mut recorder = Recorder {
                 sent: Vec::new(),
-                mtu: 1_060,
+                mtu: self.mtu,
             };
             self.tcp.poll_transmit(self.now, &mut recorder);
             for sent in recorder.sent {
