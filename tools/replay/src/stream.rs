@@ -26,6 +26,8 @@ use crate::script;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the replay goes on after the last frame, so that what is owed comes out.
 const LINGER: Duration = Duration::from_secs(2);
+/// How many turns a replay may take: a stack that keeps asking to be called at once never ends.
+const MAX_TURNS: usize = 1_000_000;
 /// Time between looks while a frame waits.
 const STEP: Duration = Duration::from_millis(1);
 /// How long the other end takes to acknowledge what it would have.
@@ -170,7 +172,7 @@ impl Replay {
         self.app
             .open(&mut self.host.tcp, now, plan.role, flow, plan.socket)?;
         let mut idle_since = None;
-        loop {
+        for _ in 0..MAX_TURNS {
             self.turn()?;
             if self.inject_due()? {
                 idle_since = None;
@@ -192,6 +194,10 @@ impl Replay {
                 self.now += Duration::from_nanos(1);
             }
         }
+        Err(format!(
+            "no end after {MAX_TURNS} turns; the next is due at {:?}",
+            self.host.tcp.poll_timeout()
+        ))
     }
 
     /// One turn of the stack: timeouts, application, output, all of it checked.

@@ -1,0 +1,458 @@
+//! TCP captures against the stack. The replay itself checks every byte both ways and every
+//! segment's numbers, window, options and checksum; each test says what else its capture is for.
+
+use std::path::Path;
+use std::time::Duration;
+
+use replay::conversation::Role;
+use replay::stream::{self, Plan, Report};
+use replay::{Reads, capture, closed};
+use ustack_tcp::State::{self, *};
+use ustack_tcp::{CloseReason, SocketError, SocketOptions};
+
+fn read(name: &str) -> Vec<capture::Recorded> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pcaps");
+    capture::read(&folder.join(format!("{name}.pcapng"))).unwrap()
+}
+
+fn replay(name: &str, plan: &Plan) -> Report {
+    stream::replay(&read(name), plan).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn as_server(name: &str) -> Report {
+    replay(name, &Plan::new(Role::Server))
+}
+
+fn as_client(name: &str) -> Report {
+    replay(name, &Plan::new(Role::Client))
+}
+
+/// The states were visited in this order, and no other.
+fn visited(report: &Report, states: &[State]) {
+    assert_eq!(report.states, states);
+}
+
+/// What a clean link calls for: nothing sent twice, and no frame kept waiting.
+fn clean(report: &Report) {
+    assert_eq!(report.tally.retransmissions, 0);
+    assert!(
+        report.delay < Duration::from_millis(100),
+        "frames waited {:?}",
+        report.delay
+    );
+}
+
+const CLOSED_BY_CLIENT: [State; 4] = [SynReceived, Established, CloseWait, LastAck];
+const CLOSED_BY_SERVER: [State; 5] = [SynReceived, Established, FinWait1, FinWait2, TimeWait];
+// The peer's FIN carries the ACK of ours, so FIN-WAIT-2 is over within one segment.
+const CONNECTED_AND_CLOSED: [State; 4] = [SynSent, Established, FinWait1, TimeWait];
+const CONNECTED_CLOSED_BY_PEER: [State; 4] = [SynSent, Established, CloseWait, LastAck];
+
+#[test]
+fn http_get() {
+    let report = as_server("http-get");
+    visited(&report, &CLOSED_BY_CLIENT);
+    clean(&report);
+    let syn = report.syn;
+    assert_eq!(syn.mss, Some(1460));
+    assert!(syn.sack_permitted && syn.timestamps.is_some() && syn.window_scale.is_some());
+}
+
+#[test]
+fn http_get_as_client() {
+    let report = as_client("http-get");
+    visited(&report, &CONNECTED_AND_CLOSED);
+    clean(&report);
+}
+
+#[test]
+fn http_keepalive_ipv6() {
+    let report = as_server("http-keepalive-ipv6");
+    visited(&report, &CLOSED_BY_CLIENT);
+    clean(&report);
+    assert_eq!(report.syn.mss, Some(1440));
+}
+
+#[test]
+fn http_keepalive_ipv6_as_client() {
+    let report = as_client("http-keepalive-ipv6");
+    visited(&report, &CONNECTED_AND_CLOSED);
+    clean(&report);
+}
+
+#[test]
+fn handshake_no_timestamps() {
+    let report = as_server("handshake-no-timestamps");
+    clean(&report);
+    assert_eq!(report.syn.timestamps, None);
+    assert!(report.syn.sack_permitted && report.syn.window_scale.is_some());
+}
+
+#[test]
+fn handshake_no_sack() {
+    let report = as_server("handshake-no-sack");
+    clean(&report);
+    assert!(!report.syn.sack_permitted && report.syn.timestamps.is_some());
+}
+
+#[test]
+fn handshake_no_wscale() {
+    let report = as_server("handshake-no-wscale");
+    clean(&report);
+    assert_eq!(report.syn.window_scale, None);
+    assert!(report.syn.sack_permitted && report.syn.timestamps.is_some());
+}
+
+#[test]
+fn handshake_bare() {
+    let report = as_server("handshake-bare");
+    clean(&report);
+    let syn = report.syn;
+    assert_eq!(
+        (syn.window_scale, syn.timestamps, syn.sack_permitted),
+        (None, None, false)
+    );
+}
+
+#[test]
+fn handshake_bare_as_client() {
+    let report = as_client("handshake-bare");
+    visited(&report, &CONNECTED_AND_CLOSED);
+    clean(&report);
+}
+
+#[test]
+fn handshake_ecn() {
+    let report = as_server("handshake-ecn");
+    visited(&report, &CLOSED_BY_CLIENT);
+    clean(&report);
+}
+
+#[test]
+fn handshake_fastopen() {
+    let report = as_server("handshake-fastopen");
+    visited(&report, &CLOSED_BY_CLIENT);
+    clean(&report);
+    assert!(report.syn.timestamps.is_some() && report.syn.unknown.is_empty());
+}
+
+#[test]
+fn handshake_small_mss() {
+    let report = as_server("handshake-small-mss");
+    clean(&report);
+    let least = report.sent.div_ceil(536 - 12);
+    assert!(
+        report.tally.segments > least,
+        "{} segments",
+        report.tally.segments
+    );
+}
+
+#[test]
+fn upload() {
+    let report = as_server("upload");
+    visited(&report, &CLOSED_BY_CLIENT);
+    clean(&report);
+    assert!(report.received > 60_000);
+    // A receiver acknowledges at least every second segment (RFC 9293 SHLD-18).
+    assert!(
+        report.tally.segments > 60_000 / 1448 / 2,
+        "{} segments",
+        report.tally.segments
+    );
+}
+
+#[test]
+fn upload_as_client() {
+    let report = as_client("upload");
+    assert_eq!(report.states.first(), Some(&SynSent));
+    clean(&report);
+    assert!(report.sent > 60_000);
+}
+
+#[test]
+fn download() {
+    let report = as_server("download");
+    visited(&report, &CLOSED_BY_CLIENT);
+    clean(&report);
+    assert!(report.sent > 60_000);
+    // The initial window is ten segments (RFC 6928), and slow start goes on from there.
+    assert!(
+        report.tally.max_in_flight > 10 * 1448,
+        "{}",
+        report.tally.max_in_flight
+    );
+}
+
+#[test]
+fn download_as_client() {
+    let report = as_client("download");
+    visited(&report, &CONNECTED_AND_CLOSED);
+    clean(&report);
+    assert!(report.received > 60_000);
+}
+
+#[test]
+fn server_closes() {
+    let report = as_server("server-closes");
+    assert!(report.states.ends_with(&[TimeWait]), "{:?}", report.states);
+    assert!(
+        report.states.starts_with(&CLOSED_BY_SERVER[..3]),
+        "{:?}",
+        report.states
+    );
+    clean(&report);
+}
+
+#[test]
+fn server_closes_as_client() {
+    let report = as_client("server-closes");
+    visited(&report, &CONNECTED_CLOSED_BY_PEER);
+    clean(&report);
+}
+
+#[test]
+fn half_close() {
+    let report = as_server("half-close");
+    visited(&report, &CLOSED_BY_CLIENT);
+    clean(&report);
+    assert_eq!((report.received, report.sent), (20_000, 68 + 1));
+}
+
+#[test]
+fn half_close_as_client() {
+    let report = as_client("half-close");
+    visited(
+        &report,
+        &[SynSent, Established, FinWait1, FinWait2, TimeWait],
+    );
+    clean(&report);
+    assert_eq!((report.received, report.sent), (68, 20_000 + 1));
+}
+
+#[test]
+fn interactive() {
+    let report = as_server("interactive");
+    visited(&report, &CLOSED_BY_CLIENT);
+    clean(&report);
+    assert_eq!(report.received, 56);
+}
+
+#[test]
+fn reset_by_client() {
+    let report = as_server("reset-by-client");
+    assert_eq!(report.states, [SynReceived, Established]);
+    let reset = CloseReason::Reset;
+    let is_told = report.closed == Some(reset) || report.error == Some(SocketError::Closed(reset));
+    assert!(is_told, "{:?}, {:?}", report.closed, report.error);
+    assert!(!report.tally.reset);
+}
+
+#[test]
+fn reset_by_server() {
+    let plan = Plan {
+        reads: Reads::Never,
+        ..Plan::new(Role::Server)
+    };
+    let report = replay("reset-by-server", &plan);
+    assert!(report.tally.reset);
+}
+
+#[test]
+fn reset_by_server_as_client() {
+    let report = as_client("reset-by-server");
+    let reset = CloseReason::Reset;
+    let is_told = report.closed == Some(reset) || report.error == Some(SocketError::Closed(reset));
+    assert!(is_told, "{:?}, {:?}", report.closed, report.error);
+}
+
+#[test]
+fn refused() {
+    assert_eq!(
+        closed::replay(&read("refused"), "10.88.0.2".parse().unwrap()),
+        Ok(1)
+    );
+}
+
+#[test]
+fn refused_as_client() {
+    assert_eq!(as_client("refused").closed, Some(CloseReason::Refused));
+}
+
+#[test]
+fn refused_ipv6() {
+    assert_eq!(
+        closed::replay(&read("refused-ipv6"), "fd88::2".parse().unwrap()),
+        Ok(1)
+    );
+}
+
+#[test]
+fn refused_ipv6_as_client() {
+    assert_eq!(as_client("refused-ipv6").closed, Some(CloseReason::Refused));
+}
+
+#[test]
+fn scan_closed_ports() {
+    assert_eq!(
+        closed::replay(&read("scan-closed-ports"), "10.88.0.2".parse().unwrap()),
+        Ok(10)
+    );
+}
+
+/// Holes that duplicate ACKs tell of are filled within a round trip or two, not by the timer.
+fn recovered_fast(report: &Report, holes: usize) {
+    assert!(report.tally.retransmissions >= holes, "{:?}", report.tally);
+    assert!(
+        report.delay < Duration::from_millis(190),
+        "frames waited {:?}",
+        report.delay
+    );
+}
+
+#[test]
+fn loss_download() {
+    let report = as_server("loss-download");
+    visited(&report, &CLOSED_BY_CLIENT);
+    recovered_fast(&report, 2);
+    assert!(report.tally.retransmissions <= 6, "{:?}", report.tally);
+}
+
+#[test]
+fn loss_download_no_sack() {
+    let report = as_server("loss-download-no-sack");
+    visited(&report, &CLOSED_BY_CLIENT);
+    recovered_fast(&report, 1);
+}
+
+#[test]
+fn loss_retransmission() {
+    let report = as_server("loss-retransmission");
+    assert!(report.tally.retransmissions >= 3, "{:?}", report.tally);
+    assert!(
+        report.delay < Duration::from_secs(3),
+        "frames waited {:?}",
+        report.delay
+    );
+}
+
+#[test]
+fn loss_tail() {
+    let report = as_server("loss-tail");
+    assert!(report.tally.retransmissions >= 1, "{:?}", report.tally);
+    assert!(
+        report.delay < Duration::from_millis(500),
+        "frames waited {:?}",
+        report.delay
+    );
+}
+
+#[test]
+fn loss_syn_ack() {
+    let report = as_server("loss-syn-ack");
+    visited(&report, &CLOSED_BY_CLIENT);
+    assert!(report.tally.retransmissions >= 1, "{:?}", report.tally);
+}
+
+#[test]
+fn loss_fin() {
+    let report = as_server("loss-fin");
+    assert!(report.states.ends_with(&[TimeWait]), "{:?}", report.states);
+    assert!(report.tally.retransmissions >= 1, "{:?}", report.tally);
+    assert!(
+        report.delay < Duration::from_secs(2),
+        "frames waited {:?}",
+        report.delay
+    );
+}
+
+#[test]
+fn loss_upload() {
+    let report = as_server("loss-upload");
+    visited(&report, &CLOSED_BY_CLIENT);
+    assert!(report.tally.sacks >= 3, "{:?}", report.tally);
+}
+
+#[test]
+fn reorder_upload() {
+    let report = as_server("reorder-upload");
+    visited(&report, &CLOSED_BY_CLIENT);
+    assert!(
+        report.tally.sacks >= 1 && report.tally.dsacks >= 2,
+        "{:?}",
+        report.tally
+    );
+}
+
+#[test]
+fn zero_window_client() {
+    let report = as_server("zero-window-client");
+    assert!(report.tally.probes >= 1, "{:?}", report.tally);
+    assert_eq!(report.sent, 40_000 + 1);
+}
+
+#[test]
+fn zero_window_server() {
+    let socket = SocketOptions {
+        recv_buffer: Some(10_136),
+        ..SocketOptions::default()
+    };
+    let plan = Plan {
+        reads: Reads::AsRecorded,
+        socket,
+        ..Plan::new(Role::Server)
+    };
+    let report = replay("zero-window-server", &plan);
+    assert!(report.tally.zero_windows >= 1, "{:?}", report.tally);
+    assert_eq!(report.received, 40_000);
+}
+
+#[test]
+fn window_scaling() {
+    let report = as_server("window-scaling");
+    visited(&report, &CLOSED_BY_CLIENT);
+    clean(&report);
+    assert!(report.tally.max_in_flight > 65_535, "{:?}", report.tally);
+}
+
+#[test]
+fn simultaneous_close() {
+    let report = as_server("simultaneous-close");
+    visited(
+        &report,
+        &[SynReceived, Established, FinWait1, Closing, TimeWait],
+    );
+    clean(&report);
+}
+
+#[test]
+fn simultaneous_close_as_client() {
+    let report = as_client("simultaneous-close");
+    assert!(report.states.ends_with(&[TimeWait]) || report.states.ends_with(&[LastAck]));
+    clean(&report);
+}
+
+#[test]
+fn simultaneous_open_as_client() {
+    let report = as_client("simultaneous-open");
+    assert_eq!(report.states[..3], [SynSent, SynReceived, Established]);
+    assert_eq!((report.received, report.sent), (15, 15 + 1));
+}
+
+#[test]
+fn keepalive() {
+    let report = as_server("keepalive");
+    visited(&report, &CLOSED_BY_CLIENT);
+    clean(&report);
+    assert_eq!(report.received, 8);
+    // SYN,ACK, the answer, two probes answered, the last bytes or FIN acknowledged, FIN.
+    assert!(report.tally.segments >= 5, "{:?}", report.tally);
+}
+
+#[test]
+fn urgent() {
+    let report = as_server("urgent");
+    visited(&report, &CLOSED_BY_CLIENT);
+    clean(&report);
+    assert_eq!(report.received, 14);
+}
