@@ -42,10 +42,11 @@ class Packet:
         self.version = data[0] >> 4
         self.protocol = data[9] if self.version == 4 else data[6]
         header = (data[0] & 15) * 4 if self.version == 4 else 40
-        self.flags, self.payload = 0, 0
+        self.flags, self.payload, self.seq = 0, 0, None
         later = self.version == 4 and struct.unpack(">H", data[6:8])[0] & 0x1FFF
         if self.protocol == 6 and not later and len(data) >= header + 20:
             self.flags = data[header + 13]
+            self.seq = data[header + 4:header + 8]
             self.payload = len(data) - header - (data[header + 12] >> 4) * 4
 
     @property

@@ -36,15 +36,18 @@ def noise(length, seed=7):
 
 
 def nth(sender, which, verdict="lose", of=lambda packet: packet.payload > 0):
-    """A rule: `verdict` for the packets of `sender` that `of` admits, by their number from 1."""
+    """A rule: `verdict` for the packets of `sender` that `of` admits, by their number from 1.
+    Retransmissions are neither counted nor touched."""
 
     def make():
-        seen = 0
+        seen, known = 0, set()
 
         def rule(packet):
             nonlocal seen
-            if packet.sender != sender or not of(packet):
+            if packet.sender != sender or not of(packet) or packet.seq in known:
                 return None
+            if packet.seq is not None:
+                known.add(packet.seq)
             seen += 1
             return verdict if seen in which else None
 
@@ -63,12 +66,10 @@ def lose_first_copies(sender, number, copies):
             nonlocal seen, target, left
             if packet.sender != sender or packet.payload == 0:
                 return None
-            header = (packet.data[0] & 15) * 4
-            seq = packet.data[header + 4:header + 8]
             if target is None:
                 seen += 1
-                target = seq if seen == number else None
-            if seq == target and left > 0:
+                target = packet.seq if seen == number else None
+            if packet.seq == target and left > 0:
                 left -= 1
                 return "lose"
             return None
@@ -332,6 +333,14 @@ def refused_ipv6(x):
           rule=nth(FROM_SERVER, {5, 12, 13}))
 def loss_download(x):
     """`curl` from nginx, 5th, 12th and 13th data segment lost"""
+    nginx(x, file=noise(80000))
+    curl(x, f"http://{S4}/file")
+
+
+@scenario("A retransmission is lost too, and SACK of later segments could tell",
+          rule=lose_first_copies(FROM_SERVER, 5, 2))
+def loss_retransmission_sack(x):
+    """`curl` from nginx, the 5th data segment lost twice"""
     nginx(x, file=noise(80000))
     curl(x, f"http://{S4}/file")
 

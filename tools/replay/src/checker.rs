@@ -301,7 +301,7 @@ impl Checker {
         if tcp.flags & !(SYN | ACK | ecn) != 0 {
             return Err(format!("is a SYN with flags {:#04x}", tcp.flags));
         }
-        self.tally.retransmissions += usize::from(self.isn.is_some() && self.end > 1);
+        self.tally.retransmissions += usize::from(self.isn.is_some());
         self.isn = Some(tcp.seq);
         self.end = self.end.max(1);
         self.transmitted.add(0, 1);

@@ -66,7 +66,7 @@ pub(crate) fn steps(conversation: &Conversation) -> VecDeque<Step> {
             continue;
         }
         let payload_end = said.seq + said.tcp.payload.len() as u64;
-        if payload_end > next {
+        if payload_end > next && !said.tcp.payload.is_empty() {
             let range = next as usize - 1..payload_end as usize - 1;
             match steps.back_mut() {
                 Some(Step {

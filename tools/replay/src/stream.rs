@@ -47,9 +47,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan with an application that reads at once.
+    /// A plan with an application that reads at once and, like curl and nginx, sets `nodelay`.
     pub fn new(role: Role) -> Self {
-        let (reads, socket) = (Reads::default(), SocketOptions::default());
+        let reads = Reads::default();
+        let socket = SocketOptions {
+            nodelay: true,
+            ..SocketOptions::default()
+        };
         Self {
             role,
             reads,
@@ -224,6 +228,7 @@ impl Replay {
                 if tcp.has(SYN) {
                     self.syn = tcp.options.clone();
                 }
+                if std::env::var("TRACE").is_ok() { eprintln!("{:?} out {} seq {} ack {} len {} win {} {:?}", self.now, tcp.flags, tcp.seq.wrapping_sub(self.checker.isn().unwrap_or(tcp.seq)), tcp.ack.wrapping_sub(self.conversation.theirs.isn), tcp.payload.len(), tcp.window, tcp.options.sack); }
                 let checked = self.checker.on_output(self.now, data.len(), &tcp);
                 checked.map_err(|error| format!("a segment of the stack {error} ({tcp:?})"))?;
             }
@@ -237,6 +242,7 @@ impl Replay {
             conn == Some(summary.id) || (summary.flow.local, summary.flow.remote) == flow
         });
         if let Some(state) = state.map(|summary| summary.state)
+            && state != State::Closed
             && self.states.last() != Some(&state)
         {
             self.states.push(state);
@@ -400,6 +406,7 @@ impl Replay {
         if edit.ack.is_some() {
             self.last_ack = self.now;
         }
+        if std::env::var("TRACE").is_ok() { eprintln!("{:?} in #{} {} seq {} ack {} len {} win {} {:?}", self.now, said.number, tcp.flags, said.seq, tcp.ack.wrapping_sub(self.checker.isn().unwrap_or(0)), tcp.payload.len(), tcp.window, tcp.options.sack); }
         self.checker.on_arrival(self.now, &tcp);
         self.host.on_packet(self.instant(), data);
         Ok(())
