@@ -10,14 +10,16 @@ use crate::packet::{ACK, FIN, walk_options};
 /// What changes in a frame. Numbers are wire numbers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Edit {
+    /// Sequence number.
+    pub(crate) seq: u32,
     /// Acknowledgment number.
     pub(crate) ack: Option<u32>,
     /// Echoed timestamp.
     pub(crate) tsecr: Option<u32>,
     /// SACK blocks, at most as many as were recorded.
     pub(crate) sack: Vec<(u32, u32)>,
-    /// Set for an ACK of its own: its sequence number and window field; payload and FIN go.
-    pub(crate) bare: Option<(u32, u16)>,
+    /// Set for an ACK of its own: its window field; payload and FIN go.
+    pub(crate) bare: Option<u16>,
 }
 
 const PSH: u8 = 8;
@@ -28,10 +30,10 @@ pub(crate) fn rewrite(said: &Said, edit: &Edit) -> Result<Bytes, String> {
     let mut data = said.data.to_vec();
     let header = header_len(&data)?;
     let tcp_len = (data[header + 12] >> 4) as usize * 4;
-    if let Some((seq, window)) = edit.bare {
+    data[header + 4..header + 8].copy_from_slice(&edit.seq.to_be_bytes());
+    if let Some(window) = edit.bare {
         data.truncate(header + tcp_len);
         data[header + 13] &= !(FIN | PSH);
-        data[header + 4..header + 8].copy_from_slice(&seq.to_be_bytes());
         data[header + 14..header + 16].copy_from_slice(&window.to_be_bytes());
         set_length(&mut data);
     }

@@ -31,16 +31,17 @@ pub(crate) struct Step {
 /// The calls that explain what the recorded end said.
 ///
 /// Bytes that follow others not yet acknowledged were held back by congestion or window, so they
-/// belong to the write before; what the recorded end says with nothing in flight, its application
-/// said at that moment.
+/// belong to the write before; what the recorded end says with nothing in flight and a window to
+/// say it in, its application said at that moment.
 pub(crate) fn steps(conversation: &Conversation) -> VecDeque<Step> {
     let mut steps: VecDeque<Step> = VecDeque::new();
     let (mut next, mut acked, mut arrived) = (1, 1, 0);
-    let mut is_fin_said = false;
+    let (mut is_fin_said, mut is_shut) = (false, false);
     for said in &conversation.said {
         if !said.ours {
             if !said.lost {
                 acked = acked.max(said.ack.unwrap_or(0));
+                is_shut |= said.tcp.window == 0 && !said.tcp.has(RST);
                 arrived = arrived.max(said.end());
             }
             continue;
@@ -53,7 +54,7 @@ pub(crate) fn steps(conversation: &Conversation) -> VecDeque<Step> {
         } else {
             0
         };
-        let at = (acked >= next).then_some(said.time);
+        let at = (acked >= next && !is_shut).then_some(said.time);
         if said.tcp.has(RST) {
             if !is_fin_said && said.tcp.has(ACK) {
                 steps.push_back(Step {
@@ -68,21 +69,9 @@ pub(crate) fn steps(conversation: &Conversation) -> VecDeque<Step> {
         let payload_end = said.seq + said.tcp.payload.len() as u64;
         if payload_end > next && !said.tcp.payload.is_empty() {
             let range = next as usize - 1..payload_end as usize - 1;
-            match steps.back_mut() {
-                Some(Step {
-                    call: Call::Write(held),
-                    after: before,
-                    ..
-                }) if at.is_none() && *before == after => {
-                    held.end = range.end;
-                }
-                _ => steps.push_back(Step {
-                    call: Call::Write(range),
-                    after,
-                    at,
-                }),
-            }
+            push_write(&mut steps, range, after, at);
             next = payload_end;
+            is_shut = false;
         }
         if conversation.ours.fin == Some(payload_end) && said.end() > payload_end && !is_fin_said {
             is_fin_said = true;
@@ -94,6 +83,24 @@ pub(crate) fn steps(conversation: &Conversation) -> VecDeque<Step> {
         }
     }
     steps
+}
+
+/// Adds a write, to the one before it where nothing tells them apart.
+fn push_write(steps: &mut VecDeque<Step>, range: Range<usize>, after: u64, at: Option<Duration>) {
+    match steps.back_mut() {
+        Some(Step {
+            call: Call::Write(held),
+            after: before,
+            ..
+        }) if at.is_none() && *before == after => {
+            held.end = range.end;
+        }
+        _ => steps.push_back(Step {
+            call: Call::Write(range),
+            after,
+            at,
+        }),
+    }
 }
 
 /// When the recorded end's application began to read: where it had closed its window, at the

@@ -18,7 +18,7 @@ use crate::checker::{Checker, Tally};
 use crate::conversation::{Conversation, Role, Said};
 use crate::host::{Host, MTU};
 use crate::inject::{self, Edit};
-use crate::packet::{self, FIN, RST, SYN, TcpOptions};
+use crate::packet::{self, FIN, RST, SYN, TcpOptions, TcpPacket};
 use crate::ranges::Counted;
 use crate::script;
 
@@ -28,6 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LINGER: Duration = Duration::from_secs(2);
 /// How many turns a replay may take: a stack that keeps asking to be called at once never ends.
 const MAX_TURNS: usize = 1_000_000;
+/// A frame that waits longer stands for a moment that does not come: the other end acknowledges
+/// everything it would have, whatever it had when it sent the frame.
+const HOPELESS: Duration = Duration::from_millis(300);
+/// How many segments an error shows.
+const DIALOGUE: usize = 12;
 /// Time between looks while a frame waits.
 const STEP: Duration = Duration::from_millis(1);
 /// How long the other end takes to acknowledge what it would have.
@@ -44,6 +49,10 @@ pub struct Plan {
     pub reads: Reads,
     /// Options of its socket.
     pub socket: SocketOptions,
+    /// Settings of the stack.
+    pub config: Config,
+    /// Another initial sequence number for the recorded end, so that its numbers wrap elsewhere.
+    pub their_isn: Option<u32>,
 }
 
 impl Plan {
@@ -58,6 +67,8 @@ impl Plan {
             role,
             reads,
             socket,
+            config: Config::default(),
+            their_isn: None,
         }
     }
 }
@@ -90,8 +101,9 @@ pub fn replay(packets: &[Recorded], plan: &Plan) -> Result<Report, String> {
     let mut replay = Replay::new(conversation, plan);
     let result = replay.run(plan);
     result.map_err(|error| {
-        let at = replay.last_number;
-        format!("at {:?}, after packet {at} went in: {error}", replay.now)
+        let (at, now) = (replay.last_number, replay.now);
+        let dialogue = replay.dialogue.make_contiguous().join("\n");
+        format!("at {now:?}, after packet {at} went in: {error}; what was said last:\n{dialogue}")
     })?;
     Ok(replay.report())
 }
@@ -126,10 +138,13 @@ struct Replay {
     syn: TcpOptions,
     states: Vec<State>,
     echo: Option<u32>,
+    /// The last segments both ways, in words.
+    dialogue: VecDeque<String>,
 }
 
 impl Replay {
-    fn new(conversation: Conversation, plan: &Plan) -> Self {
+    fn new(mut conversation: Conversation, plan: &Plan) -> Self {
+        conversation.theirs.isn = plan.their_isn.unwrap_or(conversation.theirs.isn);
         let reads_from = match plan.reads {
             Reads::AsRecorded => script::reading_begins(&conversation).unwrap_or_default(),
             _ => Duration::ZERO,
@@ -148,7 +163,7 @@ impl Replay {
             .iter()
             .filter(|said| !said.ours && !said.lost);
         Self {
-            host: Host::new(conversation.local.ip(), Config::default()),
+            host: Host::new(conversation.local.ip(), plan.config.clone()),
             app: App::new(&conversation, steps, plan.reads, reads_from),
             checker: Checker::new(&conversation, MTU as usize),
             frames: theirs.cloned().collect(),
@@ -162,6 +177,7 @@ impl Replay {
             syn: TcpOptions::default(),
             states: Vec::new(),
             echo: None,
+            dialogue: VecDeque::new(),
             conversation,
         }
     }
@@ -228,11 +244,34 @@ impl Replay {
                 if tcp.has(SYN) {
                     self.syn = tcp.options.clone();
                 }
-                if std::env::var("TRACE").is_ok() { eprintln!("{:?} out {} seq {} ack {} len {} win {} {:?}", self.now, tcp.flags, tcp.seq.wrapping_sub(self.checker.isn().unwrap_or(tcp.seq)), tcp.ack.wrapping_sub(self.conversation.theirs.isn), tcp.payload.len(), tcp.window, tcp.options.sack); }
+                self.note_segment("<", &tcp);
                 let checked = self.checker.on_output(self.now, data.len(), &tcp);
                 checked.map_err(|error| format!("a segment of the stack {error} ({tcp:?})"))?;
             }
         }
+    }
+
+    /// Keeps a segment for the report of an error: `>` went in, `<` came out.
+    fn note_segment(&mut self, direction: &str, tcp: &TcpPacket) {
+        let (ours, theirs) = (
+            self.checker.isn().unwrap_or(tcp.seq),
+            self.conversation.theirs.isn,
+        );
+        let (from, to) = if direction == "<" {
+            (ours, theirs)
+        } else {
+            (theirs, ours)
+        };
+        let (seq, ack) = (tcp.seq.wrapping_sub(from), tcp.ack.wrapping_sub(to));
+        let TcpPacket { flags, window, .. } = tcp;
+        let length = tcp.payload.len();
+        if self.dialogue.len() == DIALOGUE {
+            self.dialogue.pop_front();
+        }
+        self.dialogue.push_back(format!(
+            "{:?} {direction} flags {flags:#04x} seq {seq} ack {ack} length {length} window {window}",
+            self.now
+        ));
     }
 
     fn note_state(&mut self) {
@@ -283,7 +322,27 @@ impl Replay {
                 Waits::Window(at) => format!("packet {number} still waits for room up to {at}"),
             });
         }
+        if waited > HOPELESS && matches!(waits, Waits::Window(_)) {
+            return self.repeat_first();
+        }
         self.acknowledge_meanwhile(waits)
+    }
+
+    /// A sender out of window repeats what was lost before it goes on: the first later frame that
+    /// fits goes in now.
+    fn repeat_first(&mut self) -> Result<bool, String> {
+        let fits = |said: &Said| {
+            !said.tcp.payload.is_empty() && !said.tcp.has(FIN | RST) && self.waits(said).is_none()
+        };
+        let Some(index) = self.frames.iter().position(fits) else {
+            return Ok(false);
+        };
+        if let Some(said) = self.frames.remove(index) {
+            self.last_number = said.number;
+            self.inject(&said, &self.edit(&said, None))?;
+            self.injected = self.injected.max(said.end());
+        }
+        Ok(true)
     }
 
     fn waits(&self, said: &Said) -> Option<Waits> {
@@ -332,7 +391,17 @@ impl Replay {
         let (Some(ack), acked) = (said.ack, self.checker.acked_by_them()) else {
             return Ok(false);
         };
-        let ready = missing.min(ack);
+        let end = self.checker.end();
+        let ready = match self.waiting_since {
+            Some(since) if self.now.saturating_sub(since) > HOPELESS => {
+                let missing = self
+                    .checker
+                    .transmitted
+                    .first_not_above(&self.lost, acked, end);
+                missing.unwrap_or(end)
+            }
+            _ => missing.min(ack),
+        };
         if ready <= acked || self.now < self.last_ack + ACK_DELAY {
             return Ok(false);
         }
@@ -342,30 +411,29 @@ impl Replay {
 
     /// What changes in a frame; with `up_to`, it becomes an acknowledgment of that position.
     fn edit(&self, said: &Said, up_to: Option<u64>) -> Edit {
+        let theirs = &self.conversation.theirs;
+        let position = if up_to.is_some() {
+            self.injected
+        } else {
+            said.seq
+        };
+        let seq = theirs.isn.wrapping_add(position as u32);
         let Some(isn) = self.checker.isn() else {
-            return Edit::default();
+            return Edit {
+                seq,
+                ..Edit::default()
+            };
         };
         let wire = |position: u64| isn.wrapping_add(position as u32);
-        let ack = said.ack.map(|ack| up_to.unwrap_or(ack));
         let bare = up_to.map(|up_to| {
-            let scale = self.conversation.theirs.window_scale.unwrap_or(0);
+            let scale = theirs.window_scale.unwrap_or(0);
             let edge = said.ack.unwrap_or(0) + ((said.tcp.window as u64) << scale);
-            let window = (edge.saturating_sub(up_to) >> scale).min(u16::MAX as u64) as u16;
-            (
-                self.conversation
-                    .theirs
-                    .isn
-                    .wrapping_add(self.injected as u32),
-                window,
-            )
+            (edge.saturating_sub(up_to) >> scale).min(u16::MAX as u64) as u16
         });
-        let sack = if up_to.is_some() {
-            Vec::new()
-        } else {
-            self.sack(said)
-        };
+        let sack = up_to.map_or_else(|| self.sack(said), |_| Vec::new());
         Edit {
-            ack: ack.map(wire),
+            seq,
+            ack: said.ack.map(|ack| wire(up_to.unwrap_or(ack))),
             tsecr: said.ack.and_then(|_| self.tsecr(said, up_to)),
             sack: sack
                 .into_iter()
@@ -406,7 +474,7 @@ impl Replay {
         if edit.ack.is_some() {
             self.last_ack = self.now;
         }
-        if std::env::var("TRACE").is_ok() { eprintln!("{:?} in #{} {} seq {} ack {} len {} win {} {:?}", self.now, said.number, tcp.flags, said.seq, tcp.ack.wrapping_sub(self.checker.isn().unwrap_or(0)), tcp.payload.len(), tcp.window, tcp.options.sack); }
+        self.note_segment(">", &tcp);
         self.checker.on_arrival(self.now, &tcp);
         self.host.on_packet(self.instant(), data);
         Ok(())

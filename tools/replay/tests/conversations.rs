@@ -8,7 +8,7 @@ use replay::conversation::Role;
 use replay::stream::{self, Plan, Report};
 use replay::{Reads, capture, closed};
 use ustack_tcp::State::{self, *};
-use ustack_tcp::{CloseReason, SocketError, SocketOptions};
+use ustack_tcp::{CloseReason, CongestionAlgorithm, SocketError, SocketOptions};
 
 fn read(name: &str) -> Vec<capture::Recorded> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pcaps");
@@ -341,7 +341,11 @@ fn loss_retransmission_sack() {
     let report = as_server("loss-retransmission-sack");
     visited(&report, &CLOSED_BY_CLIENT);
     assert!(report.tally.retransmissions >= 2, "{:?}", report.tally);
-    assert!(report.delay < Duration::from_secs(1), "frames waited {:?}", report.delay);
+    assert!(
+        report.delay < Duration::from_secs(1),
+        "frames waited {:?}",
+        report.delay
+    );
 }
 
 #[test]
@@ -463,4 +467,96 @@ fn urgent() {
     visited(&report, &CLOSED_BY_CLIENT);
     clean(&report);
     assert_eq!(report.received, 14);
+}
+
+const ALL: [&str; 29] = [
+    "http-get",
+    "http-keepalive-ipv6",
+    "handshake-no-timestamps",
+    "handshake-no-sack",
+    "handshake-no-wscale",
+    "handshake-bare",
+    "handshake-ecn",
+    "handshake-fastopen",
+    "handshake-small-mss",
+    "upload",
+    "download",
+    "server-closes",
+    "half-close",
+    "interactive",
+    "reset-by-client",
+    "loss-download",
+    "loss-download-no-sack",
+    "loss-retransmission",
+    "loss-retransmission-sack",
+    "loss-tail",
+    "loss-syn-ack",
+    "loss-fin",
+    "loss-upload",
+    "reorder-upload",
+    "zero-window-client",
+    "window-scaling",
+    "simultaneous-close",
+    "keepalive",
+    "urgent",
+];
+
+/// Wherever the peer's sequence numbers wrap, in the handshake, in the data or at the FIN.
+#[test]
+fn sequence_numbers_wrap_anywhere() {
+    for name in ALL {
+        for isn in [u32::MAX, 0, u32::MAX - 77, u32::MAX - 3000, 1 << 31] {
+            replay(
+                name,
+                &Plan {
+                    their_isn: Some(isn),
+                    ..Plan::new(Role::Server)
+                },
+            );
+        }
+    }
+}
+
+/// NewReno serves every conversation as well as CUBIC does.
+#[test]
+fn reno_serves_them_all() {
+    for name in ALL {
+        let mut plan = Plan::new(Role::Server);
+        plan.config.congestion = CongestionAlgorithm::Reno;
+        replay(name, &plan);
+    }
+}
+
+/// Small buffers make uploads wait for windows and downloads for acknowledgments.
+#[test]
+fn small_buffers_serve_them_all() {
+    for name in ALL {
+        let mut plan = Plan::new(Role::Server);
+        plan.socket.recv_buffer = Some(8 << 10);
+        plan.socket.send_buffer = Some(8 << 10);
+        replay(name, &plan);
+    }
+}
+
+#[test]
+fn a_capture_with_a_hole_is_named() {
+    let mut packets = read("upload");
+    let data = packets
+        .iter()
+        .rposition(|packet| packet.data.len() == 1500)
+        .unwrap();
+    packets.remove(data);
+    let error = stream::replay(&packets, &Plan::new(Role::Server)).unwrap_err();
+    assert!(error.contains("never recorded"), "{error}");
+}
+
+#[test]
+fn a_stack_that_refuses_is_named() {
+    let mut plan = Plan::new(Role::Server);
+    plan.config.max_connections = 0;
+    let error = stream::replay(&read("http-get"), &plan).unwrap_err();
+    assert!(
+        error.contains("waits for a SYN") || error.contains("is a RST"),
+        "{error}"
+    );
 }
