@@ -7,9 +7,11 @@ use crate::time::{Duration, Instant};
 /// How long an ACK waits for company (SHLD-18: below 500 ms; Linux's least, too).
 const DELAY: Duration = Duration::from_millis(40);
 
-/// Duplicate ACKs of one turn that are sent one by one, for peers without SACK (RFC 5681 §3.2
-/// needs three).
+/// Duplicate ACKs of one turn that are sent one by one, beyond the first: a peer without SACK
+/// counts its way through recovery by them (RFC 5681 §3.2); one with SACK is told all by the last,
+/// but some such stacks wait for three all the same.
 const MAX_DUPLICATES: u8 = 8;
+const MAX_DUPLICATES_WITH_SACK: u8 = 2;
 
 /// Challenge ACKs a connection sends in [`CHALLENGE_PERIOD`] (RFC 5961 §7, BL-6).
 const CHALLENGES: u8 = 10;
@@ -30,7 +32,7 @@ pub(crate) struct Acks {
     now: bool,
     /// Pay by then.
     deadline: Option<Instant>,
-    /// Duplicates owed to a peer without SACK, beyond the first.
+    /// Duplicates owed beyond the first.
     duplicates: u8,
     /// The largest wire segment seen: what "full-sized" means for this peer.
     full_size: u32,
@@ -91,10 +93,15 @@ impl Acks {
         self.now = true;
     }
 
-    /// A duplicate ACK is owed at once; a peer without SACK must be able to count them.
+    /// A duplicate ACK is owed at once, and the peer must be able to count to three.
     pub(crate) fn owe_duplicate(&mut self, sack: bool) {
-        if self.now && !sack {
-            self.duplicates = (self.duplicates + 1).min(MAX_DUPLICATES);
+        if self.now {
+            let most = if sack {
+                MAX_DUPLICATES_WITH_SACK
+            } else {
+                MAX_DUPLICATES
+            };
+            self.duplicates = (self.duplicates + 1).min(most);
         }
         self.now = true;
     }
@@ -192,15 +199,12 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_are_counted_for_peers_without_sack() {
-        let mut acks = acks();
-        acks.owe_duplicate(false);
-        acks.owe_duplicate(false);
-        acks.owe_duplicate(false);
-        assert_eq!(acks.take_duplicates(), 2);
-        acks.on_sent(acks.last_sent());
-        acks.owe_duplicate(true);
-        acks.owe_duplicate(true);
-        assert_eq!(acks.take_duplicates(), 0);
+    fn a_turn_of_duplicates_can_be_counted() {
+        for (sack, extra) in [(false, 8), (true, 2)] {
+            let mut acks = acks();
+            (0..20).for_each(|_| acks.owe_duplicate(sack));
+            assert_eq!(acks.take_duplicates(), extra);
+            assert!(acks.is_due());
+        }
     }
 }

@@ -42,6 +42,11 @@ impl Connection {
             return false;
         }
         self.restart_after_idle(now);
+        // Data would carry the ACK, but not count as a duplicate.
+        for _ in 0..self.acks.take_duplicates() {
+            self.send_control(now, Flags::ACK, self.snd.nxt, tx);
+            self.acks.owe();
+        }
         for _ in 0..BURST {
             let range = self.next_range(tso);
             if range.is_none() && self.timers.loss.is_none() {
@@ -62,11 +67,7 @@ impl Connection {
                     let stale = self.snd.una.saturating_sub(1);
                     self.send_control(now, Flags::ACK, stale, tx);
                 }
-                None => {
-                    for _ in 0..=self.acks.take_duplicates() {
-                        self.send_control(now, Flags::ACK, self.snd.nxt, tx);
-                    }
-                }
+                None => self.send_control(now, Flags::ACK, self.snd.nxt, tx),
             }
         }
         true
