@@ -1,12 +1,13 @@
 //! `Pair`: two endpoints and a seeded link between them, under virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::vec::Vec;
 
 use bytes::Bytes;
 
+use super::checker::Checker;
 use crate::config::{Config, SocketOptions};
 use crate::endpoint::{ConnId, Event, ListenOptions, ListenerId, Read, Tcp};
 use crate::segment::{Ecn, FlowKey, Segment, Transmit, TxMeta};
@@ -129,7 +130,8 @@ impl Transmit for Recorder {
     }
 }
 
-/// Two endpoints on a link.
+/// Two endpoints on a link. A [`Checker`] watches every connection and stops the test when an end
+/// does what no TCP may.
 #[derive(Debug)]
 pub struct Pair {
     /// Client, then server.
@@ -143,6 +145,8 @@ pub struct Pair {
     /// Events not yet looked at.
     pub events: [Vec<Event>; 2],
     wire: BTreeMap<(Instant, u64), (Side, Sent)>,
+    /// By flow as the client sees it.
+    checkers: HashMap<FlowKey, Checker>,
     /// When the rate lets the next segment through.
     free_at: [Instant; 2],
     random: u64,
@@ -169,6 +173,7 @@ impl Pair {
             log: Vec::new(),
             events: [Vec::new(), Vec::new()],
             wire: BTreeMap::new(),
+            checkers: HashMap::new(),
             free_at: [Instant::ZERO; 2],
             random: seed ^ 0x9e37_79b9_7f4a_7c15,
             counter: 0,
@@ -235,12 +240,17 @@ impl Pair {
         panic!("no connection after {:?}", self.now);
     }
 
-    /// One turn of whatever comes first: a delivery or a deadline. False when nothing is left.
-    pub fn step(&mut self) -> bool {
+    /// When the next delivery or deadline comes, after what is ready has been sent.
+    pub fn next_at(&mut self) -> Option<Instant> {
         self.transmit();
         let delivery = self.wire.keys().next().map(|(at, _)| *at);
         let deadline = self.tcp.iter().filter_map(Tcp::poll_timeout).min();
-        let Some(next) = [delivery, deadline].into_iter().flatten().min() else {
+        [delivery, deadline].into_iter().flatten().min()
+    }
+
+    /// One turn of whatever comes first: a delivery or a deadline. False when nothing is left.
+    pub fn step(&mut self) -> bool {
+        let Some(next) = self.next_at() else {
             return false;
         };
         self.now = self.now.max(next);
@@ -248,6 +258,8 @@ impl Pair {
             && entry.key().0 <= self.now
         {
             let (from, sent) = entry.remove();
+            self.checker(from, sent.flow)
+                .on_delivered(from.peer() as usize, &sent.segment);
             let flow = sent.flow.reversed();
             let now = self.now;
             let _ = self
@@ -263,6 +275,15 @@ impl Pair {
         }
         self.transmit();
         true
+    }
+
+    /// What was seen on the wire of the connection that `from` calls `flow`.
+    pub fn checker(&mut self, from: Side, flow: FlowKey) -> &mut Checker {
+        let flow = match from {
+            Side::Client => flow,
+            Side::Server => flow.reversed(),
+        };
+        self.checkers.entry(flow).or_default()
     }
 
     fn transmit(&mut self) {
@@ -284,6 +305,12 @@ impl Pair {
     fn put_on_wire(&mut self, from: Side, sent: Sent) {
         if !self.quiet {
             self.log.push((self.now, from, sent.clone()));
+        }
+        let fair = self
+            .checker(from, sent.flow)
+            .on_sent(from as usize, &sent.segment);
+        if let Err(foul) = fair {
+            panic!("{foul}, at {:?}", self.now);
         }
         if self.chance(self.link.loss) {
             return;
