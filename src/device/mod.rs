@@ -12,8 +12,10 @@ mod capture;
 pub mod channel;
 pub mod gso;
 mod impair;
+mod link;
 pub mod memory;
 mod queue;
+pub mod tun;
 pub mod vnet;
 
 pub use capture::{Capture, CaptureCounters, CaptureOptions};

@@ -1,0 +1,321 @@
+//! TUN devices for real: opened, attached to, used and removed, in namespaces of their own.
+
+mod common;
+
+use std::future::poll_fn;
+use std::net::UdpSocket;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use common::{Test, ip};
+use tokio::runtime::Runtime;
+use ustack::device::tun::{self, DeviceKind, FdOptions, OpenError, Opened, Tun, TunOptions};
+use ustack::device::{Checksum, Device, Frame, RxBatch, TxBatch};
+use ustack_tcp::time::Instant;
+
+fn main() -> ExitCode {
+    let mut tests = Vec::new();
+    for kind in [DeviceKind::Offload, DeviceKind::Plain] {
+        let add = |tests: &mut Vec<Test>, name: &str, body: fn(DeviceKind)| {
+            let test = Test::new(format!("{name}_{kind}"), move || body(kind));
+            tests.push(test.needs(&["ip"]));
+        };
+        add(&mut tests, "opens_and_sets_up", opens_and_sets_up);
+        add(&mut tests, "packets_go_both_ways", packets_go_both_ways);
+        add(
+            &mut tests,
+            "a_persistent_device_stays_as_it_was",
+            persistent,
+        );
+        add(&mut tests, "a_name_in_use_is_busy", busy);
+        add(&mut tests, "removal_is_told", removal);
+        add(&mut tests, "a_link_that_is_down_drops", link_down);
+        add(&mut tests, "a_handed_over_descriptor_works", handed_over);
+    }
+    tests.push(Test::new("auto_gets_offload", auto).needs(&["ip"]));
+    tests.push(Test::new("conflicts_are_found_beforehand", conflicts).needs(&["ip"]));
+    tests.push(Test::new("a_full_ring_is_counted", full_ring).needs(&["ip"]));
+    common::main(tests)
+}
+
+fn options(kind: DeviceKind) -> TunOptions {
+    TunOptions {
+        name: "us0".into(),
+        kind,
+        host_addresses: vec![
+            ("10.77.0.1".parse().unwrap(), 24),
+            ("fd77::1".parse().unwrap(), 64),
+        ],
+        stack_addresses: vec!["10.77.0.2".parse().unwrap(), "fd77::2".parse().unwrap()],
+        ..TunOptions::default()
+    }
+}
+
+fn open(kind: DeviceKind) -> Opened {
+    tun::open(&options(kind)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn opens_and_sets_up(kind: DeviceKind) {
+    let wanted = TunOptions {
+        mtu: Some(1400),
+        ..options(kind)
+    };
+    let opened = tun::open(&wanted).unwrap();
+    assert_eq!(opened.report.kind, kind);
+    assert!(!opened.report.attached && !opened.report.persistent);
+    assert_eq!(opened.report.warnings, Vec::<String>::new());
+    assert_eq!(opened.report.offload.tso(), kind == DeviceKind::Offload);
+    assert_eq!(opened.tun.caps().mtu, 1400);
+    let shown = ip("address show dev us0");
+    for part in [
+        "mtu 1400",
+        "qlen 10000",
+        "10.77.0.1/24",
+        "fd77::1/64",
+        ",UP",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let global = shown
+        .lines()
+        .find(|line| line.contains("fd77::1/64"))
+        .unwrap();
+    assert!(!global.contains("tentative"), "usable at once: {shown}");
+    drop(opened);
+    assert!(
+        !ip("-brief link").contains("us0"),
+        "gone with its descriptor"
+    );
+}
+
+fn auto() {
+    let opened = open(DeviceKind::Auto);
+    assert_eq!(opened.report.kind, DeviceKind::Offload);
+    assert_eq!(opened.report.fallback, None);
+    assert!(opened.report.to_string().contains("CSUM|TSO4|TSO6|TSO_ECN"));
+}
+
+fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap()
+}
+
+/// Lets a UDP packet of the kernel come in, and sends it back with its ends exchanged.
+fn echo_once(runtime: &Runtime, device: &mut Tun) {
+    let socket = UdpSocket::bind("10.77.0.1:0").unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let message = vec![7; 1000];
+    socket.send_to(&message, "10.77.0.2:7").unwrap();
+    let frame = runtime.block_on(receive_udp(device));
+    let mut packet = frame.data.to_vec();
+    let source: [u8; 4] = packet[12..16].try_into().unwrap();
+    let destination: [u8; 4] = packet[16..20].try_into().unwrap();
+    packet[12..16].copy_from_slice(&destination);
+    packet[16..20].copy_from_slice(&source);
+    packet[20..24].rotate_left(2);
+    // Sums do not depend on the order of their words: the checksum, finished or not, still holds.
+    let mut batch = TxBatch::new();
+    batch.push_frame(Frame {
+        data: packet.into(),
+        offload: frame.offload,
+    });
+    assert_eq!(device.send(Instant::ZERO, &mut batch).unwrap(), 1);
+    let mut answer = [0; 2000];
+    let (len, from) = socket.recv_from(&mut answer).unwrap();
+    assert_eq!((len, from), (1000, "10.77.0.2:7".parse().unwrap()));
+}
+
+/// The next UDP packet over IPv4; the kernel also sends multicast of its own.
+async fn receive_udp(device: &mut Tun) -> Frame {
+    let mut batch = RxBatch::new();
+    let received = async {
+        loop {
+            poll_fn(|cx| device.poll_recv_ready(cx)).await.unwrap();
+            device.recv(Instant::ZERO, &mut batch).unwrap();
+            let ours = |frame: &Frame| frame.data[0] == 0x45 && frame.data[9] == 17;
+            if let Some(frame) = batch.drain().find(ours) {
+                return frame;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), received)
+        .await
+        .expect("the packet")
+}
+
+fn packets_go_both_ways(kind: DeviceKind) {
+    let mut opened = open(kind);
+    echo_once(&runtime(), &mut opened.tun);
+    let counters = opened.tun.counters();
+    assert!(counters.rx_frames.get() >= 1);
+    assert_eq!((counters.tx_frames.get(), counters.tx_dropped()), (1, 0));
+}
+
+fn persistent(kind: DeviceKind) {
+    let flags = ["", "multi_queue", "vnet_hdr", "multi_queue vnet_hdr"];
+    for flag in flags {
+        ip(&format!("tuntap add dev us0 mode tun {flag}"));
+        ip("link set dev us0 mtu 1450");
+        // Offload first, so that a plain device afterwards finds it left on.
+        for kind in [DeviceKind::Offload, kind] {
+            let mut opened = open(kind);
+            assert!(opened.report.attached && opened.report.persistent, "{flag}");
+            assert_eq!(opened.report.mtu, 1450, "its own");
+            let shown = ip("address show dev us0");
+            assert!(shown.contains("10.77.0.1/24") && shown.contains("qlen 10000"));
+            let runtime = runtime();
+            echo_once(&runtime, &mut opened.tun);
+            if kind == DeviceKind::Plain {
+                plain_packets_are_whole(&runtime, &mut opened.tun);
+            }
+            drop(opened);
+            let shown = ip("address show dev us0");
+            assert!(
+                shown.contains("mtu 1450") && shown.contains("qlen 500"),
+                "{shown}"
+            );
+            assert!(
+                !shown.contains("10.77.0.1") && !shown.contains(",UP"),
+                "{shown}"
+            );
+        }
+        ip("link delete us0");
+    }
+}
+
+/// A datagram of 3,000 bytes arrives as fragments of the MTU, not as one unfinished packet.
+fn plain_packets_are_whole(runtime: &Runtime, device: &mut Tun) {
+    let socket = UdpSocket::bind("10.77.0.1:0").unwrap();
+    socket.send_to(&[1; 3000], "10.77.0.2:9").unwrap();
+    let frame = runtime.block_on(receive_udp(device));
+    assert!(frame.data.len() <= 1450);
+    assert_eq!(frame.offload.checksum, Checksum::Complete);
+}
+
+fn busy(kind: DeviceKind) {
+    let _first = open(kind);
+    let other = TunOptions {
+        host_addresses: vec![("10.78.0.1".parse().unwrap(), 24)],
+        stack_addresses: Vec::new(),
+        ..options(kind)
+    };
+    let error = tun::open(&other).unwrap_err();
+    assert!(matches!(error, OpenError::Busy { .. }), "{error}");
+    ip("link add name dummy0 type bridge");
+    let other = TunOptions {
+        name: "dummy0".into(),
+        ..other
+    };
+    let error = tun::open(&other).unwrap_err();
+    assert!(matches!(error, OpenError::NotTun { .. }), "{error}");
+}
+
+fn removal(kind: DeviceKind) {
+    let mut opened = open(kind);
+    let runtime = runtime();
+    let error = runtime.block_on(async {
+        let mut batch = RxBatch::new();
+        poll_fn(|cx| opened.tun.poll_send_ready(cx)).await.unwrap();
+        ip("link delete us0");
+        let ended = async {
+            loop {
+                poll_fn(|cx| opened.tun.poll_recv_ready(cx)).await?;
+                opened.tun.recv(Instant::ZERO, &mut batch)?;
+                batch.drain().for_each(drop);
+            }
+        };
+        let result: Result<std::io::Result<()>, _> =
+            tokio::time::timeout(Duration::from_secs(5), ended).await;
+        result.expect("told in time").unwrap_err()
+    });
+    assert!(error.to_string().contains("us0 was removed"), "{error}");
+    let mut batch = TxBatch::new();
+    batch.push_frame(packet());
+    assert!(opened.tun.send(Instant::ZERO, &mut batch).is_err());
+}
+
+/// An IPv4 header from the stack to the host, with nothing behind it.
+fn packet() -> Frame {
+    let mut data = vec![0; 20];
+    data[0] = 0x45;
+    data[3] = 20;
+    data[8] = 64;
+    data[9] = 253;
+    data[12..16].copy_from_slice(&[10, 77, 0, 2]);
+    data[16..20].copy_from_slice(&[10, 77, 0, 1]);
+    Frame {
+        data: data.into(),
+        ..Frame::default()
+    }
+}
+
+fn link_down(kind: DeviceKind) {
+    let mut opened = open(kind);
+    ip("link set us0 down");
+    let mut batch = TxBatch::new();
+    (0..10).for_each(|_| batch.push_frame(packet()));
+    assert_eq!(opened.tun.send(Instant::ZERO, &mut batch).unwrap(), 10);
+    assert_eq!(opened.tun.counters().tx_link_down.get(), 10);
+    // Frames from before may still wait; then there is nothing, and no error.
+    let mut rx = RxBatch::new();
+    while opened.tun.recv(Instant::ZERO, &mut rx).unwrap() > 0 {
+        rx.drain().for_each(drop);
+    }
+    ip("link set us0 up");
+    batch.push_frame(packet());
+    assert_eq!(opened.tun.send(Instant::ZERO, &mut batch).unwrap(), 1);
+    assert_eq!(opened.tun.counters().tx_frames.get(), 1);
+}
+
+fn handed_over(kind: DeviceKind) {
+    let fd = open(kind).tun.into_fd();
+    let options = FdOptions {
+        mtu: 1500,
+        vnet_hdr: None,
+    };
+    let mut device = Tun::from_fd(fd, &options).unwrap();
+    assert_eq!(device.name(), "us0");
+    assert_eq!(device.caps().tso, kind == DeviceKind::Offload);
+    echo_once(&runtime(), &mut device);
+    drop(device);
+    assert!(!ip("-brief link").contains("us0"));
+}
+
+fn conflicts() {
+    ip("link add name br0 type bridge");
+    ip("address add 10.77.0.1/24 dev br0");
+    ip("link set br0 up");
+    let error = tun::open(&options(DeviceKind::Auto)).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("10.77.0.1") && text.contains("br0"), "{text}");
+    ip("address delete 10.77.0.1/24 dev br0");
+    ip("address add 10.77.0.9/24 dev br0");
+    let error = tun::open(&options(DeviceKind::Auto)).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("10.77.0.0/24") && text.contains("br0"),
+        "{text}"
+    );
+    assert!(text.contains("--host-addr 10.78.0.1/24"), "{text}");
+    assert!(!ip("-brief link").contains("us0"), "nothing was made");
+}
+
+fn full_ring() {
+    let small = TunOptions {
+        txqueuelen: 10_000,
+        ..options(DeviceKind::Plain)
+    };
+    let opened = tun::open(&small).unwrap();
+    let drops = tun::KernelDrops::open("us0").unwrap();
+    let before = drops.read().unwrap();
+    let socket = UdpSocket::bind("10.77.0.1:0").unwrap();
+    for _ in 0..12_000 {
+        socket.send_to(&[1], "10.77.0.2:9").unwrap();
+    }
+    let after = drops.read().unwrap();
+    assert!(after - before >= 1000, "{before} {after}");
+    drop(opened);
+    assert_eq!(drops.read(), None);
+}
