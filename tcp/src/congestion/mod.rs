@@ -4,6 +4,8 @@
 //! Windows are bytes. What is lost, and when it is sent again, is `recovery`'s business.
 
 mod cubic;
+#[cfg(test)]
+mod model;
 mod reno;
 
 pub use cubic::Cubic;
