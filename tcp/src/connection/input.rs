@@ -17,6 +17,9 @@ const TS_RECENT_LIFE: Duration = Duration::from_hours(24 * 24);
 impl Connection {
     /// RFC 9293 §3.10.7.4; security (third) and URG (sixth) ask nothing of us.
     pub(crate) fn on_segment(&mut self, now: Instant, mut seg: Segment) -> Result<(), Dropped> {
+        if self.state == State::Closed {
+            return Err(Dropped::NoSocket); // only its RST is still to leave
+        }
         self.last_received = now;
         self.keepalive_probes = 0;
         let seq = self.check_sequence(now, &mut seg)?; // first: PAWS, then trim `seg` to the window
