@@ -13,6 +13,7 @@ use ustack_udp::{
 use super::wakers::{UdpSlot, Waiters};
 use super::{error, wait};
 use crate::host::{Host, Shared};
+use crate::ip::Unreachable;
 use crate::stack::Stack;
 
 /// A UDP socket, as [`tokio::net::UdpSocket`] is one; share it by reference or in an `Arc`.
@@ -193,6 +194,22 @@ impl UdpSocket {
             },
         )
         .await
+    }
+
+    /// Answers a datagram that came from `client` for `destination` with ICMP unreachable, for
+    /// relays that learn it later. `data` is the datagram's payload, or its beginning. Rate-limited
+    /// like all such errors.
+    pub fn send_unreachable(
+        &self,
+        kind: Unreachable,
+        client: SocketAddr,
+        destination: SocketAddr,
+        data: &[u8],
+    ) {
+        self.shared.call(|host, now| {
+            let ip = &mut host.ip;
+            ip.send_unreachable_for_datagram(now, kind, client, destination, data);
+        });
     }
 
     fn waiters<'a>(

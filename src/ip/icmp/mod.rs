@@ -62,6 +62,25 @@ pub struct Echo {
     pub data: Bytes,
 }
 
+/// Payload of a datagram that an error about it repeats where the packet is gone, in bytes.
+const MAX_QUOTED_DATA: usize = 512;
+
+/// A packet as it may have come in, built again for an error to quote.
+fn quoted(source: IpAddr, destination: IpAddr, protocol: IpNumber, rest: &[u8]) -> Option<Vec<u8>> {
+    let mut packet = match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let df = v4::Fragmentation::Never;
+            v4::emit(source, destination, protocol.0, 0, 64, rest.len(), df).to_vec()
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            v6::emit(source, destination, protocol.0, 0, 0, 64, rest.len()).to_vec()
+        }
+        _ => return None,
+    };
+    packet.extend_from_slice(rest);
+    Some(packet)
+}
+
 /// A message ready to send but for IP header and checksum.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
@@ -143,19 +162,32 @@ impl Ip {
         tcp[2..4].copy_from_slice(&flow.local.port().to_be_bytes());
         tcp[4..8].copy_from_slice(&seq.0.to_be_bytes());
         (tcp[12], tcp[13]) = (5 << 4, 2);
-        let protocol = IpNumber::TCP.0;
-        let mut about = match (flow.remote.ip(), flow.local.ip()) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let df = v4::Fragmentation::Never;
-                v4::emit(source, destination, protocol, 0, 64, tcp.len(), df).to_vec()
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                v6::emit(source, destination, protocol, 0, 0, 64, tcp.len()).to_vec()
-            }
-            _ => return,
-        };
-        about.extend_from_slice(&tcp);
-        self.send_unreachable(now, kind, &about);
+        if let Some(about) = quoted(flow.remote.ip(), flow.local.ip(), IpNumber::TCP, &tcp) {
+            self.send_unreachable(now, kind, &about);
+        }
+    }
+
+    /// As [`Ip::send_unreachable`], about a datagram whose packet is gone: from `client` to
+    /// `destination`, with this payload (as much of it as is known).
+    pub fn send_unreachable_for_datagram(
+        &mut self,
+        now: Instant,
+        kind: Unreachable,
+        client: SocketAddr,
+        destination: SocketAddr,
+        data: &[u8],
+    ) {
+        // An error quotes no more (RFC 1812 §4.3.2.3), and nobody reads as much.
+        let data = &data[..data.len().min(MAX_QUOTED_DATA)];
+        let mut udp = Vec::with_capacity(8 + data.len());
+        udp.extend_from_slice(&client.port().to_be_bytes());
+        udp.extend_from_slice(&destination.port().to_be_bytes());
+        udp.extend_from_slice(&((8 + data.len()) as u16).to_be_bytes());
+        udp.extend_from_slice(&[0; 2]);
+        udp.extend_from_slice(data);
+        if let Some(about) = quoted(client.ip(), destination.ip(), IpNumber::UDP, &udp) {
+            self.send_unreachable(now, kind, &about);
+        }
     }
 
     /// Answers an echo request on behalf of its target, within the byte budget (IC-1, C6-6).

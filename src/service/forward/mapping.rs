@@ -39,6 +39,7 @@ impl<K: Copy + Eq + Hash, V> MappingTable<K, V> {
     }
 
     /// Mappings held.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
