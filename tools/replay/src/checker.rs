@@ -51,6 +51,7 @@ pub struct Checker {
     their_end: u64,
     their_syn: Option<TcpPacket>,
     arrived: Ranges,
+    their_fin: Option<u64>,
     tsvals: HashSet<u32>,
     /// The highest position their window lets the stack send up to.
     send_edge: u64,
@@ -83,6 +84,7 @@ impl Checker {
             their_end: 0,
             their_syn: None,
             arrived: Ranges::default(),
+            their_fin: None,
             tsvals: HashSet::new(),
             send_edge: 0,
             acked_by_them: 0,
@@ -149,6 +151,9 @@ impl Checker {
             .extend(tcp.options.timestamps.map(|(tsval, _)| tsval));
         let seq = position(self.their_isn, self.their_end, tcp.seq);
         let end = seq + tcp.seq_len();
+        if tcp.has(FIN) {
+            self.their_fin = Some(end - 1);
+        }
         let before = self.arrived.contiguous();
         if !tcp.has(RST) && (tcp.has(SYN) || end <= self.receive_edge.max(self.their_end) + 1) {
             self.arrived.insert(seq, end);
@@ -406,6 +411,9 @@ impl Checker {
             return Err(format!("acknowledges {ack}, after {} before", self.acked));
         }
         self.acked = ack;
+        if self.their_fin.is_some_and(|fin| ack > fin) {
+            return Ok(()); // nothing more can come, so no window means anything
+        }
         let scale = self.scale(self.syn.as_ref());
         let edge = ack + ((tcp.window as u64) << scale);
         // RFC 7323 §2.4: rounding to the scale may take back less than one unit.
