@@ -35,6 +35,11 @@ const OFFLOAD_BUFFER: usize = 66 * 1024;
 /// When to try again after the kernel had no memory for a frame, and how often.
 const RETRY: Duration = Duration::from_millis(1);
 const RETRIES: u32 = 16;
+/// How often an idle device is asked whether it still exists.
+///
+/// The kernel tells of a removal by `EPOLLERR` alone, which tokio takes for news of the writing
+/// side: who waits to read is not woken. (Seen on Linux 6.18, every time.)
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A TUN device, or any descriptor that reads and writes one IP packet per call.
 ///
@@ -53,6 +58,8 @@ pub struct Tun {
     /// Set while the kernel has no memory for the oldest frame.
     retry_at: Option<Instant>,
     retries: u32,
+    /// When to ask next whether the device exists; `None` for sockets, whose end can be read.
+    check_at: Option<Instant>,
     /// Gives a persistent device its settings back.
     restore: Option<Restore>,
 }
@@ -103,9 +110,12 @@ impl Tun {
             }
             (true, Some(_)) => (sys::vnet_header_len(&fd)?, sys::negotiate_offload(&fd)?),
         };
+        let is_device = interface.is_some();
         let name = interface.map_or_else(|| String::from("fd"), |interface| interface.name);
         let caps = caps(options.mtu, header_len > 0, offload);
-        Self::from_port(Port::Fd(fd), name, caps, header_len)
+        let mut tun = Self::from_port(Port::Fd(fd), name, caps, header_len)?;
+        tun.check_at = is_device.then_some(Instant::ZERO);
+        Ok(tun)
     }
 
     fn from_port(port: Port, name: String, caps: Caps, header_len: usize) -> io::Result<Self> {
@@ -126,6 +136,7 @@ impl Tun {
             counters: Arc::default(),
             retry_at: None,
             retries: 0,
+            check_at: Some(Instant::ZERO),
             restore: None,
         })
     }
@@ -268,6 +279,18 @@ impl Tun {
         }
     }
 
+    /// Asks the kernel, once in a [`CHECK_INTERVAL`], whether the device is still there.
+    fn check_exists(&mut self, now: Instant) -> io::Result<()> {
+        if self.check_at.is_none_or(|at| now < at) {
+            return Ok(());
+        }
+        self.check_at = Some(now + CHECK_INTERVAL);
+        match sys::interface(self.port.get()) {
+            Err(errno) if is_gone(&errno.into()) => Err(self.removed()),
+            _ => Ok(()),
+        }
+    }
+
     fn write_frame(&mut self, frame: &TxFrame<'_>) -> io::Result<usize> {
         let header = VnetHeader::encode(&frame.offload, frame.headers_or_first_chunk());
         let header = header.to_bytes();
@@ -365,7 +388,8 @@ impl Device for Tun {
         Poll::Ready(Ok(()))
     }
 
-    fn recv(&mut self, _now: Instant, batch: &mut RxBatch) -> io::Result<usize> {
+    fn recv(&mut self, now: Instant, batch: &mut RxBatch) -> io::Result<usize> {
+        self.check_exists(now)?;
         let mut received = 0;
         while batch.room() > 0 {
             match self.read_frame() {
@@ -411,7 +435,7 @@ impl Device for Tun {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.retry_at
+        [self.retry_at, self.check_at].into_iter().flatten().min()
     }
 }
 
