@@ -14,6 +14,8 @@ pub(crate) struct Edit {
     pub(crate) seq: u32,
     /// Acknowledgment number.
     pub(crate) ack: Option<u32>,
+    /// Another timestamp than the recorded one.
+    pub(crate) tsval: Option<u32>,
     /// Echoed timestamp.
     pub(crate) tsecr: Option<u32>,
     /// SACK blocks, at most as many as were recorded.
@@ -45,8 +47,11 @@ pub(crate) fn rewrite(said: &Said, edit: &Edit) -> Result<Bytes, String> {
     for (kind, range) in walk_options(options)? {
         match kind {
             8 => {
-                if let (Some(tsecr), 8) = (edit.tsecr, range.len()) {
-                    options[range][4..].copy_from_slice(&tsecr.to_be_bytes());
+                let value = &mut options[range];
+                for (place, number) in value.chunks_exact_mut(4).zip([edit.tsval, edit.tsecr]) {
+                    if let Some(number) = number {
+                        place.copy_from_slice(&number.to_be_bytes());
+                    }
                 }
             }
             5 => write_sack(&mut options[range.start - 2..range.end], &edit.sack),

@@ -58,9 +58,18 @@ impl Counted {
 
     /// The first position of `start..end` that `self` does not count more often than `other`.
     pub(crate) fn first_not_above(&self, other: &Self, start: u64, end: u64) -> Option<u64> {
+        self.first(other, start, end, false)
+    }
+
+    /// The first position of `start..end` that `self` counts more often than `other`.
+    pub(crate) fn first_above(&self, other: &Self, start: u64, end: u64) -> Option<u64> {
+        self.first(other, start, end, true)
+    }
+
+    fn first(&self, other: &Self, start: u64, end: u64, above: bool) -> Option<u64> {
         let mut at = start;
         while at < end {
-            if self.count(at) <= other.count(at) {
+            if (self.count(at) > other.count(at)) == above {
                 return Some(at);
             }
             let edges = (self.0.iter().chain(&other.0)).flat_map(|&(from, to)| [from, to]);

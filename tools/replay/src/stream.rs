@@ -138,6 +138,10 @@ struct Replay {
     syn: TcpOptions,
     states: Vec<State>,
     echo: Option<u32>,
+    /// The recorded end's last timestamp.
+    tsval: Option<u32>,
+    /// The highest position that SACK reported.
+    sacked: u64,
     /// The last segments both ways, in words.
     dialogue: VecDeque<String>,
 }
@@ -177,6 +181,8 @@ impl Replay {
             syn: TcpOptions::default(),
             states: Vec::new(),
             echo: None,
+            tsval: None,
+            sacked: 0,
             dialogue: VecDeque::new(),
             conversation,
         }
@@ -246,7 +252,7 @@ impl Replay {
                 }
                 self.note_segment("<", &tcp);
                 let checked = self.checker.on_output(self.now, data.len(), &tcp);
-                checked.map_err(|error| format!("a segment of the stack {error} ({tcp:?})"))?;
+                checked.map_err(|error| format!("a segment of the stack {error}"))?;
             }
         }
     }
@@ -304,6 +310,8 @@ impl Replay {
                 self.last_number = said.number;
                 self.inject(&said, &self.edit(&said, None))?;
                 self.injected = self.injected.max(said.end());
+                let sacked = self.sack(&said).into_iter().map(|(_, right)| right).max();
+                self.sacked = self.sacked.max(sacked.unwrap_or(0));
             }
             return Ok(true);
         };
@@ -402,10 +410,53 @@ impl Replay {
             }
             _ => missing.min(ack),
         };
-        if ready <= acked || self.now < self.last_ack + ACK_DELAY {
+        if self.now < self.last_ack + ACK_DELAY {
             return Ok(false);
         }
+        if ready <= acked {
+            return self.sack_meanwhile(acked);
+        }
         self.inject(&said, &self.edit(&said, Some(ready)))?;
+        Ok(true)
+    }
+
+    /// What lies above the first hole and was not lost, the other end reports by SACK.
+    fn sack_meanwhile(&mut self, acked: u64) -> Result<bool, String> {
+        let (sent, end) = (&self.checker.transmitted, self.checker.end());
+        let mut blocks = VecDeque::new();
+        let mut at = acked;
+        while let Some(left) = sent.first_above(&self.lost, at, end) {
+            at = sent.first_not_above(&self.lost, left, end).unwrap_or(end);
+            blocks.push_front((left, at));
+        }
+        if blocks
+            .front()
+            .is_none_or(|&(_, right)| right <= self.sacked)
+        {
+            return Ok(false);
+        }
+        let said = self.conversation.said.iter().filter(|said| !said.ours);
+        let Some(said) = said.max_by_key(|said| said.tcp.options.sack.len()).cloned() else {
+            return Ok(false);
+        };
+        if said.tcp.options.sack.is_empty() {
+            return Ok(false);
+        }
+        let isn = self.checker.isn().unwrap_or_default();
+        let wire = |position: u64| isn.wrapping_add(position as u32);
+        let mut edit = self.edit(&said, Some(acked));
+        edit.sack = blocks
+            .iter()
+            .map(|&(left, right)| (wire(left), wire(right)))
+            .collect();
+        edit.tsecr = self.echo.or(edit.tsecr);
+        edit.tsval = self.tsval.or(edit.tsval);
+        edit.bare = self
+            .frames
+            .front()
+            .and_then(|said| self.edit(said, Some(acked)).bare);
+        self.sacked = blocks.front().map_or(self.sacked, |&(_, right)| right);
+        self.inject(&said, &edit)?;
         Ok(true)
     }
 
@@ -440,6 +491,7 @@ impl Replay {
                 .map(|(left, right)| (wire(left), wire(right)))
                 .collect(),
             bare,
+            tsval: None,
         }
     }
 
@@ -475,6 +527,7 @@ impl Replay {
             self.last_ack = self.now;
         }
         self.note_segment(">", &tcp);
+        self.tsval = tcp.options.timestamps.map(|(tsval, _)| tsval);
         self.checker.on_arrival(self.now, &tcp);
         self.host.on_packet(self.instant(), data);
         Ok(())
