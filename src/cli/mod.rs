@@ -3,15 +3,15 @@
 //! [`args`] says what can be asked for, [`settings`] whether it makes sense, [`serve`] does it.
 //! Every failure is an [`Error`]: one message, the way out of it, an exit code.
 
-// Parts wait for the device and the sockets.
-#![allow(dead_code)]
-
 mod address;
 mod args;
 mod config_file;
+mod device;
 mod error;
+mod host;
 mod logging;
 mod privilege;
+mod serve;
 mod settings;
 
 use std::io::{self, Write as _};
@@ -40,21 +40,10 @@ pub(crate) fn main() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
     match cli.command {
-        None => serve(cli.options),
-        Some(Command::Serve(options)) => serve(*options),
+        None => serve::main(cli.options),
+        Some(Command::Serve(options)) => serve::main(*options),
         Some(Command::Completions { shell }) => completions(shell),
     }
-}
-
-fn serve(options: Options) -> Result<ExitCode, Error> {
-    let settings = prepare(options)?;
-    Err(Error::new(
-        ExitStatus::Device,
-        format!(
-            "this build has no device to serve {} on",
-            settings.example_address()
-        ),
-    ))
 }
 
 /// Reads the configuration file, checks everything, starts logging.

@@ -13,7 +13,8 @@ use super::config_file::Origins;
 use super::error::{Error, ExitStatus};
 
 const DEFAULT_TUN: &str = "ustack0";
-const DEFAULT_MTU: u16 = 1500;
+/// Ethernet's.
+pub(crate) const DEFAULT_MTU: u16 = 1500;
 /// RFC 8200 §5.
 const MIN_MTU_V6: u16 = 1280;
 /// What every host takes (RFC 1122 §3.3.2); an IPv4 link below it serves nobody.
@@ -26,8 +27,8 @@ const MAX_NAME: usize = 15;
 pub(crate) struct Settings {
     /// The device to open.
     pub(crate) tun: TunChoice,
-    /// Bytes.
-    pub(crate) mtu: u16,
+    /// Bytes; not given, a new device has [`DEFAULT_MTU`] and an existing one keeps its own.
+    pub(crate) mtu: Option<u16>,
     /// The stack's addresses, each with its network's prefix length.
     pub(crate) addresses: Vec<Prefix>,
     /// The host's side.
@@ -158,10 +159,8 @@ fn check_tun(
     )))
 }
 
-fn check_mtu(mtu: Option<u32>, stack: &[Prefix], origins: &Origins) -> Result<u16, Error> {
-    let Some(mtu) = mtu else {
-        return Ok(DEFAULT_MTU);
-    };
+fn check_mtu(mtu: Option<u32>, stack: &[Prefix], origins: &Origins) -> Result<Option<u16>, Error> {
+    let Some(mtu) = mtu else { return Ok(None) };
     let name = origins.name("mtu");
     let v6 = stack.iter().any(|prefix| prefix.addr.is_ipv6());
     let Ok(short) = u16::try_from(mtu) else {
@@ -180,7 +179,7 @@ fn check_mtu(mtu: Option<u32>, stack: &[Prefix], origins: &Origins) -> Result<u1
             "{name} {mtu} is impossible: {MIN_MTU_V4} is the least every IPv4 host takes (RFC 1122)"
         )));
     }
-    Ok(short)
+    Ok(Some(short))
 }
 
 fn check_impair(
@@ -274,7 +273,7 @@ mod tests {
     fn defaults() {
         let settings = settings("ustack").unwrap();
         assert_eq!(settings.tun, TunChoice::Name("ustack0".into()));
-        assert_eq!(settings.mtu, 1500);
+        assert_eq!(settings.mtu, None);
         assert_eq!(settings.device, DeviceMode::Auto);
         assert_eq!(settings.congestion, Congestion::Cubic);
         assert!(!settings.forward && !settings.keep_root);
@@ -283,10 +282,10 @@ mod tests {
 
     #[test]
     fn the_mtu_fits_the_families_in_use() {
-        assert_eq!(settings("ustack --mtu 65535").unwrap().mtu, 65535);
+        assert_eq!(settings("ustack --mtu 65535").unwrap().mtu, Some(65535));
         assert_eq!(
             settings("ustack --mtu 576 --addr 10.77.0.2").unwrap().mtu,
-            576
+            Some(576)
         );
         for (line, why) in [
             (

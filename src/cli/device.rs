@@ -1,0 +1,103 @@
+//! Opens the device that the settings ask for.
+
+use std::os::fd::{OwnedFd, RawFd};
+
+use rustix::process::{ForeignRawFd, PidfdFlags, PidfdGetfdFlags};
+use ustack::device::tun::{self, DeviceKind, FdOptions, KernelDrops, OpenError, Tun, TunOptions};
+
+use super::args::DeviceMode;
+use super::error::{Error, ExitStatus};
+use super::host::Attached;
+use super::settings::{Settings, TunChoice, reason};
+
+/// Opens the device; also says in a line what was made or found.
+pub(crate) fn open(settings: &Settings) -> Result<(Attached, String), Error> {
+    match &settings.tun {
+        TunChoice::Name(name) => open_by_name(name, settings),
+        TunChoice::Fd(fd) => take_over(*fd, settings),
+    }
+}
+
+fn open_by_name(name: &str, settings: &Settings) -> Result<(Attached, String), Error> {
+    let options = TunOptions {
+        name: name.to_owned(),
+        kind: match settings.device {
+            DeviceMode::Auto => DeviceKind::Auto,
+            DeviceMode::Offload => DeviceKind::Offload,
+            DeviceMode::Plain => DeviceKind::Plain,
+        },
+        mtu: settings.mtu.map(u32::from),
+        host_addresses: settings.host_addresses.iter().map(|prefix| (prefix.addr, prefix.len)).collect(),
+        stack_addresses: settings.addresses.iter().map(|prefix| prefix.addr).collect(),
+        ..TunOptions::default()
+    };
+    let opened = tun::open(&options).map_err(|error| explain(&error))?;
+    let drops = KernelDrops::open(opened.tun.name()).ok();
+    Ok((Attached::new(opened.tun, drops), opened.report.to_string()))
+}
+
+/// Takes a descriptor that the parent process left open.
+fn take_over(fd: RawFd, settings: &Settings) -> Result<(Attached, String), Error> {
+    let refused = |why: String| Error::new(ExitStatus::Device, format!("--tun-fd {fd}: {why}"));
+    let owned = duplicate(fd).map_err(|errno| refused(reason(&errno.into())))?;
+    let options = FdOptions {
+        mtu: settings.mtu.unwrap_or(super::settings::DEFAULT_MTU),
+        vnet_hdr: None,
+    };
+    let tun = Tun::from_fd(owned, &options).map_err(|error| refused(reason(&error)))?;
+    let drops = KernelDrops::open(tun.name()).ok();
+    let made = format!("using descriptor {fd} ({})", tun.name());
+    Ok((Attached::new(tun, drops), made))
+}
+
+/// A second descriptor for the open file behind a number. Numbers are not owned by anybody the
+/// compiler knows, so the kernel is asked as for another process's.
+fn duplicate(fd: RawFd) -> rustix::io::Result<OwnedFd> {
+    let this = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+    rustix::process::pidfd_getfd(&this, fd as ForeignRawFd, PidfdGetfdFlags::empty())
+}
+
+impl Attached {
+    /// A TUN device, with the kernel's count of what we are too slow to read.
+    pub(crate) fn new(tun: Tun, drops: Option<KernelDrops>) -> Self {
+        let counters = tun.counters();
+        let unread = move || drops.as_ref().and_then(KernelDrops::read).unwrap_or(0);
+        let before = unread();
+        Self {
+            name: tun.name().to_owned(),
+            device: Box::new(tun),
+            losses: Box::new(move || {
+                vec![
+                    (unread().saturating_sub(before), "lost in the kernel's full queue (tx_dropped)"),
+                    (counters.tx_dropped(), "not taken by the device"),
+                    (counters.rx_malformed.get(), "malformed"),
+                ]
+            }),
+        }
+    }
+}
+
+/// The device's own words, with an exit code of ours. Its first sentence is what happened, the
+/// rest what to do.
+pub(crate) fn explain(error: &OpenError) -> Error {
+    let status = match error {
+        OpenError::NoNode { .. }
+        | OpenError::NodeClosed { .. }
+        | OpenError::NoPrivilege { .. }
+        | OpenError::NotConfigured { .. }
+        | OpenError::NoOffload { .. } => ExitStatus::Device,
+        OpenError::Busy { .. }
+        | OpenError::NotTun { .. }
+        | OpenError::AddressInUse { .. }
+        | OpenError::RouteConflict { .. } => ExitStatus::Conflict,
+        OpenError::BadName { .. } | OpenError::BadMtu { .. } | OpenError::BadAddress { .. } => {
+            ExitStatus::Usage
+        }
+        _ => ExitStatus::Other,
+    };
+    let text = error.to_string();
+    match text.split_once(". ").into_iter().chain(text.split_once(".\n")).min_by_key(|(what, _)| what.len()) {
+        Some((what, hint)) => Error::new(status, what).hint(hint),
+        None => Error::new(status, text),
+    }
+}
