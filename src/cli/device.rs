@@ -27,8 +27,16 @@ fn open_by_name(name: &str, settings: &Settings) -> Result<(Attached, String), E
             DeviceMode::Plain => DeviceKind::Plain,
         },
         mtu: settings.mtu.map(u32::from),
-        host_addresses: settings.host_addresses.iter().map(|prefix| (prefix.addr, prefix.len)).collect(),
-        stack_addresses: settings.addresses.iter().map(|prefix| prefix.addr).collect(),
+        host_addresses: settings
+            .host_addresses
+            .iter()
+            .map(|prefix| (prefix.addr, prefix.len))
+            .collect(),
+        stack_addresses: settings
+            .addresses
+            .iter()
+            .map(|prefix| prefix.addr)
+            .collect(),
         ..TunOptions::default()
     };
     let opened = tun::open(&options).map_err(|error| explain(&error))?;
@@ -39,6 +47,12 @@ fn open_by_name(name: &str, settings: &Settings) -> Result<(Attached, String), E
 /// Takes a descriptor that the parent process left open.
 fn take_over(fd: RawFd, settings: &Settings) -> Result<(Attached, String), Error> {
     let refused = |why: String| Error::new(ExitStatus::Device, format!("--tun-fd {fd}: {why}"));
+    let file = std::fs::read_link(format!("/proc/self/fd/{fd}"))
+        .map_err(|_| refused("no file is open under this number".to_owned()))?;
+    let file = file.display().to_string();
+    if !file.starts_with("socket:") && !file.contains("net/tun") {
+        return Err(refused(format!("{file} is no TUN device")));
+    }
     let owned = duplicate(fd).map_err(|errno| refused(reason(&errno.into())))?;
     let options = FdOptions {
         mtu: settings.mtu.unwrap_or(super::settings::DEFAULT_MTU),
@@ -68,7 +82,10 @@ impl Attached {
             device: Box::new(tun),
             losses: Box::new(move || {
                 vec![
-                    (unread().saturating_sub(before), "lost in the kernel's full queue (tx_dropped)"),
+                    (
+                        unread().saturating_sub(before),
+                        "lost in the kernel's full queue (tx_dropped)",
+                    ),
                     (counters.tx_dropped(), "not taken by the device"),
                     (counters.rx_malformed.get(), "malformed"),
                 ]
@@ -96,8 +113,52 @@ pub(crate) fn explain(error: &OpenError) -> Error {
         _ => ExitStatus::Other,
     };
     let text = error.to_string();
-    match text.split_once(". ").into_iter().chain(text.split_once(".\n")).min_by_key(|(what, _)| what.len()) {
+    let text = without_numbers(&text);
+    match text
+        .split_once(". ")
+        .into_iter()
+        .chain(text.split_once(".\n"))
+        .min_by_key(|(what, _)| what.len())
+    {
         Some((what, hint)) => Error::new(status, what).hint(hint),
         None => Error::new(status, text),
+    }
+}
+
+/// "Permission denied (os error 13)" says nothing in its last three words.
+fn without_numbers(text: &str) -> String {
+    let mut rest = text;
+    let mut out = String::with_capacity(text.len());
+    while let Some((before, after)) = rest.split_once(" (os error ") {
+        out.push_str(before);
+        rest = after.split_once(')').map_or("", |(_, after)| after);
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_errors_are_left_out() {
+        let text = "a (Permission denied (os error 13)): b, c (os error 2)";
+        assert_eq!(without_numbers(text), "a (Permission denied): b, c");
+        assert_eq!(without_numbers("plain"), "plain");
+    }
+
+    #[test]
+    fn the_first_sentence_is_the_message_and_the_rest_the_way_out() {
+        let error = OpenError::Busy { name: "us0".into() };
+        let text = explain(&error).render();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(
+            lines[0],
+            "ustack: error: device us0 is in use by another process"
+        );
+        assert!(
+            lines[1].starts_with("  Choose another name with `--tun NAME`"),
+            "{text}"
+        );
     }
 }

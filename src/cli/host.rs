@@ -150,6 +150,11 @@ impl Host {
             () = hurry => false,
         };
         let left = stack.connections().len();
+        if !closed {
+            // A reset for each, so that no peer waits in vain.
+            let reset = stack.shutdown(Duration::ZERO);
+            let _ = tokio::time::timeout(Duration::from_millis(200), reset).await;
+        }
         let losses = (counters.losses)();
         // Drops the device, which completes a capture.
         driver.abort();
