@@ -9,16 +9,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::warn;
 use ustack::device::{
     Capture, CaptureCounters, CaptureOptions, Device, Impair, ImpairCounters, LaneCounters,
 };
+use ustack::service::forward::{ForwardConfig, ForwardCounters, Forwarder, Rules};
 use ustack::service::http::{self, HttpConfig};
 use ustack::service::{self, Limits, Stop, Stopper};
 use ustack::tcp::CongestionAlgorithm;
 use ustack::{Config, Stack, Stats, TcpListener, UdpSocket};
 
+use super::address::Prefix;
 use super::args::Congestion;
 use super::error::{Error, ExitStatus};
 use super::settings::{self, Settings};
@@ -68,6 +71,7 @@ pub(crate) struct Host {
 
 struct Counters {
     started: Instant,
+    forward: Option<Arc<ForwardCounters>>,
     losses: Box<dyn Fn() -> Vec<(u64, &'static str)> + Send>,
     impair: Option<Arc<ImpairCounters>>,
     capture: Option<Arc<CaptureCounters>>,
@@ -83,6 +87,7 @@ impl Host {
         } = attached;
         let mut counters = Counters {
             started: Instant::now(),
+            forward: None,
             losses,
             impair: None,
             capture: None,
@@ -106,12 +111,18 @@ impl Host {
         })?;
         let driver = tokio::spawn(driver);
         let (stopper, stop) = service::stop();
-        let services = start_services(settings, &stack, &stop).map_err(|error| {
+        let failed = |error| {
             Error::new(
                 ExitStatus::Other,
                 format!("a service cannot start: {error}"),
             )
-        })?;
+        };
+        let mut services = start_services(settings, &stack, &stop).map_err(failed)?;
+        if settings.forward {
+            let forwarder = Forwarder::bind(&stack, forward_config(settings)).map_err(failed)?;
+            counters.forward = Some(forwarder.counters());
+            services.spawn(forwarder.run(stop));
+        }
         Ok(Self {
             stack,
             driver,
@@ -119,11 +130,6 @@ impl Host {
             stopper,
             counters,
         })
-    }
-
-    /// The stack, to start more services on.
-    pub(crate) fn stack(&self) -> &Stack {
-        &self.stack
     }
 
     /// Serves until `until`, then ends in good order, or at once when `hurry` is ready. Returns
@@ -187,6 +193,20 @@ fn config(settings: &Settings) -> Config {
     addresses.fold(config, |config, prefix| {
         config.address(prefix.addr, prefix.len)
     })
+}
+
+fn forward_config(settings: &Settings) -> ForwardConfig {
+    let nets = |prefixes: &[Prefix]| {
+        let net = |prefix: &Prefix| IpNet::new(prefix.addr, prefix.len).ok();
+        prefixes.iter().filter_map(net).collect()
+    };
+    let (allow, own) = (
+        nets(&settings.forward_allow),
+        nets(&settings.host_addresses),
+    );
+    let mut config = ForwardConfig::new(Rules::new(allow, own));
+    config.resolver = settings.resolver;
+    config
 }
 
 fn open_capture(
@@ -288,6 +308,7 @@ impl Counters {
     fn report(&self, why: &str, stats: &Stats, losses: &[(u64, &str)]) -> String {
         let Self {
             started,
+            forward,
             losses: _,
             impair,
             capture,
@@ -308,6 +329,10 @@ impl Counters {
         };
         for &(count, what) in losses {
             add(count, what);
+        }
+        if let Some(forward) = forward.as_ref().map(|forward| forward.stats()) {
+            add(forward.tcp_relayed, "connections forwarded");
+            add(forward.prohibited, "attempts at forbidden addresses");
         }
         if let Some(impair) = impair {
             let both =

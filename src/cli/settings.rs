@@ -1,6 +1,6 @@
 //! What was asked for, completed with defaults and checked.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) forward: bool,
     /// Addresses of the host that the relay may reach all the same.
     pub(crate) forward_allow: Vec<Prefix>,
+    /// An address of the stack that stands for a name server of the host; `run` sets it.
+    pub(crate) resolver: Option<(SocketAddr, SocketAddr)>,
     /// Where packets are recorded.
     pub(crate) capture: Option<PathBuf>,
     /// Faults for packets to the stack.
@@ -110,6 +112,7 @@ impl Settings {
             http_root,
             forward: forward.unwrap_or_default(),
             forward_allow: check_forward_allow(&forward_allow, origins)?,
+            resolver: None,
             capture,
             impair_in: impair_in.or_else(|| both.clone()),
             impair_out: impair_out.or(both),
