@@ -272,6 +272,10 @@ impl Tcp {
                 return self.on_unknown(now, &flow, local, seg); // TW-1
             }
         }
+        if seg.is_empty() && seq == record.rcv_nxt {
+            // Nothing is wrong with it; two ends in TIME-WAIT would answer each other for ever.
+            return Ok(());
+        }
         let timestamps = record.timestamps.map(|(recent, offset)| Timestamps {
             tsval: (now.as_millis() as u32).wrapping_add(offset),
             tsecr: recent,
