@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tokio::task::{JoinHandle, JoinSet};
-use tracing::warn;
+use tracing::debug;
 use ustack::device::{
     Capture, CaptureCounters, CaptureOptions, Device, Impair, ImpairCounters, LaneCounters,
 };
@@ -280,7 +280,7 @@ fn start_services(settings: &Settings, stack: &Stack, stop: &Stop) -> io::Result
 
 fn log_end(service: &str, result: io::Result<()>) {
     if let Err(error) = result {
-        warn!(service, %error, "the service ended");
+        debug!(service, %error, "the service ended");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Logging to stderr: `--log`, else `RUST_LOG`, else warnings.
 
 use std::env;
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
 
@@ -20,6 +20,7 @@ pub(crate) fn start(filter: Option<&str>, origins: &Origins) -> Result<(), Error
     let filter = parse(&name, &text)?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     // A second start in one process (a test) keeps the first subscriber.
     let _ = subscriber.try_init();

@@ -43,6 +43,11 @@ impl Ustack {
         Self { process }
     }
 
+    /// Waits until it ends by itself, or for a signal that was sent.
+    pub(crate) fn finish(self, limit: Duration) -> Finished {
+        self.process.wait(limit)
+    }
+
     /// Asks it to end (SIGTERM) and waits for that.
     pub(crate) fn terminate(self) -> Finished {
         self.process.signal(Signal::TERM);
