@@ -30,6 +30,16 @@ Exit codes:
   3 no TUN device or no right to it   4 device name, address or route is taken
   5 file or directory unusable   6 the device vanished while running";
 
+const RUN_EXAMPLES: &str = "\
+Examples:
+  ustack run -- curl http://10.77.0.2/         the stack's own page
+  ustack run --forward -- curl example.org     whatever you reach, through the stack
+  ustack run --forward --impair loss=5%,delay=50ms -- ./my-app
+  ustack run -- bash                           look around
+
+The command keeps its user, directory and environment, and its exit code is passed on (127: not
+found, 126: not executable).";
+
 /// A TCP/UDP/IP stack in user space: a host of its own behind a TUN device.
 ///
 /// It answers ping, HTTP on port 80, echo on 7, discard on 9 (TCP and UDP) and chargen on 19.
@@ -55,6 +65,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Bring the host up and serve until a signal (the default)
     Serve(Box<Options>),
+    /// Run a command in a network of its own, behind the stack; needs no root
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  ustack completions bash > \
         ~/.local/share/bash-completion/completions/ustack")]

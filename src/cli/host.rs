@@ -9,21 +9,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::debug;
 use ustack::device::{
     Capture, CaptureCounters, CaptureOptions, Device, Impair, ImpairCounters, LaneCounters,
 };
-use ustack::service::forward::{ForwardConfig, ForwardCounters, Forwarder, Rules};
+use ustack::service::forward::{ForwardCounters, Forwarder};
 use ustack::service::http::{self, HttpConfig};
 use ustack::service::{self, Limits, Stop, Stopper};
 use ustack::tcp::CongestionAlgorithm;
 use ustack::{Config, Stack, Stats, TcpListener, UdpSocket};
 
-use super::address::Prefix;
 use super::args::Congestion;
 use super::error::{Error, ExitStatus};
+use super::forward;
 use super::settings::{self, Settings};
 
 /// What the small services grant; HTTP grants the defaults.
@@ -119,7 +118,7 @@ impl Host {
         };
         let mut services = start_services(settings, &stack, &stop).map_err(failed)?;
         if settings.forward {
-            let forwarder = Forwarder::bind(&stack, forward_config(settings)).map_err(failed)?;
+            let forwarder = Forwarder::bind(&stack, forward::config(settings)).map_err(failed)?;
             counters.forward = Some(forwarder.counters());
             services.spawn(forwarder.run(stop));
         }
@@ -193,20 +192,6 @@ fn config(settings: &Settings) -> Config {
     addresses.fold(config, |config, prefix| {
         config.address(prefix.addr, prefix.len)
     })
-}
-
-fn forward_config(settings: &Settings) -> ForwardConfig {
-    let nets = |prefixes: &[Prefix]| {
-        let net = |prefix: &Prefix| IpNet::new(prefix.addr, prefix.len).ok();
-        prefixes.iter().filter_map(net).collect()
-    };
-    let (allow, own) = (
-        nets(&settings.forward_allow),
-        nets(&settings.host_addresses),
-    );
-    let mut config = ForwardConfig::new(Rules::new(allow, own));
-    config.resolver = settings.resolver;
-    config
 }
 
 fn open_capture(

@@ -8,9 +8,11 @@ mod args;
 mod config_file;
 mod device;
 mod error;
+mod forward;
 mod host;
 mod logging;
 mod privilege;
+mod run;
 mod serve;
 mod settings;
 
@@ -42,6 +44,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
     match cli.command {
         None => serve::main(cli.options),
         Some(Command::Serve(options)) => serve::main(*options),
+        Some(Command::Run(args)) => run::main(*args),
         Some(Command::Completions { shell }) => completions(shell),
     }
 }

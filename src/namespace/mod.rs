@@ -17,9 +17,6 @@
 //! Nothing has to be undone: the namespaces, the device and the mount go with the last process
 //! and the last file descriptor.
 
-// Parts wait for the device and the sockets.
-#![allow(dead_code, unused_imports)]
-
 mod channel;
 mod inner;
 mod network;
@@ -32,7 +29,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use inner::main_if_inner;
-pub(crate) use obstacle::{Facts, Obstacle, Step};
+pub(crate) use obstacle::{Obstacle, Step};
 pub(crate) use outer::{Device, Namespaces};
 
 /// First argument of the inner process. Not for users.

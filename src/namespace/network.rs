@@ -2,18 +2,17 @@
 
 use std::fs::write;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder, new_connection};
-use tun_rs::DeviceBuilder;
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketType, socket};
+use ustack::device::tun::{self, DeviceKind, OpenReport, Opened, Tun, TunOptions};
 
 use super::inner::Failure;
 use super::{Setup, Step};
-
-/// Frames from the command to the stack that may wait; more are dropped without a word.
-const TX_QUEUE_LEN: u32 = 10_000;
 
 /// `lo` is the first device of every namespace.
 const LO_INDEX: u32 = 1;
@@ -35,7 +34,7 @@ struct Link {
 
 /// Makes the device and what leads to it. The process keeps one thread.
 pub(super) fn make(setup: &Setup) -> Result<Device, Failure> {
-    let (fd, name, index, vnet_hdr) = open(setup).map_err(Step::Device.failed())?;
+    let (tun, report, index) = open(setup).map_err(Step::Device.failed())?;
     let has = |v4: bool| {
         setup
             .addresses
@@ -54,38 +53,30 @@ pub(super) fn make(setup: &Setup) -> Result<Device, Failure> {
     runtime
         .block_on(connect(&link))
         .map_err(Step::Network.failed())?;
-    let mut notes = Vec::new();
+    let mut notes = report.warnings;
     open_sysctls(&mut notes);
     Ok(Device {
-        fd,
-        name,
-        vnet_hdr,
+        name: tun.name().to_owned(),
+        vnet_hdr: report.kind == DeviceKind::Offload,
+        fd: tun.into_fd(),
         notes,
     })
 }
 
-fn open(setup: &Setup) -> io::Result<(OwnedFd, String, u32, bool)> {
-    let offload = setup.mode != "plain";
-    match open_as(setup, offload) {
-        Err(_) if setup.mode == "auto" => open_as(setup, false),
-        result => result,
-    }
-}
-
-fn open_as(setup: &Setup, offload: bool) -> io::Result<(OwnedFd, String, u32, bool)> {
-    let mut builder = DeviceBuilder::new()
-        .name(setup.name.as_str())
-        .mtu(setup.mtu)
-        .offload(offload);
-    for &(address, prefix) in &setup.addresses {
-        builder = match address {
-            IpAddr::V4(address) => builder.ipv4(address, prefix, None),
-            IpAddr::V6(address) => builder.ipv6(address, prefix),
-        };
-    }
-    let device = builder.build_sync()?;
-    let (name, index) = (device.name()?, device.if_index()?);
-    Ok((device.as_fd().try_clone_to_owned()?, name, index, offload))
+fn open(setup: &Setup) -> io::Result<(Tun, OpenReport, u32)> {
+    let options = TunOptions {
+        name: setup.name.clone(),
+        kind: setup.mode.parse().map_err(io::Error::other)?,
+        mtu: Some(setup.mtu.into()),
+        host_addresses: setup.addresses.clone(),
+        ..TunOptions::default()
+    };
+    // Its text says what to do about it.
+    let Opened { tun, report } =
+        tun::open(&options).map_err(|error| io::Error::other(error.to_string()))?;
+    let any = socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
+    let index = name_to_index(&any, tun.name())?;
+    Ok((tun, report, index))
 }
 
 async fn connect(link: &Link) -> io::Result<()> {
@@ -104,9 +95,6 @@ async fn connect(link: &Link) -> io::Result<()> {
 async fn configure(handle: &Handle, link: &Link) -> Result<(), rtnetlink::Error> {
     let lo = LinkUnspec::new_with_index(LO_INDEX).up().build();
     handle.link().change(lo).execute().await?;
-    // Not by SIOCSIFTXQLEN, which asks for privilege outside of every namespace.
-    let queue = LinkUnspec::new_with_index(link.index).txqueuelen(TX_QUEUE_LEN);
-    handle.link().change(queue.build()).execute().await?;
     if link.v4 {
         let route = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(link.index);
         handle.route().add(route.build()).execute().await?;
