@@ -7,10 +7,11 @@ use std::net::UdpSocket;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use common::{Test, ip};
+use common::{Test, command, ip, run_ok, temp_dir};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use tokio::runtime::Runtime;
 use ustack::device::tun::{self, DeviceKind, FdOptions, OpenError, Opened, Tun, TunOptions};
-use ustack::device::{Checksum, Device, Frame, RxBatch, TxBatch};
+use ustack::device::{Capture, CaptureOptions, Checksum, Device, Frame, RxBatch, TxBatch};
 use ustack_tcp::time::Instant;
 
 fn main() -> ExitCode {
@@ -30,10 +31,16 @@ fn main() -> ExitCode {
         add(&mut tests, "a_name_in_use_is_busy", busy);
         add(&mut tests, "removal_is_told", removal);
         add(&mut tests, "a_link_that_is_down_drops", link_down);
+        let capture = Test::new(format!("tshark_finds_no_fault_{kind}"), move || {
+            tshark(kind);
+        });
+        tests.push(capture.needs(&["ip", "tshark"]));
         add(&mut tests, "a_handed_over_descriptor_works", handed_over);
     }
     tests.push(Test::new("auto_gets_offload", auto).needs(&["ip"]));
     tests.push(Test::new("conflicts_are_found_beforehand", conflicts).needs(&["ip"]));
+    let unprivileged = Test::new("an_owner_without_privilege_attaches", without_privilege);
+    tests.push(unprivileged.needs(&["ip"]));
     tests.push(Test::new("a_full_ring_is_counted", full_ring).needs(&["ip"]));
     common::main(tests)
 }
@@ -121,7 +128,7 @@ fn runtime() -> Runtime {
 }
 
 /// Lets a UDP packet of the kernel come in, and sends it back with its ends exchanged.
-fn echo_once(runtime: &Runtime, device: &mut Tun) {
+fn echo_once(runtime: &Runtime, device: &mut impl Device) {
     let socket = UdpSocket::bind("10.77.0.1:0").unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(5)))
@@ -148,7 +155,7 @@ fn echo_once(runtime: &Runtime, device: &mut Tun) {
 }
 
 /// The next UDP packet over IPv4; the kernel also sends multicast of its own.
-async fn receive_udp(device: &mut Tun) -> Frame {
+async fn receive_udp(device: &mut impl Device) -> Frame {
     let mut batch = RxBatch::new();
     let received = async {
         loop {
@@ -348,4 +355,94 @@ fn full_ring() {
     assert!(after - before >= 1000, "{before} {after}");
     drop(opened);
     assert_eq!(drops.read(), None);
+}
+
+/// Takes every capability from the calling thread; programs it starts have root's again.
+fn drop_capabilities() {
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets {
+        effective: none,
+        permitted: none,
+        inheritable: none,
+    };
+    set_capabilities(None, sets).unwrap();
+}
+
+fn without_privilege() {
+    drop_capabilities();
+    let wanted = options(DeviceKind::Auto);
+    let error = tun::open(&wanted).unwrap_err();
+    assert_eq!(error.exit_code(), 77, "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("sudo ip tuntap add dev us0 mode tun user"),
+        "{text}"
+    );
+
+    // The commands of each message, without `sudo`, make the next attempt get further.
+    ip("tuntap add dev us0 mode tun user 0 multi_queue vnet_hdr");
+    let error = tun::open(&wanted).unwrap_err();
+    assert!(matches!(error, OpenError::NotConfigured { .. }), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("its link is down") && text.contains("10.77.0.1/24"),
+        "{text}"
+    );
+    let commands = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("sudo ip "));
+    assert_eq!(commands.map(ip).count(), 3, "{text}");
+
+    let mut opened = tun::open(&wanted).unwrap_or_else(|error| panic!("{error}"));
+    let report = &opened.report;
+    assert!(report.attached && report.offload.tso() && report.txqueuelen == 500);
+    let [warning] = &report.warnings[..] else {
+        panic!("{:?}", report.warnings)
+    };
+    assert!(
+        warning.contains("`sudo ip link set dev us0 txqueuelen 10000`"),
+        "{warning}"
+    );
+    echo_once(&runtime(), &mut opened.tun);
+    drop(opened);
+    let bigger = TunOptions {
+        mtu: Some(9000),
+        ..wanted
+    };
+    let text = tun::open(&bigger).unwrap_err().to_string();
+    assert!(text.contains("sudo ip link set dev us0 mtu 9000"), "{text}");
+}
+
+fn tshark(kind: DeviceKind) {
+    let folder = temp_dir();
+    let path = folder.path().join("capture.pcapng");
+    let file = std::fs::File::create(&path).unwrap();
+    let interface = CaptureOptions {
+        interface: "us0".into(),
+        ..CaptureOptions::default()
+    };
+    let mut device = Capture::new(open(kind).tun, file, interface).unwrap();
+    echo_once(&runtime(), &mut device);
+    drop(device);
+    let checks = "-o ip.check_checksum:TRUE -o udp.check_checksum:TRUE";
+    let mut tshark = command(&format!("tshark {checks} -T fields"));
+    for field in [
+        "frame.interface_name",
+        "frame.packet_flags_direction",
+        "udp.length",
+        "udp.checksum.status",
+        "_ws.malformed",
+        "_ws.expert.message",
+    ] {
+        tshark.args(["-e", field]);
+    }
+    tshark.args(["-Y", "udp.port == 7", "-r"]).arg(&path);
+    let shown = run_ok(&mut tshark, Duration::from_secs(20)).text();
+    let rows: Vec<_> = shown.lines().map(str::trim_end).collect();
+    // In, then out; status 1 is a good checksum; nothing malformed and no remark.
+    assert_eq!(
+        rows,
+        ["us0\t0x00000001\t1008\t1", "us0\t0x00000002\t1008\t1"],
+        "{shown}"
+    );
 }
