@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_core::{DefaultNla, Nla};
@@ -35,6 +36,8 @@ pub(super) struct Link {
     pub(super) name: String,
     pub(super) kind: String,
     pub(super) up: bool,
+    /// The kernel has noticed that somebody is attached, and lets packets through.
+    pub(super) running: bool,
     pub(super) mtu: u32,
     pub(super) txqueuelen: u32,
     pub(super) tun: Option<TunInfo>,
@@ -217,6 +220,7 @@ fn link(message: &LinkMessage) -> Link {
     let mut link = Link {
         index: message.header.index,
         up: message.header.flags.contains(LinkFlags::Up),
+        running: message.header.flags.contains(LinkFlags::Running),
         ..Link::default()
     };
     for attribute in &message.attributes {
@@ -423,6 +427,24 @@ async fn change_one(handle: &Handle, index: u32, change: &Changes) -> Result<(),
         handle.link().change(message.build()).execute().await?;
     }
     Ok(())
+}
+
+/// Waits until packets pass the link; false after `limit`.
+///
+/// A link that was up before somebody attached to it has a qdisc that drops everything until the
+/// kernel has processed the change of carrier, which it puts off by up to a second after others.
+pub(super) fn wait_running(name: &str, limit: Duration) -> io::Result<bool> {
+    let begin = Instant::now();
+    loop {
+        let snapshot = Snapshot::read()?;
+        if snapshot.link(name).is_none_or(|link| link.running) {
+            return Ok(true);
+        }
+        if begin.elapsed() >= limit {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Gives a persistent device its settings back when it is dropped: the device and what its owner

@@ -6,6 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use tun_rs::DeviceBuilder;
@@ -16,6 +17,8 @@ use super::sys::{self, OffloadSet, Port, TunTap};
 use super::{OpenError, Tun, caps};
 
 const NODE: &str = "/dev/net/tun";
+/// How long the kernel may take to notice that we are attached (it takes a second at most).
+const CARRIER_LIMIT: Duration = Duration::from_secs(2);
 /// `IFNAMSIZ - 1`.
 const MAX_NAME: usize = 15;
 
@@ -132,8 +135,8 @@ impl fmt::Display for OpenReport {
     }
 }
 
-/// Creates or attaches to a TUN device and sets it up. Blocks for a few milliseconds; needs no
-/// runtime, and keeps working after privileges are dropped.
+/// Creates or attaches to a TUN device and sets it up. Blocks for a few milliseconds, for up to a
+/// second on a device whose link is up already; needs no runtime, and keeps working after privileges are dropped.
 ///
 /// An existing device needs no privilege if it belongs to the user (`ip tuntap add … user`). Such
 /// a device keeps what cannot be changed: an address, an MTU that was asked for or the link being
@@ -163,6 +166,12 @@ pub fn open(options: &TunOptions) -> Result<Opened, OpenError> {
             "the host routes {address}/{prefix} to {interface}; the part of it that is this \
              device's network is out of reach while the device is up"
         ));
+    }
+    // A link that we set up ourselves passes packets at once.
+    let running = !link.up
+        || link::wait_running(&link.name, CARRIER_LIMIT).map_err(system("waiting for the link"))?;
+    if !running {
+        warnings.push(String::from("the link is up but passes no packets yet"));
     }
     let mtu = mtu(options, link, existing.is_some());
     let caps = caps(mtu, opened.header_len > 0, opened.offload);
