@@ -34,7 +34,14 @@ struct Link {
 
 /// Makes the device and what leads to it. The process keeps one thread.
 pub(super) fn make(setup: &Setup) -> Result<Device, Failure> {
-    let (tun, report, index) = open(setup).map_err(Step::Device.failed())?;
+    let mut setup = setup.clone();
+    let has_v6 = Path::new("/proc/self/net/if_inet6").exists();
+    let before = setup.addresses.len();
+    setup
+        .addresses
+        .retain(|(address, _)| has_v6 || address.is_ipv4());
+    let is_cut = setup.addresses.len() < before;
+    let (tun, report, index) = open(&setup).map_err(Step::Device.failed())?;
     let has = |v4: bool| {
         setup
             .addresses
@@ -54,6 +61,9 @@ pub(super) fn make(setup: &Setup) -> Result<Device, Failure> {
         .block_on(connect(&link))
         .map_err(Step::Network.failed())?;
     let mut notes = report.warnings;
+    if is_cut {
+        notes.push("the kernel has no IPv6, so the command has none".to_owned());
+    }
     open_sysctls(&mut notes);
     Ok(Device {
         name: tun.name().to_owned(),

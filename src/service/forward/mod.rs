@@ -23,10 +23,14 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use super::Stop;
+use crate::udp::BindOptions;
 use crate::{IncomingListener, Stack, TcpListener, UdpSocket};
 
 pub use counters::{ForwardCounters, ForwardStats};
 pub use rules::{Refusal, Rules};
+
+/// Queues of the socket that all clients of one IP version share, in bytes each way.
+const UDP_BUFFER: u32 = 4 << 20;
 
 /// What to forward, and how much of it.
 #[derive(Clone, Debug)]
@@ -92,7 +96,15 @@ impl Forwarder {
                     .hold(config.max_held)
                     .bind_incoming(any)?,
             );
-            datagrams.push(UdpSocket::bind_transparent(stack, any)?);
+            datagrams.push(UdpSocket::bind_with(
+                stack,
+                BindOptions {
+                    transparent: true,
+                    recv_buffer: UDP_BUFFER,
+                    send_buffer: UDP_BUFFER,
+                    ..BindOptions::new(any)
+                },
+            )?);
         }
         let resolver = match config.resolver {
             None => None,
