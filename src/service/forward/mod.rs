@@ -2,8 +2,8 @@
 //! own sockets.
 //!
 //! A client learns of its destination what the destination says. Its SYN is held until the
-//! upstream connection answers ([`tcp`]), its UDP port has one mapping whoever it talks to
-//! ([`udp`]), its pings come back when the other host answers ([`icmp`]). Which destinations are
+//! upstream connection answers (`tcp`), its UDP port has one mapping whoever it talks to
+//! (`udp`), its pings come back when the other host answers (`icmp`). Which destinations are
 //! open is for the [`Rules`] to say.
 
 mod counters;
