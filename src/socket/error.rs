@@ -1,4 +1,4 @@
-//! What the core's errors are to an application: the [`io::ErrorKind`] that a kernel socket gives.
+//! What the core's errors are to an application: the [`ErrorKind`] that a kernel socket gives.
 
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
