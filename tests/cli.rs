@@ -183,6 +183,7 @@ fn help_version_and_completions_go_to_stdout() {
     for (line, expected) in [
         ("--help", "Exit codes:"),
         ("-h", "sudo ustack"),
+        ("run --help", "Usage: ustack run"),
         ("--version", concat!("ustack ", env!("CARGO_PKG_VERSION"))),
         ("completions bash", "complete -F _ustack"),
         ("completions zsh", "#compdef ustack"),

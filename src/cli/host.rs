@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::debug;
 use ustack::device::{
-    Capture, CaptureCounters, CaptureOptions, Device, Impair, ImpairCounters, LaneCounters,
+    Capture, CaptureCounters, CaptureOptions, Device, Impair, ImpairCounters, ImpairSpec,
+    LaneCounters,
 };
 use ustack::service::forward::{ForwardCounters, Forwarder};
 use ustack::service::http::{self, HttpConfig};
@@ -66,6 +67,7 @@ pub(crate) struct Host {
     services: JoinSet<()>,
     stopper: Stopper,
     counters: Counters,
+    impairment: [Option<ImpairSpec>; 2],
 }
 
 struct Counters {
@@ -91,10 +93,12 @@ impl Host {
             impair: None,
             capture: None,
         };
+        let mut impairment = [None, None];
         if settings.impair_in.is_some() || settings.impair_out.is_some() {
             let (inbound, outbound) = (settings.impair_in.clone(), settings.impair_out.clone());
             let impair = Impair::new(device, inbound, outbound);
             counters.impair = Some(impair.counters());
+            impairment = impair.specs().into();
             device = Box::new(impair);
         }
         if let Some(path) = &settings.capture {
@@ -128,7 +132,14 @@ impl Host {
             services,
             stopper,
             counters,
+            impairment,
         })
+    }
+
+    /// What happens to packets to the stack and from it, seeds included: given again, the same
+    /// will happen.
+    pub(crate) fn impairment(&self) -> &[Option<ImpairSpec>; 2] {
+        &self.impairment
     }
 
     /// Serves until `until`, then ends in good order, or at once when `hurry` is ready. Returns
@@ -144,6 +155,7 @@ impl Host {
             services,
             stopper,
             counters,
+            impairment: _,
         } = self;
         let Ending { why, finish, flush } = tokio::select! {
             ended = &mut driver => return Err(device_gone(ended)),

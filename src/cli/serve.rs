@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use ustack::device::ImpairSpec;
 
 use super::args::Options;
 use super::device;
@@ -36,7 +37,12 @@ pub(crate) fn main(options: Options) -> Result<ExitCode, Error> {
             .map_err(|error| Error::new(ExitStatus::Other, format!("no signals: {error}")))?;
         let mut again = interrupts.clone();
         let host = Host::start(&settings, attached)?;
-        say(&announcement(&settings, &made, user.as_deref()));
+        say(&announcement(
+            &settings,
+            host.impairment(),
+            &made,
+            user.as_deref(),
+        ));
         let until = async {
             let signal = interrupts.wait(1).await;
             say(&format!(
@@ -81,7 +87,12 @@ fn say(text: &str) {
 }
 
 /// What was made, what runs on it, and what to try.
-fn announcement(settings: &Settings, made: &str, user: Option<&str>) -> String {
+fn announcement(
+    settings: &Settings,
+    impairment: &[Option<ImpairSpec>],
+    made: &str,
+    user: Option<&str>,
+) -> String {
     let list = |prefixes: &[super::address::Prefix]| {
         let texts: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
         texts.join(", ")
@@ -107,10 +118,7 @@ fn announcement(settings: &Settings, made: &str, user: Option<&str>) -> String {
     if settings.forward {
         row("forward", "connections to other addresses");
     }
-    for (name, spec) in [
-        ("impair in", &settings.impair_in),
-        ("impair out", &settings.impair_out),
-    ] {
+    for (name, spec) in ["impair in", "impair out"].iter().zip(impairment) {
         if let Some(spec) = spec {
             row(name, &spec.to_string());
         }

@@ -151,18 +151,54 @@ impl fmt::Display for ImpairSpec {
         ];
         for (key, value) in probabilities {
             if value > 0.0 {
-                parts.push(format!("{key}={value}"));
+                parts.push(format!("{key}={}", share(value)));
             }
         }
         for (key, value) in [("delay", self.delay), ("jitter", self.jitter)] {
             if !value.is_zero() {
-                parts.push(format!("{key}={}ns", value.as_nanos()));
+                parts.push(format!("{key}={}", in_unit(value.as_nanos(), &TIMES)));
             }
         }
-        parts.extend(self.rate.map(|rate| format!("rate={rate}bit")));
+        parts.extend(
+            self.rate
+                .map(|rate| format!("rate={}", in_unit(rate.into(), &RATES))),
+        );
         parts.extend(self.queue.map(|queue| format!("queue={queue}")));
         parts.extend(self.seed.map(|seed| format!("seed={seed}")));
         f.write_str(&parts.join(","))
+    }
+}
+
+const TIMES: [(u128, &str); 4] = [
+    (1_000_000_000, "s"),
+    (1_000_000, "ms"),
+    (1000, "us"),
+    (1, "ns"),
+];
+const RATES: [(u128, &str); 4] = [
+    (1_000_000_000, "gbit"),
+    (1_000_000, "mbit"),
+    (1000, "kbit"),
+    (1, "bit"),
+];
+
+/// A number in the largest unit that keeps it whole.
+fn in_unit(value: u128, units: &[(u128, &str)]) -> String {
+    let whole = units
+        .iter()
+        .find(|(factor, _)| value.is_multiple_of(*factor));
+    whole.map_or_else(String::new, |(factor, unit)| {
+        format!("{}{unit}", value / factor)
+    })
+}
+
+/// A probability in percent, unless that would not read back as the same number.
+fn share(value: f64) -> String {
+    let percent = (value * 1e8).round() / 1e6;
+    if (percent / 100.0).to_bits() == value.to_bits() {
+        format!("{percent}%")
+    } else {
+        value.to_string()
     }
 }
 

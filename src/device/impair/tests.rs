@@ -286,6 +286,8 @@ fn the_grammar_of_the_manual_is_understood() {
         }
     );
     assert_eq!(spec.to_string().parse::<ImpairSpec>().unwrap(), spec);
+    let text = "loss=7%,corrupt=0.1%,delay=10ms,jitter=1500us,rate=100mbit,queue=100,seed=7";
+    assert_eq!(text.parse::<ImpairSpec>().unwrap().to_string(), text);
     let short: ImpairSpec = " delay = 1.5ms , loss=0.25 ".parse().unwrap();
     assert_eq!(
         (short.delay, short.loss),
