@@ -18,13 +18,17 @@ use crate::handshake::{SynReceived, SynSent};
 use crate::isn::Secrets;
 use crate::listener::Listeners;
 use crate::segment::{Ecn, FlowKey, Segment, Transmit, TxMeta};
-use crate::seq::{SeqNum, WireSeq};
+use crate::seq::{SeqNum, WireSeq, WireWindow};
 use crate::table::Table;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wheel::Wheel;
 
 /// Answers to nobody's segments that wait for transmission; more are dropped and counted.
 const MAX_REPLIES: usize = 256;
+
+/// A connection with a far deadline (keep-alive) is looked at this often, so that its entry in the
+/// wheel does not outlive it by hours.
+const MAX_SLEEP: Duration = Duration::from_secs(120);
 
 /// A connection, for as long as it exists: slab index and generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,7 +151,11 @@ pub(crate) struct TimeWait {
     rcv_nxt: SeqNum,
     /// TS.Recent and our offset, where timestamps were in use.
     timestamps: Option<(u32, u32)>,
+    /// The window field of the last ACK.
+    window: WireWindow,
     expires: Instant,
+    /// When a segment without text was answered last.
+    answered_at: Option<Instant>,
 }
 
 const _: () = assert!(size_of::<TimeWait>() <= 48);
@@ -247,7 +255,10 @@ impl Tcp {
         let mut fired = core::mem::take(&mut self.fired);
         self.wheel.expire(now, &mut fired);
         for id in fired.drain(..) {
-            if let Some(entry) = self.table.get_mut(id) {
+            // A deadline that moved earlier left its old entry behind, which counts no more.
+            if let Some(entry) = self.table.get_mut(id)
+                && entry.armed.is_some_and(|armed| armed <= now)
+            {
                 entry.armed = None;
                 self.on_deadline(now, id);
             }
@@ -343,6 +354,18 @@ impl Tcp {
         self.events.pop_front()
     }
 
+    /// Entries of the timer wheel, those that count no more included: what a test counts.
+    #[cfg(any(test, feature = "testing"))]
+    pub const fn timer_entries(&self) -> usize {
+        self.wheel.len()
+    }
+
+    /// Handshakes under way and connections not yet accepted, of one listener.
+    pub fn backlog(&self, id: ListenerId) -> Option<(usize, usize)> {
+        let listener = self.listeners.get(id)?;
+        Some((listener.half_open as usize, listener.accept_queue.len()))
+    }
+
     /// All connections and handshakes, in no order.
     pub fn connections(&self) -> impl Iterator<Item = Summary> + '_ {
         self.table.iter().map(|(id, flow, entry)| {
@@ -388,6 +411,7 @@ impl Tcp {
             ),
             Slot::TimeWait(record) => (Some(record.expires), Events::default()),
         };
+        let deadline = deadline.map(|deadline| deadline.min(now + MAX_SLEEP));
         self.wheel.arm(id, &mut entry.armed, deadline);
         self.publish(id, events);
         self.bury(now, id);

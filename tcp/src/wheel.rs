@@ -77,6 +77,12 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
+    /// Promises kept in mind, broken ones included.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
     /// When [`Wheel::expire`] has something to do next, at the latest; perhaps a little early,
     /// when far entries move closer.
     pub(crate) fn next(&self) -> Option<Instant> {

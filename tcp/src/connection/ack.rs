@@ -19,7 +19,7 @@ const CHALLENGE_PERIOD: Duration = Duration::from_secs(5);
 
 /// ACKs of segments outside the window that carry no data come no faster (a storm of two
 /// confused stacks dies here).
-const OUT_OF_WINDOW_PERIOD: Duration = Duration::from_millis(500);
+pub(crate) const OUT_OF_WINDOW_PERIOD: Duration = Duration::from_millis(500);
 
 /// The ACKs that a connection owes.
 #[derive(Debug)]

@@ -21,10 +21,11 @@ use crate::recovery::{Recovery, RttEstimator};
 use crate::recv::{Reassembler, RecvSpace, RecvWindow, Tuning};
 use crate::segment::{FlowKey, SynOptions};
 use crate::send::{Fin, Flight, SendBuffer, SendSpace};
-use crate::seq::{SeqNum, WindowScale, WireSeq};
+use crate::seq::{SeqNum, WindowScale, WireSeq, WireWindow};
 use crate::time::{Duration, Instant};
 
 use ack::Acks;
+pub(crate) use ack::OUT_OF_WINDOW_PERIOD;
 use state::Edge;
 use timers::Timers;
 
@@ -269,6 +270,11 @@ impl Connection {
     pub(crate) fn last_numbers(&self) -> (WireSeq, SeqNum, Option<(u32, u32)>) {
         let timestamps = self.timestamps.map(|ts| (ts.recent, ts.offset));
         (self.snd.nxt.wire(), self.rcv.nxt(), timestamps)
+    }
+
+    /// The window field that says what was offered already, and no more.
+    pub(crate) fn last_window(&self) -> WireWindow {
+        self.rcv.window.standing(self.rcv.nxt())
     }
 
     /// Owes an ACK now: the segment that opened the connection wants one.

@@ -3,14 +3,14 @@
 use alloc::boxed::Box;
 use core::net::IpAddr;
 
-use crate::connection::{Connection, Negotiated};
+use crate::connection::{Connection, Negotiated, OUT_OF_WINDOW_PERIOD};
 use crate::endpoint::{ConnId, Entry, Event, NO_MSS, Slot, Tcp, TimeWait};
 use crate::error::{CloseReason, Dropped, IcmpError};
 use crate::handshake::{Ours, SynReceived, SynReceivedOutcome, SynSentOutcome, reset_for};
 use crate::segment::{
     Ecn, Flags, FlowKey, Options, Segment, SegmentOptions, SynOptions, Timestamps,
 };
-use crate::seq::{WireSeq, WireWindow};
+use crate::seq::WireSeq;
 use crate::time::Instant;
 
 impl Tcp {
@@ -259,22 +259,22 @@ impl Tcp {
             return Err(Dropped::BadReset); // TW-4
         }
         let seq = record.rcv_nxt.expand(seg.seq);
-        if seg.has(Flags::SYN) && !seg.has(Flags::ACK) {
-            let newer = match (record.timestamps, seg.options.timestamps()) {
-                (Some((recent, _)), Some(got)) if got.tsval != recent => {
-                    (got.tsval.wrapping_sub(recent) as i32) > 0
-                }
-                _ => seq > record.rcv_nxt,
-            };
-            if newer {
-                self.time_waits -= 1;
-                self.table.remove(id);
-                return self.on_unknown(now, &flow, local, seg); // TW-1
-            }
+        if record.is_reopened_by(seg) {
+            self.time_waits -= 1;
+            self.table.remove(id);
+            return self.on_unknown(now, &flow, local, seg); // TW-1
         }
-        if seg.is_empty() && seq == record.rcv_nxt {
-            // Nothing is wrong with it; two ends in TIME-WAIT would answer each other for ever.
-            return Ok(());
+        if seg.is_empty() {
+            // Two ends in TIME-WAIT must not answer each other for ever.
+            let recently = record
+                .answered_at
+                .is_some_and(|at| now - at < OUT_OF_WINDOW_PERIOD);
+            if seq == record.rcv_nxt {
+                return Ok(());
+            }
+            if recently {
+                return Err(Dropped::OutOfWindow);
+            }
         }
         let timestamps = record.timestamps.map(|(recent, offset)| Timestamps {
             tsval: (now.as_millis() as u32).wrapping_add(offset),
@@ -285,7 +285,7 @@ impl Tcp {
             Segment {
                 seq: record.snd_nxt,
                 ack: record.rcv_nxt.wire(),
-                window: WireWindow(0),
+                window: record.window,
                 flags: Flags::ACK,
                 options: Options::Segment(SegmentOptions {
                     timestamps,
@@ -295,11 +295,16 @@ impl Tcp {
                 mss: NO_MSS,
             },
         );
-        if seg.has(Flags::FIN)
-            && let Some(entry) = self.table.get_mut(id)
+        let fin_again = seg.has(Flags::FIN) && seq + seg.len() == record.rcv_nxt;
+        if let Some(entry) = self.table.get_mut(id)
             && let Slot::TimeWait(record) = &mut entry.slot
         {
-            record.expires = now + self.config.time_wait; // SM-15
+            if fin_again {
+                record.expires = now + self.config.time_wait; // SM-15
+            }
+            if seg.is_empty() {
+                record.answered_at = Some(now);
+            }
         }
         Err(Dropped::OutOfWindow)
     }
@@ -351,6 +356,19 @@ impl Tcp {
     }
 }
 
+impl TimeWait {
+    /// RFC 6191 §2: whether `seg` is a SYN from after the old connection.
+    fn is_reopened_by(&self, seg: &Segment) -> bool {
+        let newer = match (self.timestamps, seg.options.timestamps()) {
+            (Some((recent, _)), Some(got)) if got.tsval != recent => {
+                (got.tsval.wrapping_sub(recent) as i32) > 0
+            }
+            _ => self.rcv_nxt.expand(seg.seq) > self.rcv_nxt,
+        };
+        seg.has(Flags::SYN) && !seg.flags.intersects(Flags::ACK | Flags::RST) && newer
+    }
+}
+
 /// MUST-46, MUST-57, MUST-63: who can be at the other end of a connection.
 pub(super) fn can_open(flow: &FlowKey) -> bool {
     let unicast = match flow.remote.ip() {
@@ -368,6 +386,8 @@ impl Connection {
             snd_nxt,
             rcv_nxt,
             timestamps,
+            window: self.last_window(),
+            answered_at: None,
             expires: self.time_wait_end(config).unwrap_or(now + config.time_wait),
         }
     }

@@ -60,6 +60,15 @@ impl RecvWindow {
         field
     }
 
+    /// The field that offers what was offered before, for the time after the last byte.
+    pub(crate) fn standing(&self, nxt: SeqNum) -> WireWindow {
+        let unit = 1 << self.scale.shift();
+        WireWindow::from_bytes(
+            (self.right - nxt).div_ceil(unit).saturating_mul(unit),
+            self.scale,
+        )
+    }
+
     /// Whether the reader has freed enough for an ACK of its own: a quarter of the buffer, or a
     /// full segment for a peer that had no room for one.
     pub(crate) fn update_due(&self, nxt: SeqNum, charged: u32, mss: u32) -> bool {
