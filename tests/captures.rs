@@ -4,6 +4,7 @@ mod common;
 
 use std::fs::read_to_string;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use common::capture::{Verdict, tshark};
@@ -11,7 +12,15 @@ use common::data::Noise;
 use common::{Setting, Test, command, run, run_ok, temp_dir};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const BULK: u64 = 100 << 20;
+
+/// Bytes of the bulk transfers. A plain device makes 90,000 packets of 64 MiB in a second; on two
+/// busy cores the capture's queue (16,384 packets, 64 MiB) overflows, so a transfer fits into it.
+const fn bulk(setting: Setting) -> u64 {
+    match setting.device.as_bytes() {
+        b"plain" => 8 << 20,
+        _ => 40 << 20,
+    }
+}
 
 fn main() -> ExitCode {
     let all = Setting::ALL.map(|setting| {
@@ -24,7 +33,11 @@ fn main() -> ExitCode {
     common::main(all.into())
 }
 
+/// One at a time: a capture thread that does not get a core to itself drops packets.
+static ALONE: Mutex<()> = Mutex::new(());
+
 fn clean(setting: Setting) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = temp_dir();
     let file = folder.path().join("clean.pcapng");
     let path = file.to_str().expect("a path in UTF-8");
@@ -34,12 +47,11 @@ fn clean(setting: Setting) {
     let dropped = tx_dropped() - dropped_before;
     let finished = ustack.terminate();
     assert!(finished.status.success(), "{}", finished.stderr);
-    let verdict = Verdict::of(&file, "");
+    // Handshakes are left out: see `Setting::start` for the first one's SYN,ACK over IPv6.
+    let verdict = Verdict::of(&file, "!(tcp.flags.syn == 1)");
     println!("{}: {verdict:?}, {dropped} dropped", setting.name("clean"));
-    if verdict.retransmissions + verdict.out_of_order + verdict.zero_windows > 0 {
-        for line in complaints(&file) {
-            println!("{}", line.join("  "));
-        }
+    for line in complaints(&file) {
+        println!("{}", line.join("  "));
     }
     verdict.check_clean(dropped);
     assert_eq!(
@@ -51,9 +63,10 @@ fn clean(setting: Setting) {
 /// Everything a newcomer would try.
 fn clients(setting: Setting, folder: &std::path::Path) {
     let curl = || command("curl --silent --show-error --fail --output /dev/null --max-time 50");
-    run_ok(curl().arg(setting.url(&format!("/bytes/{BULK}"))), PATIENCE);
+    let bulk = bulk(setting);
+    run_ok(curl().arg(setting.url(&format!("/bytes/{bulk}"))), PATIENCE);
     let upload = folder.join("upload");
-    std::fs::write(&upload, Noise::new(4, BULK).bytes()).expect("space on disk");
+    std::fs::write(&upload, Noise::new(4, bulk).bytes()).expect("space on disk");
     run_ok(
         curl()
             .arg("--upload-file")
@@ -109,10 +122,14 @@ fn tx_dropped() -> u64 {
 /// The first packets that Wireshark remarks on.
 fn complaints(file: &std::path::Path) -> Vec<Vec<String>> {
     let filter = "tcp.analysis.retransmission || tcp.analysis.out_of_order \
-                  || tcp.analysis.zero_window || tcp.analysis.lost_segment";
+                  || tcp.analysis.zero_window || tcp.analysis.lost_segment \
+                  || ip.checksum.status == 0 || tcp.checksum.status == 0 \
+                  || udp.checksum.status == 0 || icmp.checksum.status == 0 \
+                  || icmpv6.checksum.status == 0";
     let fields = [
         "frame.number",
         "frame.time_relative",
+        "frame.protocols",
         "tcp.stream",
         "tcp.srcport",
         "tcp.seq",

