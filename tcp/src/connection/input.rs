@@ -4,7 +4,7 @@ use crate::congestion::{AckSample, CongestionController, CongestionEvent, Conges
 use crate::error::{CloseReason, Dropped};
 use crate::recovery::Ack;
 use crate::segment::{Flags, Options, SackBlocks, Segment, SegmentOptions};
-use crate::send::Fin;
+use crate::send::{AckOutcome, Fin};
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 
@@ -22,9 +22,9 @@ impl Connection {
         }
         self.last_received = now;
         self.keepalive_probes = 0;
+        self.check_syn(now, &seg)?; // fourth, but whatever its number or timestamp (RFC 5961 §4.2)
         let seq = self.check_sequence(now, &mut seg)?; // first: PAWS, then trim `seg` to the window
         self.check_rst(now, seq, &seg)?; // second
-        self.check_syn(now, &seg)?; // fourth
         self.process_ack(now, seq, &seg)?; // fifth: SND.UNA, SACK, RTT, loss, cwnd, SND.WND
         self.process_text(now, seq, &seg); // seventh: keeps the payload, moves RCV.NXT
         self.process_fin(now, seq, &seg); // eighth, once RCV.NXT has reached it
@@ -51,6 +51,9 @@ impl Connection {
             if seg.payload.is_empty() && !seg.has(Flags::FIN) {
                 self.acks.owe_out_of_window(now);
             } else {
+                if seg.has(Flags::FIN) && end == nxt && self.state == State::TimeWait {
+                    self.enter_time_wait(now); // SM-15
+                }
                 // What the peer sent again, or beyond: it missed our ACK.
                 self.rcv.dsack = (end <= nxt && self.sack).then_some(seq..end);
                 self.acks.owe();
@@ -100,7 +103,7 @@ impl Connection {
     fn trim(&mut self, seq: SeqNum, right: SeqNum, seg: &mut Segment) -> SeqNum {
         let nxt = self.rcv.nxt();
         let mut seq = seq;
-        if seq < nxt && !seg.has(Flags::SYN) {
+        if seq < nxt {
             let front = (nxt - seq).min(seg.payload.len() as u32);
             if front > 0 && self.sack {
                 self.rcv.dsack = Some(seq..seq + front);
@@ -140,7 +143,7 @@ impl Connection {
 
     /// RFC 5961 §4.2.
     fn check_syn(&mut self, now: Instant, seg: &Segment) -> Result<(), Dropped> {
-        if !seg.has(Flags::SYN) {
+        if !seg.has(Flags::SYN) || seg.has(Flags::RST) {
             return Ok(());
         }
         self.acks.owe_challenge(now);
@@ -171,7 +174,8 @@ impl Connection {
     /// SND.WND by SND.WL1 and SND.WL2 (SM-10); true when it changed.
     fn update_window(&mut self, seq: SeqNum, ack: SeqNum, seg: &Segment) -> bool {
         let snd = &mut self.snd;
-        if !(snd.wl1 < seq || snd.wl1 == seq && snd.wl2 <= ack) {
+        // What moves SND.UNA is newest in any case: the edge counts from there.
+        if !(snd.una < ack || snd.wl1 < seq || snd.wl1 == seq && snd.wl2 <= ack) {
             return false;
         }
         let before = snd.wnd;
@@ -179,7 +183,7 @@ impl Connection {
         snd.max_wnd = snd.max_wnd.max(snd.wnd);
         (snd.wl1, snd.wl2) = (seq, ack);
         if before == 0 && snd.wnd > 0 {
-            self.timers.persist_backoff = 0;
+            self.timers.stop_persist(); // what still waits starts anew
         }
         snd.wnd != before
     }
@@ -197,11 +201,13 @@ impl Connection {
         let duplicate =
             !advanced && self.snd.flight.outstanding() > 0 && seg.is_empty() && !window_changed;
         if advanced {
+            let end = ack.min(self.snd.buffer.end());
+            self.bytes_acked += u64::from(end - self.snd.una);
             self.snd.una = ack;
-            self.snd.buffer.advance(ack.min(self.snd.buffer.end()));
-            self.bytes_acked += u64::from(outcome.acked);
+            self.snd.buffer.advance(end);
         }
-        if let Some(rtt) = outcome.rtt {
+        let echoed = || self.echoed_rtt(seg, &outcome).filter(|_| advanced);
+        if let Some(rtt) = outcome.rtt.or_else(echoed) {
             self.rtt.on_sample(now, rtt);
         }
         let facts = Ack {
@@ -234,6 +240,15 @@ impl Connection {
         self.update_loss_timer(now, advanced);
     }
 
+    /// The round trip of a retransmission, when the echoed timestamp shows that it is this one that
+    /// was answered and not an earlier transmission (RT-6, RFC 7323 §4.1).
+    fn echoed_rtt(&self, seg: &Segment, outcome: &AckOutcome) -> Option<Duration> {
+        let (ours, echo) = (self.timestamps.as_ref()?, seg.options.timestamps()?);
+        let (sent_at, rtt) = outcome.newest?;
+        let since = echo.tsecr.wrapping_sub(ours.tsval(sent_at)) as i32;
+        (since >= 0).then_some(rtt)
+    }
+
     /// A congestion signal; FlightSize is what is outstanding (RFC 5681 §3.1 (4)).
     pub(super) fn on_congestion(&mut self, now: Instant, kind: CongestionKind) {
         let in_flight = self.snd.flight.outstanding();
@@ -247,6 +262,7 @@ impl Connection {
     /// SND.UNA moved: room for the writer, progress for the timers, and perhaps our FIN is there.
     fn on_una_moved(&mut self, now: Instant) {
         self.timers.retransmits = 0;
+        self.timers.persist_backoff = 0;
         self.timers.unanswered_since = None;
         self.grow_send_buffer();
         if self.write_blocked && self.snd.room() >= self.snd.capacity / 3 {
@@ -320,13 +336,11 @@ impl Connection {
         }
         if seg.has(Flags::FIN) && self.rcv.fin.is_none() && self.state.receives() {
             self.rcv.fin = Some(seq + seg.payload.len());
-        } else if seg.has(Flags::FIN) && self.rcv.fin_received {
-            self.acks.owe(); // it is the peer's FIN again: our ACK was lost
-            if self.state == State::TimeWait {
-                self.enter_time_wait(now); // SM-15
-            }
         }
         if self.rcv.fin_received || self.rcv.fin != Some(self.rcv.nxt()) {
+            if seg.has(Flags::FIN) && seg.payload.is_empty() && !self.rcv.fin_received {
+                self.acks.owe_duplicate(self.sack); // above a gap (MAY-13)
+            }
             return;
         }
         self.rcv.fin_received = true;

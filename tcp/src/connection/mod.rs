@@ -377,7 +377,8 @@ impl Connection {
         if self.close_reason.is_some() {
             return;
         }
-        if self.rcv.reassembler.readable() > 0 {
+        // In TIME-WAIT the peer has all it wanted, and its FIN may come again (MUST-13).
+        if self.rcv.reassembler.readable() > 0 && self.state != State::TimeWait {
             self.abort();
             return;
         }
@@ -437,6 +438,11 @@ impl Connection {
     fn enter_time_wait(&mut self, now: Instant) {
         self.timers.loss = None;
         self.timers.entered_time_wait = Some(now);
+    }
+
+    /// A new SYN of the peer ends TIME-WAIT (RFC 6191).
+    pub(crate) fn end_time_wait(&mut self) {
+        self.close(CloseReason::Finished);
     }
 
     /// The end. What was received stays readable; an ACK that is owed still goes out.

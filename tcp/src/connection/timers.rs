@@ -38,6 +38,14 @@ pub(crate) struct Timers {
     pub(crate) unanswered_since: Option<Instant>,
 }
 
+impl Timers {
+    /// The peer's window has opened.
+    pub(super) fn stop_persist(&mut self) {
+        self.persist_backoff = 0;
+        self.loss = self.loss.filter(|(_, timer)| *timer == LossTimer::Rto);
+    }
+}
+
 impl Connection {
     /// When [`Connection::on_timeout`] wants to be called.
     pub(crate) fn poll_timeout(&self, config: &Config) -> Option<Instant> {
@@ -100,10 +108,11 @@ impl Connection {
     /// RFC 6298 §5.4–5.6.
     fn on_rto(&mut self, now: Instant, config: &Config) {
         let since = *self.timers.unanswered_since.get_or_insert(now);
-        let limit = self.options.user_timeout;
-        let expired = match limit {
+        let expired = match self.options.user_timeout {
             // The first timeout came an RTO after the byte was sent.
             Some(limit) => now - since + self.rtt.rto() >= limit,
+            // A shut window is no silence (MUST-37, SHLD-17).
+            None if self.snd.wnd == 0 => now - self.last_received >= 8 * MAX_INTERVAL,
             None => self.timers.retransmits >= config.retries,
         };
         if expired {

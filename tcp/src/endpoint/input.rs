@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::net::IpAddr;
 
-use crate::connection::{Connection, Negotiated, OUT_OF_WINDOW_PERIOD};
+use crate::connection::{Connection, Negotiated, OUT_OF_WINDOW_PERIOD, State};
 use crate::endpoint::{ConnId, Entry, Event, NO_MSS, Slot, Tcp, TimeWait};
 use crate::error::{CloseReason, Dropped, IcmpError};
 use crate::handshake::{Ours, SynReceived, SynReceivedOutcome, SynSentOutcome, reset_for};
@@ -44,6 +44,17 @@ impl Tcp {
             return Err(Dropped::NoSocket);
         };
         match &mut entry.slot {
+            Slot::Connection(conn)
+                if conn.state() == State::TimeWait
+                    && conn.time_wait(&self.config, now).is_reopened_by(&segment) =>
+            {
+                // The application keeps its socket, and the flow begins anew (TW-1).
+                conn.end_time_wait();
+                let flow = conn.flow;
+                self.table.forget_flow(id);
+                self.settle(now, id);
+                self.on_unknown(now, &flow, local, &segment)
+            }
             Slot::Connection(conn) => {
                 let done = conn.on_segment(now, segment);
                 self.settle(now, id);
