@@ -94,7 +94,7 @@ impl Recovery {
             self.phase = Phase::Open;
         }
         let lost = if ack.sack {
-            detect_by_sack(now, ack, flight, rtt)
+            detect_by_sack(now, ack, flight, rtt) + self.detect_by_sacked_acks(ack, flight)
         } else {
             self.detect_by_duplicates(ack, flight)
         };
@@ -114,6 +114,18 @@ impl Recovery {
         self.guard = Some(nxt);
         self.dup_acks = 0;
         self.force = true;
+    }
+
+    /// RFC 6675 §5 (1): the third ACK in a row with a new SACK block, however small what it reports.
+    fn detect_by_sacked_acks(&mut self, ack: &Ack<'_>, flight: &mut Flight) -> u32 {
+        if ack.advanced || ack.outcome.sacked == 0 {
+            return 0;
+        }
+        self.dup_acks += 1;
+        if self.dup_acks >= DUP_THRESH && self.phase == Phase::Open {
+            return flight.mark_front_lost(ack.mss);
+        }
+        0
     }
 
     /// RFC 6582 §3.2: three duplicates begin recovery, a partial ACK shows the next hole.
