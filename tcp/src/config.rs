@@ -39,7 +39,8 @@ pub struct Config {
     pub fin_timeout: Duration,
     /// Retransmissions of data before giving up (`tcp_retries2`).
     pub retries: u8,
-    /// Retransmissions of SYN before giving up (`tcp_syn_retries`).
+    /// Retransmissions of SYN before giving up (`tcp_syn_retries`; one more than Linux, for
+    /// three minutes at least, MUST-23).
     pub syn_retries: u8,
     /// Retransmissions of SYN,ACK before giving up (`tcp_synack_retries`).
     pub synack_retries: u8,
@@ -63,7 +64,7 @@ impl Default for Config {
             time_wait: Duration::from_secs(60),
             fin_timeout: Duration::from_secs(60),
             retries: 15,
-            syn_retries: 6,
+            syn_retries: 7,
             synack_retries: 5,
             max_connections: 1 << 20,
             ephemeral_ports: (1024, 65535),
