@@ -1,9 +1,8 @@
 //! What the program says to bad input, and with which exit code, as far as no device is needed.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::process::{Command, Output, Stdio};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Output};
 
 /// Runs `ustack` until it exits, in `dir`, without the caller's environment.
 fn ustack(dir: &std::path::Path, line: &str) -> Output {
@@ -196,50 +195,4 @@ fn help_version_and_completions_go_to_stdout() {
         let stdout = String::from_utf8_lossy(&output.stdout);
         assert!(stdout.contains(expected), "{line}: {stdout}");
     }
-}
-
-/// Needs root itself, not the root of a user namespace, which could become nobody else.
-#[test]
-fn under_sudo_it_becomes_the_caller() {
-    const CALLER: u32 = 65534;
-    let dir = tempfile::tempdir().unwrap();
-    let isolated = Command::new("unshare").args(["-n", "true"]).status();
-    if chown(dir.path(), Some(CALLER), Some(CALLER)).is_err()
-        || !isolated.is_ok_and(|status| status.success())
-        || fs::File::open("/dev/net/tun").is_err()
-    {
-        println!("ignored: needs root and /dev/net/tun");
-        return;
-    }
-    let mut child = Command::new("unshare")
-        .args([
-            "-n",
-            env!("CARGO_BIN_EXE_ustack"),
-            "--capture",
-            "all.pcapng",
-        ])
-        .current_dir(dir.path())
-        .env("SUDO_UID", CALLER.to_string())
-        .env("SUDO_GID", CALLER.to_string())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut text = String::new();
-    while !text.contains("Try:") && stdout.read_line(&mut text).unwrap() > 0 {}
-    assert!(text.contains("(root given up)"), "{text}");
-    // `unshare` has become the program.
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    stdout.read_to_string(&mut text).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0), "{text}");
-    for line in ["Uid:", "Gid:"] {
-        let ids = status.lines().find_map(|found| found.strip_prefix(line));
-        let ids: Vec<_> = ids.unwrap().split_whitespace().collect();
-        assert_eq!(ids, ["65534"; 4], "{line}");
-    }
-    assert!(status.contains("CapPrm:\t0000000000000000"), "{status}");
-    let file = fs::metadata(dir.path().join("all.pcapng")).unwrap();
-    assert_eq!((file.uid(), file.gid()), (CALLER, CALLER));
 }

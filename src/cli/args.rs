@@ -23,9 +23,6 @@ Examples:
 
 Without root, on a device made once for you:
   sudo ip tuntap add ustack0 mode tun vnet_hdr multi_queue user \"$USER\"
-  sudo ip address add 10.77.0.1/24 dev ustack0
-  sudo ip address add fd77::1/64 dev ustack0
-  sudo ip link set ustack0 txqueuelen 10000 up
   ustack
 
 Exit codes:
@@ -134,8 +131,8 @@ pub(crate) struct Options {
     /// Record every packet of the device, for Wireshark
     #[arg(long, value_name = "FILE.pcapng")]
     pub(crate) capture: Option<PathBuf>,
-    /// Faults for packets in both directions: loss, delay, jitter, reorder, duplicate, corrupt,
-    /// rate, queue, seed; such as "loss=1%,delay=10ms,rate=100mbit,seed=7"
+    /// Faults for packets in both directions, such as "loss=1%,delay=10ms,jitter=2ms,
+    /// reorder=1%,duplicate=0.5%,corrupt=0.1%,rate=100mbit,queue=100,seed=7"
     #[arg(long, value_name = "FAULTS")]
     pub(crate) impair: Option<String>,
     /// Faults for packets to the stack

@@ -138,7 +138,7 @@ fn announcement(
     let _ = write!(
         text,
         "Try:\n  curl http://{page}/\n  \
-         curl -s 'http://{other}/bytes/1GiB' | curl -T - 'http://{other}/discard'\n  \
+         curl -s http://{other}/bytes/1GiB | curl -T - http://{other}/discard\n  \
          ping -c 3 {first}\n"
     );
     text
