@@ -43,7 +43,8 @@ impl Connection {
         }
         self.restart_after_idle(now);
         // Data would carry the ACK, but not count as a duplicate.
-        for _ in 0..self.acks.take_duplicates() {
+        let duplicates = usize::from(self.acks.take_duplicates());
+        for _ in 0..duplicates.min(tx.budget().saturating_sub(1)) {
             self.send_control(now, Flags::ACK, self.snd.nxt, tx);
             self.acks.owe();
         }
@@ -95,10 +96,14 @@ impl Connection {
         let limit = if tso {
             self.super_segment()
         } else {
-            self.snd.mss
+            self.options_mss()
         };
-        self.next_retransmission(limit)
-            .or_else(|| self.next_new_data(limit))
+        // What is lost comes before anything new (RFC 6675 §4, NextSeg).
+        if self.snd.flight.next_lost().is_some() {
+            self.next_retransmission(limit)
+        } else {
+            self.next_new_data(limit)
+        }
     }
 
     /// The largest whole number of segments that one transmission carries.
@@ -118,10 +123,14 @@ impl Connection {
         let forced = self.recovery.is_forced() || self.snd.flight.in_flight() == 0;
         // SHLD-16: never beyond the window; its first segment goes out even if that has shut.
         let window = (self.snd.right_edge() - lost.start).max(mss);
-        let allowed = if room >= mss { room / mss * mss } else { 0 };
-        let len = allowed.min(limit).min(lost.end - lost.start).min(window);
+        let wanted = limit.min(lost.end - lost.start).min(window);
+        let len = if wanted <= room {
+            wanted
+        } else {
+            room / mss * mss
+        };
         let len = if len == 0 && forced {
-            mss.min(lost.end - lost.start)
+            mss.min(lost.end - lost.start).min(limit)
         } else {
             len
         };
@@ -156,6 +165,8 @@ impl Connection {
             if len == 0 {
                 return None;
             }
+        } else if window < unsent.min(limit) {
+            self.snd.cwnd_limited = false; // the peer's window is what stops us
         }
         if len < unsent && len > mss {
             len -= len % mss;
@@ -277,7 +288,8 @@ impl Connection {
     fn segment(&mut self, now: Instant, flags: Flags, seq: SeqNum) -> Segment<()> {
         let nxt = self.rcv.nxt();
         let charged = self.rcv.reassembler.charged();
-        let window = self.rcv.window.offer(nxt, charged, self.snd.mss);
+        let held = self.rcv.reassembler.readable();
+        let window = self.rcv.window.offer(nxt, charged, held, self.snd.mss);
         let options = if flags.contains(Flags::RST) {
             Options::none()
         } else {

@@ -40,12 +40,14 @@ impl RecvWindow {
         self.buffer = self.buffer.max(buffer);
     }
 
-    /// The field of the next ACK, given RCV.NXT and the bytes charged to the buffer.
+    /// The field of the next ACK, given RCV.NXT, the memory charged to the buffer, and the bytes
+    /// the reader has not taken.
     ///
     /// The edge moves only in steps of min(½ buffer, MSS), so that a slow reader does not invite
     /// tiny segments (SWS avoidance, MUST-39). Scaling rounds up: what was promised stays
-    /// promised (RFC 7323 §2.4).
-    pub(crate) fn offer(&mut self, nxt: SeqNum, charged: u32, mss: u32) -> WireWindow {
+    /// promised (RFC 7323 §2.4). A peer of single bytes could push the edge on that way for ever,
+    /// so one unit above the buffer scaling rounds down.
+    pub(crate) fn offer(&mut self, nxt: SeqNum, charged: u32, held: u32, mss: u32) -> WireWindow {
         let edge = nxt + self.buffer.saturating_sub(charged);
         let step = mss.min(self.buffer / 2);
         let target = if edge >= self.right + step {
@@ -54,8 +56,11 @@ impl RecvWindow {
             self.right
         };
         let unit = 1 << self.scale.shift();
-        let rounded = (target - nxt).div_ceil(unit).saturating_mul(unit);
-        let field = WireWindow::from_bytes(rounded, self.scale);
+        let exact = target - nxt;
+        let rounded = exact.div_ceil(unit).saturating_mul(unit);
+        let above = held.saturating_add(rounded) > self.buffer.saturating_add(unit);
+        let up = !above || held.saturating_add(exact) > self.buffer.saturating_add(unit);
+        let field = WireWindow::from_bytes(if up { rounded } else { exact }, self.scale);
         self.right = self.right.max(nxt + field.bytes(self.scale));
         field
     }
@@ -164,7 +169,7 @@ mod tests {
         let mut window = RecvWindow::new(at(10_000), WindowScale::default(), 10_000);
         let mut edges = std::vec::Vec::new();
         for charged in (0..10_000).rev() {
-            let field = window.offer(at(10_000), charged, 1_460);
+            let field = window.offer(at(10_000), charged, charged, 1_460);
             edges.push(field.0);
         }
         edges.dedup();
@@ -173,6 +178,18 @@ mod tests {
             "{edges:?}"
         );
         assert_eq!(*edges.last().unwrap(), 8_760);
+    }
+
+    /// Nobody reads, and the peer sends single bytes: it comes to an end.
+    #[test]
+    fn rounding_up_does_not_feed_a_reader_that_never_reads() {
+        let (scale, buffer) = (WindowScale::new(9), 100_000);
+        let mut window = RecvWindow::new(at(65_535), scale, buffer);
+        let mut held = 0;
+        while window.offer(at(held), held, held, 1_460).0 > 0 {
+            held += 1;
+            assert!(held <= buffer + 1024, "the window stays open");
+        }
     }
 
     #[test]
@@ -200,7 +217,7 @@ mod tests {
             let (mut nxt, mut edge) = (at(0), at(0));
             for (advance, charged) in steps {
                 nxt = (nxt + advance).min(window.right());
-                let offered = nxt + window.offer(nxt, charged, 1_460).bytes(scale);
+                let offered = nxt + window.offer(nxt, charged, 0, 1_460).bytes(scale);
                 prop_assert!(offered >= edge || window.right() - nxt > 65_535 << shift);
                 edge = edge.max(offered);
             }

@@ -82,6 +82,8 @@ pub struct Recorder {
     pub sent: Vec<Sent>,
     /// MTU reported for every path.
     pub mtu: u16,
+    /// Whether it takes super-segments.
+    pub tso: bool,
 }
 
 impl Transmit for Recorder {
@@ -97,6 +99,10 @@ impl Transmit for Recorder {
         let mut bytes = Vec::new();
         payload.for_each(|chunk| bytes.extend_from_slice(&chunk));
         assert_eq!(bytes.len(), meta.payload_len as usize);
+        assert!(
+            self.tso || meta.gso_size.is_none(),
+            "a device without offload cuts nothing"
+        );
         let size = meta
             .gso_size
             .map_or(bytes.len().max(1), |size| usize::from(size.get()));
@@ -145,6 +151,7 @@ pub struct Pair {
     /// Events not yet looked at.
     pub events: [Vec<Event>; 2],
     wire: BTreeMap<(Instant, u64), (Side, Sent)>,
+    tso: bool,
     /// By flow as the client sees it.
     checkers: HashMap<FlowKey, Checker>,
     /// When the rate lets the next segment through.
@@ -173,6 +180,7 @@ impl Pair {
             log: Vec::new(),
             events: [Vec::new(), Vec::new()],
             wire: BTreeMap::new(),
+            tso: config.tso,
             checkers: HashMap::new(),
             free_at: [Instant::ZERO; 2],
             random: seed ^ 0x9e37_79b9_7f4a_7c15,
@@ -292,6 +300,7 @@ impl Pair {
                 let mut recorder = Recorder {
                     sent: Vec::new(),
                     mtu: self.link.mtu,
+                    tso: self.tso,
                 };
                 let now = self.now;
                 self.end(side).poll_transmit(now, &mut recorder);

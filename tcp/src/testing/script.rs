@@ -171,6 +171,7 @@ impl Script {
             let mut recorder = Recorder {
                 sent: Vec::new(),
                 mtu: self.mtu,
+                tso: false,
             };
             self.tcp.poll_transmit(self.now, &mut recorder);
             for sent in recorder.sent {
