@@ -355,6 +355,10 @@ impl SynReceived {
         }
         if seg.has(Flags::SYN) && !seg.has(Flags::ACK) {
             self.ours.repeat.due = true; // SM-16: our SYN,ACK was lost
+            if seg.seq == self.irs && self.peer.timestamps.is_some() {
+                let again = seg.options.timestamps();
+                self.peer.timestamps = again.or(self.peer.timestamps);
+            }
             return SynReceivedOutcome::Ignore;
         }
         if seg.has(Flags::SYN) && seg.seq != self.irs {
@@ -437,9 +441,14 @@ impl SynReceived {
         self.ours.repeat.on_timeout(now, retries)
     }
 
-    /// The RST that refuses a held SYN (RFC 9293 §3.10.7.1).
+    /// The RST that refuses a held SYN (RFC 9293 §3.10.7.1), or takes back the SYN,ACK.
     pub(crate) fn refusal(&self) -> Segment<()> {
-        reset(WireSeq(0), Some(self.irs.wrapping_add(1)))
+        let seq = if self.held {
+            WireSeq(0)
+        } else {
+            self.ours.iss.wrapping_add(1)
+        };
+        reset(seq, Some(self.irs.wrapping_add(1)))
     }
 }
 

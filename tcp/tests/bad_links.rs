@@ -106,7 +106,8 @@ fn run(pair: &mut Pair, mut apps: [App; 2], limit: Duration) -> Duration {
 
 #[test]
 fn both_ways_at_once_with_every_fault() {
-    for seed in 0..8 {
+    let seeds = if cfg!(debug_assertions) { 3 } else { 8 };
+    for seed in 0..seeds {
         let link = Link {
             loss: 100,
             reorder: 300,
@@ -203,6 +204,9 @@ fn loss_times_rtt() {
     for tso in [false, true] {
         for rtt_ms in [2u32, 20, 100, 200] {
             for loss in [0u32, 10, 100, 300, 1_000] {
+                if cfg!(debug_assertions) && tso != (rtt_ms / 20 % 2 == 0) {
+                    continue; // a debug build looks at every cell once, not twice
+                }
                 let link = Link {
                     delay: rtt_ms * MS / 2,
                     rate: NonZeroU64::new(RATE as u64),

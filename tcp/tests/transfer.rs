@@ -6,6 +6,15 @@ use std::time::Duration;
 use ustack_tcp::testing::{Link, Pair, Side};
 use ustack_tcp::{Config, CongestionAlgorithm, State, Tcp};
 
+/// A debug build is some thirty times slower: it tries fewer cases, a release build all.
+const fn scaled(release: u64, debug: u64) -> u64 {
+    if cfg!(debug_assertions) {
+        debug
+    } else {
+        release
+    }
+}
+
 fn config(congestion: CongestionAlgorithm, tso: bool) -> Config {
     let mut config = Config::default();
     config.congestion = congestion;
@@ -19,8 +28,9 @@ fn a_clean_link_carries_both_directions() {
         let mut pair = Pair::new(1, &config(CongestionAlgorithm::Cubic, tso), Link::default());
         let (client, server) = pair.open();
         let limit = Duration::from_secs(20);
-        pair.transfer((Side::Client, client), server, 10 << 20, limit);
-        pair.transfer((Side::Server, server), client, 10 << 20, limit);
+        let bytes = scaled(10 << 20, 2 << 20);
+        pair.transfer((Side::Client, client), server, bytes, limit);
+        pair.transfer((Side::Server, server), client, bytes, limit);
         let retransmitted: u64 = pair
             .tcp
             .iter()
@@ -45,12 +55,12 @@ fn a_clean_link_carries_both_directions() {
 fn losses_are_repaired() {
     for congestion in [CongestionAlgorithm::Reno, CongestionAlgorithm::Cubic] {
         for (loss, bytes) in [
-            (10, 8 << 20),
-            (100, 4 << 20),
+            (10, scaled(8 << 20, 2 << 20)),
+            (100, scaled(4 << 20, 2 << 20)),
             (1_000, 1 << 20),
             (3_000, 100 << 10),
         ] {
-            for seed in 0..5 {
+            for seed in 0..scaled(5, 1) {
                 let link = Link {
                     loss,
                     ..Link::default()
@@ -72,7 +82,7 @@ fn losses_are_repaired() {
 
 #[test]
 fn reordering_and_duplicates_do_no_harm() {
-    for seed in 0..5 {
+    for seed in 0..scaled(5, 2) {
         let link = Link {
             reorder: 200,
             duplicate: 100,
@@ -104,7 +114,7 @@ fn a_narrow_link_is_filled() {
         let mut pair = Pair::new(3, &config(congestion, true), link);
         pair.quiet = true;
         let (client, server) = pair.open();
-        let bytes = 30 << 20;
+        let bytes = scaled(30 << 20, 10 << 20);
         let took = pair.transfer(
             (Side::Client, client),
             server,

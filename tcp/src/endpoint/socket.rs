@@ -80,11 +80,7 @@ impl Tcp {
                 syn.held = false;
                 self.settle(now, conn);
             }
-            Verdict::Refuse => {
-                let (flow, refusal) = (syn.ours.flow, syn.refusal());
-                self.reply(&flow, refusal);
-                self.drop_half_open(conn, CloseReason::Aborted);
-            }
+            Verdict::Refuse => self.refuse(conn),
             Verdict::Drop => self.drop_half_open(conn, CloseReason::Aborted),
         }
     }
@@ -182,7 +178,7 @@ impl Tcp {
                 self.settle(now, id);
             }
             Slot::SynSent(_) => self.drop_slot(id, CloseReason::Aborted),
-            Slot::SynReceived(_) => self.drop_half_open(id, CloseReason::Aborted),
+            Slot::SynReceived(_) => self.refuse(id),
             Slot::TimeWait(_) => {}
         }
     }
@@ -201,9 +197,22 @@ impl Tcp {
             Slot::SynSent(_) => {
                 self.table.remove(id);
             }
-            Slot::SynReceived(_) => self.drop_half_open(id, CloseReason::Aborted),
+            Slot::SynReceived(_) => self.refuse(id),
             Slot::TimeWait(_) => {}
         }
+    }
+
+    /// Answers a handshake under way with a RST, and forgets it.
+    fn refuse(&mut self, id: ConnId) {
+        if let Some(Entry {
+            slot: Slot::SynReceived(syn),
+            ..
+        }) = self.table.get(id)
+        {
+            let (flow, refusal) = (syn.ours.flow, syn.refusal());
+            self.reply(&flow, refusal);
+        }
+        self.drop_half_open(id, CloseReason::Aborted);
     }
 
     /// Whether every queued byte and the FIN were acknowledged, or the connection is gone.
