@@ -244,9 +244,9 @@ impl Connection {
     /// was answered and not an earlier transmission (RT-6, RFC 7323 §4.1).
     fn echoed_rtt(&self, seg: &Segment, outcome: &AckOutcome) -> Option<Duration> {
         let (ours, echo) = (self.timestamps.as_ref()?, seg.options.timestamps()?);
-        let (sent_at, rtt) = outcome.newest?;
-        let since = echo.tsecr.wrapping_sub(ours.tsval(sent_at)) as i32;
-        (since >= 0).then_some(rtt)
+        let newest = outcome.newest?;
+        let since = echo.tsecr.wrapping_sub(ours.tsval(newest.sent_at)) as i32;
+        (since >= 0).then_some(newest.rtt)
     }
 
     /// A congestion signal; FlightSize is what is outstanding (RFC 5681 §3.1 (4)).

@@ -12,11 +12,18 @@ use super::state::State;
 /// The longest time between two probes of a closed window, or two retransmissions.
 const MAX_INTERVAL: Duration = Duration::from_secs(120);
 
-/// What the one loss timer stands for; the two exclude each other.
+/// The least time before the tail is probed, and what is added for a lone segment, whose ACK may
+/// be delayed (RFC 8985 §7.2).
+const MIN_PROBE: Duration = Duration::from_millis(2);
+const MAX_ACK_DELAY: Duration = Duration::from_millis(50);
+
+/// What the one loss timer stands for; they exclude each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LossTimer {
     /// Retransmission timeout (RFC 6298).
     Rto,
+    /// The tail is to be probed (RFC 8985 §7).
+    Probe,
     /// The peer's window is closed, or too small to bother (RFC 9293 §3.8.6.1).
     Persist,
 }
@@ -50,21 +57,34 @@ impl Connection {
     /// When [`Connection::on_timeout`] wants to be called.
     pub(crate) fn poll_timeout(&self, config: &Config) -> Option<Instant> {
         let loss = self.timers.loss.map(|(deadline, _)| deadline);
-        [loss, self.acks.deadline(), self.idle_deadline(config)]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            loss,
+            self.recovery.reorder_deadline(),
+            self.acks.deadline(),
+            self.idle_deadline(config),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Deals with what has fallen due by `now`.
     pub(crate) fn on_timeout(&mut self, now: Instant, config: &Config) {
         self.acks.on_timeout(now);
+        if self
+            .recovery
+            .reorder_deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            self.on_reorder_timeout(now);
+        }
         if let Some((deadline, timer)) = self.timers.loss
             && deadline <= now
         {
             self.timers.loss = None;
             match timer {
                 LossTimer::Rto => self.on_rto(now, config),
+                LossTimer::Probe => self.on_probe(now),
                 LossTimer::Persist => self.on_persist(now),
             }
         }
@@ -88,8 +108,7 @@ impl Connection {
         };
         if self.snd.flight.outstanding() > 0 {
             if waiting != Some(LossTimer::Rto) {
-                let rto = self.rtt.backed_off_rto();
-                self.timers.loss = Some((now + rto, LossTimer::Rto));
+                self.timers.loss = Some(self.loss_deadline(now));
             }
         } else if self.snd.end() > self.snd.nxt {
             if waiting != Some(LossTimer::Persist) {
@@ -97,6 +116,42 @@ impl Connection {
             }
         } else {
             self.timers.loss = None;
+        }
+    }
+
+    /// The tail's probe where one is due (RFC 8985 §7.2), else the retransmission timeout.
+    fn loss_deadline(&self, now: Instant) -> (Instant, LossTimer) {
+        let rto = now + self.rtt.backed_off_rto();
+        if let Some(srtt) = self.rtt.srtt()
+            && self.sack
+            && self.recovery.may_probe(&self.snd.flight)
+        {
+            let alone = self.snd.flight.outstanding() <= self.snd.mss;
+            let delay = if alone { MAX_ACK_DELAY } else { Duration::ZERO };
+            let probe = now + (2 * srtt).max(MIN_PROBE) + delay;
+            if probe < rto {
+                return (probe, LossTimer::Probe);
+            }
+        }
+        (rto, LossTimer::Rto)
+    }
+
+    /// No ACK for the tail in two round trips: its last segment again, to have one (RFC 8985
+    /// §7.3). The retransmission timer takes over.
+    fn on_probe(&mut self, now: Instant) {
+        self.recovery
+            .on_probe(self.snd.nxt, self.snd.mss, &mut self.snd.flight);
+        self.update_loss_timer(now, true);
+    }
+
+    /// The reordering window of something has closed (RFC 8985 §6.3).
+    fn on_reorder_timeout(&mut self, now: Instant) {
+        let (nxt, mss) = (self.snd.nxt, self.snd.mss);
+        if self
+            .recovery
+            .on_reorder_timeout(now, nxt, mss, &mut self.snd.flight, &self.rtt)
+        {
+            self.on_congestion(now, CongestionKind::Loss);
         }
     }
 

@@ -3,9 +3,12 @@
 //! Detection (here and in [`Flight`]), control (`congestion`) and the estimate of the round trip
 //! (`rtt`) are kept apart; this file decides when an episode of recovery begins and ends.
 
+mod rack;
 mod rtt;
 
 pub(crate) use rtt::RttEstimator;
+
+use rack::Rack;
 
 use crate::send::{AckOutcome, DUP_THRESH, Flight};
 use crate::seq::SeqNum;
@@ -50,6 +53,10 @@ pub(crate) struct Recovery {
     force: bool,
     /// `recover` of RFC 6582 §3.2: no fast retransmit for what was sent before.
     guard: Option<SeqNum>,
+    rack: Rack,
+    /// The tail was probed up to here, and is not probed again before that is acknowledged
+    /// (TLP.end_seq, RFC 8985 §7.3).
+    probed: Option<SeqNum>,
 }
 
 impl Recovery {
@@ -59,6 +66,8 @@ impl Recovery {
             dup_acks: 0,
             force: false,
             guard: None,
+            rack: Rack::new(),
+            probed: None,
         }
     }
 
@@ -93,18 +102,73 @@ impl Recovery {
         {
             self.phase = Phase::Open;
         }
+        if self.probed.is_some_and(|probed| ack.una >= probed) {
+            self.probed = None;
+        }
         let lost = if ack.sack {
-            detect_by_sack(now, ack, flight, rtt) + self.detect_by_sacked_acks(ack, flight)
+            self.rack.on_delivered(ack.outcome.newest, rtt);
+            self.detect_by_sack(now, ack.mss, flight, rtt) + self.detect_by_sacked_acks(ack, flight)
         } else {
             self.detect_by_duplicates(ack, flight)
         };
-        if lost == 0 || self.phase != Phase::Open {
+        self.begin_if(lost > 0, ack.nxt)
+    }
+
+    /// The reordering window of something closed without an ACK (RFC 8985 §6.3); true when that
+    /// begins an episode.
+    pub(crate) fn on_reorder_timeout(
+        &mut self,
+        now: Instant,
+        nxt: SeqNum,
+        mss: u32,
+        flight: &mut Flight,
+        rtt: &RttEstimator,
+    ) -> bool {
+        let lost = self
+            .rack
+            .detect(now, self.phase != Phase::Open, mss, flight, rtt);
+        self.begin_if(lost > 0, nxt)
+    }
+
+    /// When [`Recovery::on_reorder_timeout`] is due.
+    pub(crate) const fn reorder_deadline(&self) -> Option<Instant> {
+        self.rack.deadline()
+    }
+
+    /// Whether the tail may be probed (RFC 8985 §7.2): not while losses are being repaired, and
+    /// once only.
+    pub(crate) fn may_probe(&self, flight: &Flight) -> bool {
+        self.phase == Phase::Open && self.probed.is_none() && flight.sacked() == 0
+    }
+
+    /// The tail is probed: the segment that ends at `nxt` goes out again.
+    pub(crate) fn on_probe(&mut self, nxt: SeqNum, mss: u32, flight: &mut Flight) {
+        self.probed = Some(nxt);
+        self.force = flight.mark_tail_lost(mss);
+    }
+
+    fn begin_if(&mut self, lost: bool, nxt: SeqNum) -> bool {
+        if !lost || self.phase != Phase::Open {
             return false;
         }
-        self.phase = Phase::Recovery(ack.nxt);
-        self.guard = Some(ack.nxt);
+        self.phase = Phase::Recovery(nxt);
+        self.guard = Some(nxt);
         self.force = true;
         true
+    }
+
+    fn detect_by_sack(
+        &mut self,
+        now: Instant,
+        mss: u32,
+        flight: &mut Flight,
+        rtt: &RttEstimator,
+    ) -> u32 {
+        let repairing = self.phase != Phase::Open;
+        if flight.sacked() == 0 && !repairing {
+            return 0; // nothing arrived out of turn, so nothing is overdue
+        }
+        flight.mark_lost_by_sack(mss) + self.rack.detect(now, repairing, mss, flight, rtt)
     }
 
     /// The retransmission timer fired (RFC 6298 §5.4, RFC 6675 §5.1).
@@ -113,6 +177,7 @@ impl Recovery {
         self.phase = Phase::Loss(nxt);
         self.guard = Some(nxt);
         self.dup_acks = 0;
+        self.probed = None;
         self.force = true;
     }
 
@@ -143,15 +208,4 @@ impl Recovery {
         }
         0
     }
-}
-
-fn detect_by_sack(now: Instant, ack: &Ack<'_>, flight: &mut Flight, rtt: &RttEstimator) -> u32 {
-    let mut lost = flight.mark_lost_by_sack(ack.mss);
-    if let Some((newest, newest_rtt)) = ack.outcome.newest
-        && flight.has_retransmission()
-    {
-        let reo_wnd = rtt.min_rtt().unwrap_or(newest_rtt) / 4;
-        lost += flight.mark_lost_retransmissions(now, newest, newest_rtt, reo_wnd);
-    }
-    lost
 }

@@ -63,9 +63,8 @@ pub(crate) struct AckOutcome {
     pub(crate) sacked: u32,
     /// Round trip of the newest transmission delivered, never of a retransmission (Karn).
     pub(crate) rtt: Option<Duration>,
-    /// When the newest transmission delivered was sent, and its round trip; retransmissions
-    /// included (RACK.xmit_ts and RACK.rtt, RFC 8985 §6.2).
-    pub(crate) newest: Option<(Instant, Duration)>,
+    /// The delivered transmission that was sent last, retransmissions included.
+    pub(crate) newest: Option<Delivered>,
     /// The peer reports data it had already (RFC 2883).
     pub(crate) duplicate: bool,
 }
@@ -77,13 +76,41 @@ impl AckOutcome {
     }
 
     fn on_delivered(&mut self, now: Instant, sent: &SentRange) {
-        let rtt = now - sent.sent_at;
-        if self.newest.is_none_or(|(at, _)| at <= sent.sent_at) {
-            self.newest = Some((sent.sent_at, rtt));
-            if sent.transmits == 1 {
-                self.rtt = Some(rtt);
+        let delivered = Delivered {
+            sent_at: sent.sent_at,
+            end: sent.end(),
+            rtt: now - sent.sent_at,
+            retransmitted: sent.transmits > 1,
+        };
+        if self
+            .newest
+            .is_none_or(|newest| newest.order() <= delivered.order())
+        {
+            self.newest = Some(delivered);
+            if !delivered.retransmitted {
+                self.rtt = Some(delivered.rtt);
             }
         }
+    }
+}
+
+/// A transmission that has arrived (RACK.segment of RFC 8985 §5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delivered {
+    /// When it was sent (RACK.xmit_ts).
+    pub(crate) sent_at: Instant,
+    /// Where it ends (RACK.end_seq).
+    pub(crate) end: SeqNum,
+    /// Its round trip (RACK.rtt).
+    pub(crate) rtt: Duration,
+    /// It was not the first of its range.
+    pub(crate) retransmitted: bool,
+}
+
+impl Delivered {
+    /// The order of sending: what leaves in one turn leaves in sequence order.
+    pub(crate) const fn order(&self) -> (Instant, SeqNum) {
+        (self.sent_at, self.end)
     }
 }
 
@@ -96,6 +123,10 @@ pub(crate) struct Flight {
     lost: u32,
     /// Bytes that duplicate ACKs of a peer without SACK stand for.
     dup_acked: u32,
+    /// The highest number SACKed so far (RACK.fack).
+    highest_sacked: Option<SeqNum>,
+    /// A first transmission arrived after something above it (RACK.reordering_seen).
+    reordering_seen: bool,
 }
 
 impl Flight {
@@ -168,6 +199,7 @@ impl Flight {
     ) -> AckOutcome {
         let mut outcome = AckOutcome::default();
         self.on_cumulative(now, una, &mut outcome);
+        let mut highest = self.highest_sacked;
         for block in sack {
             let (left, right) = (una.expand(block.left), una.expand(block.right));
             if left >= right || right > nxt {
@@ -178,7 +210,9 @@ impl Flight {
                 continue;
             }
             self.on_sack(now, left..right, &mut outcome);
+            highest = highest.max(Some(right));
         }
+        self.highest_sacked = highest;
         outcome
     }
 
@@ -219,28 +253,60 @@ impl Flight {
         judged
     }
 
-    /// RFC 8985 §6.2 step 5, for retransmissions only: judges lost what was sent again more than
-    /// `rtt` + `reo_wnd` ago, when something sent later has arrived. Returns the bytes.
-    pub(crate) fn mark_lost_retransmissions(
+    /// RFC 8985 §6.2 step 5: judges lost what was sent before `newest` and at least `patience`
+    /// ago. Returns the bytes, and when the next one's time is up.
+    pub(crate) fn mark_lost_by_time(
         &mut self,
         now: Instant,
-        newest: Instant,
-        rtt: Duration,
-        reo_wnd: Duration,
-    ) -> u32 {
-        let mut judged = 0;
+        newest: Delivered,
+        patience: Duration,
+    ) -> (u32, Option<Instant>) {
+        let (mut judged, mut next) = (0, None);
         for sent in &mut self.records {
-            if sent.fate == Fate::InFlight
-                && sent.transmits > 1
-                && sent.sent_at < newest
-                && now >= sent.sent_at + rtt + reo_wnd
-            {
+            if sent.fate != Fate::InFlight || (sent.sent_at, sent.end()) >= newest.order() {
+                continue;
+            }
+            let due = sent.sent_at + patience;
+            if due <= now {
                 sent.fate = Fate::Lost;
                 judged += sent.len;
+            } else {
+                next = Some(next.map_or(due, |next: Instant| next.min(due)));
             }
         }
         self.lost += judged;
-        judged
+        (judged, next)
+    }
+
+    /// Has the last segment sent again, as a probe of the tail (RFC 8985 §7.3); false when there
+    /// is nothing to probe with.
+    pub(crate) fn mark_tail_lost(&mut self, mss: u32) -> bool {
+        let Some(last) = self.records.back() else {
+            return false;
+        };
+        if last.fate != Fate::InFlight {
+            return false;
+        }
+        let (index, start) = (
+            self.records.len() - 1,
+            last.start + (last.len - last.len.min(mss)),
+        );
+        self.split(index, start);
+        if let Some(last) = self.records.back_mut() {
+            last.fate = Fate::Lost;
+            self.lost += last.len;
+        }
+        true
+    }
+
+    /// Bytes held by the peer above its cumulative ACK.
+    pub(crate) const fn sacked(&self) -> u32 {
+        self.sacked
+    }
+
+    /// Whether the path has been seen to reorder.
+    pub(crate) const fn reordering_seen(&self) -> bool {
+        self.reordering_seen
     }
 
     /// Judges the oldest segment lost (RFC 6582 §3.2: third duplicate ACK, or a partial ACK).
@@ -283,13 +349,6 @@ impl Flight {
         self.dup_acked = 0;
     }
 
-    /// Whether any record was sent more than once.
-    pub(crate) fn has_retransmission(&self) -> bool {
-        self.records
-            .iter()
-            .any(|sent| sent.transmits > 1 && sent.fate == Fate::InFlight)
-    }
-
     fn on_cumulative(&mut self, now: Instant, una: SeqNum, outcome: &mut AckOutcome) {
         let before = self.outstanding;
         while let Some(front) = self.records.front_mut() {
@@ -316,6 +375,8 @@ impl Flight {
                 Fate::InFlight => {
                     outcome.acked += gone.len;
                     outcome.on_delivered(now, &gone);
+                    self.reordering_seen |=
+                        gone.transmits == 1 && self.highest_sacked > Some(gone.end());
                 }
             }
         }
@@ -347,7 +408,11 @@ impl Flight {
         let sent = &mut self.records[index];
         match sent.fate {
             Fate::Lost => self.lost -= sent.len,
-            Fate::InFlight => outcome.on_delivered(now, sent),
+            Fate::InFlight => {
+                outcome.on_delivered(now, sent);
+                self.reordering_seen |=
+                    sent.transmits == 1 && self.highest_sacked > Some(sent.end());
+            }
             Fate::Sacked => return,
         }
         sent.fate = Fate::Sacked;
@@ -454,7 +519,7 @@ mod tests {
         flight.on_retransmit(Instant::from_millis(100), at(1));
         let outcome = flight.on_ack(Instant::from_millis(110), at(1), at(10), &sack(&[]));
         assert_eq!((outcome.acked, outcome.rtt), (MSS, None));
-        assert_eq!(outcome.newest.unwrap().1, Duration::from_millis(10));
+        assert_eq!(outcome.newest.unwrap().rtt, Duration::from_millis(10));
     }
 
     #[test]

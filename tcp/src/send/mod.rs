@@ -4,7 +4,7 @@ mod buffer;
 mod flight;
 
 pub(crate) use buffer::SendBuffer;
-pub(crate) use flight::{AckOutcome, DUP_THRESH, Flight};
+pub(crate) use flight::{AckOutcome, DUP_THRESH, Delivered, Flight};
 
 use crate::seq::{SeqNum, WindowScale};
 use crate::time::Instant;
