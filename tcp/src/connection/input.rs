@@ -197,6 +197,7 @@ impl Connection {
         };
         let advanced = ack > self.snd.una;
         let in_flight = self.snd.flight.in_flight();
+        let recovering = self.recovery.in_recovery(); // the ACK that ends it does not grow cwnd (NR-2)
         let outcome = self.snd.flight.on_ack(now, ack, self.snd.nxt, sack);
         let duplicate =
             !advanced && self.snd.flight.outstanding() > 0 && seg.is_empty() && !window_changed;
@@ -231,7 +232,7 @@ impl Connection {
                 in_flight,
                 cwnd_limited: self.snd.cwnd_limited,
                 srtt: self.rtt.srtt(),
-                in_recovery: self.recovery.in_recovery(),
+                in_recovery: recovering,
             });
         }
         if advanced {

@@ -97,10 +97,12 @@ impl Recovery {
         if ack.advanced {
             self.dup_acks = 0;
         }
+        let mut left = false;
         if let Phase::Recovery(point) | Phase::Loss(point) = self.phase
             && ack.una >= point
         {
             self.phase = Phase::Open;
+            left = true;
         }
         if self.probed.is_some_and(|probed| ack.una >= probed) {
             self.probed = None;
@@ -111,7 +113,9 @@ impl Recovery {
         } else {
             self.detect_by_duplicates(ack, flight)
         };
-        self.begin_if(lost > 0, ack.nxt)
+        // What was found lost meanwhile belongs to the next window: it is reduced, too (CC-13).
+        let next_window = left && ack.sack && flight.has_loss();
+        self.begin_if(lost > 0 || next_window, ack.nxt)
     }
 
     /// The reordering window of something closed without an ACK (RFC 8985 §6.3); true when that

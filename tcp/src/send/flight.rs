@@ -349,6 +349,12 @@ impl Flight {
         self.dup_acked = 0;
     }
 
+    /// Whether anything was judged lost, be it sent again or not.
+    pub(crate) fn has_loss(&self) -> bool {
+        let again = |sent: &SentRange| sent.transmits > 1 && sent.fate == Fate::InFlight;
+        self.lost > 0 || self.records.iter().any(again)
+    }
+
     fn on_cumulative(&mut self, now: Instant, una: SeqNum, outcome: &mut AckOutcome) {
         let before = self.outstanding;
         while let Some(front) = self.records.front_mut() {
