@@ -13,7 +13,7 @@ pub(super) use self::change::{Changes, Refused, Restore, change};
 pub(super) use self::conflict::Conflict;
 #[cfg(test)]
 use self::snapshot::Route;
-pub(super) use self::snapshot::{Link, Snapshot, TunInfo, wait_running};
+pub(super) use self::snapshot::{Link, Snapshot, TunInfo, wait_local, wait_running};
 
 /// An IP network or an address within it: address and prefix length.
 pub(super) type Net = (IpAddr, u8);

@@ -130,6 +130,36 @@ pub(crate) fn wait_running(name: &str, limit: Duration) -> io::Result<bool> {
     }
 }
 
+/// Waits until the kernel takes packets for `address`; false after `limit`.
+///
+/// A new IPv6 address gets its local route from a work queue of the kernel, a moment after the
+/// address itself; what arrives for it before that is dropped.
+pub(crate) fn wait_local(address: Ipv6Addr, limit: Duration) -> bool {
+    /// `RTF_LOCAL` of the kernel's `ipv6_route.h`.
+    const RTF_LOCAL: u32 = 0x8000_0000;
+    let wanted = format!("{:032x} 80 ", address.to_bits());
+    let begin = Instant::now();
+    loop {
+        // Where that file cannot be read there is nothing to wait for.
+        let Ok(routes) = std::fs::read_to_string("/proc/thread-self/net/ipv6_route") else {
+            return true;
+        };
+        let local = routes
+            .lines()
+            .filter(|line| line.starts_with(&wanted))
+            .any(|line| {
+                let flags = line.split_whitespace().nth(8);
+                flags
+                    .and_then(|hex| u32::from_str_radix(hex, 16).ok())
+                    .is_some_and(|f| f & RTF_LOCAL != 0)
+            });
+        if local || begin.elapsed() >= limit {
+            return local;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 fn link(message: &LinkMessage) -> Link {
     let mut link = Link {
         index: message.header.index,

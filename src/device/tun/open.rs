@@ -19,6 +19,8 @@ use crate::device::link::{self, Restore, Snapshot};
 
 /// How long the kernel may take to notice that we are attached (it takes a second at most).
 const CARRIER_LIMIT: Duration = Duration::from_secs(2);
+/// How long the local route of a new IPv6 address may take.
+const LOCAL_LIMIT: Duration = Duration::from_millis(500);
 
 /// Which backend to open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -170,6 +172,14 @@ pub fn open(options: &TunOptions) -> Result<Opened, OpenError> {
         || link::wait_running(&link.name, CARRIER_LIMIT).map_err(system("waiting for the link"))?;
     if !running {
         warnings.push(String::from("the link is up but passes no packets yet"));
+    }
+    for address in &options.host_addresses {
+        if let (IpAddr::V6(address), _) = address
+            && !link::wait_local(*address, LOCAL_LIMIT)
+        {
+            // Not there at all, perhaps: `configure` has said why.
+            tracing::debug!(%address, "the kernel takes no packets for it yet");
+        }
     }
     let mtu = mtu(options, link, existing.is_some());
     let caps = caps(mtu, opened.header_len > 0, opened.offload);
