@@ -28,7 +28,7 @@ fn a_clean_link_carries_both_directions() {
         let mut pair = Pair::new(1, &config(CongestionAlgorithm::Cubic, tso), Link::default());
         let (client, server) = pair.open();
         let limit = Duration::from_secs(20);
-        let bytes = scaled(10 << 20, 2 << 20);
+        let bytes = scaled(10 << 20, 1 << 20);
         pair.transfer((Side::Client, client), server, bytes, limit);
         pair.transfer((Side::Server, server), client, bytes, limit);
         let retransmitted: u64 = pair
@@ -55,8 +55,8 @@ fn a_clean_link_carries_both_directions() {
 fn losses_are_repaired() {
     for congestion in [CongestionAlgorithm::Reno, CongestionAlgorithm::Cubic] {
         for (loss, bytes) in [
-            (10, scaled(8 << 20, 2 << 20)),
-            (100, scaled(4 << 20, 2 << 20)),
+            (10, scaled(8 << 20, 1 << 20)),
+            (100, scaled(4 << 20, 1 << 20)),
             (1_000, 1 << 20),
             (3_000, 100 << 10),
         ] {
@@ -114,7 +114,7 @@ fn a_narrow_link_is_filled() {
         let mut pair = Pair::new(3, &config(congestion, true), link);
         pair.quiet = true;
         let (client, server) = pair.open();
-        let bytes = scaled(30 << 20, 10 << 20);
+        let bytes = scaled(30 << 20, 12 << 20);
         let took = pair.transfer(
             (Side::Client, client),
             server,
