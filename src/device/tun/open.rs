@@ -15,7 +15,7 @@ use self::check::{check_conflicts, check_existing, check_name, check_node, check
 use self::configure::{configure, final_txqueuelen, mtu};
 use super::sys::{self, OffloadSet};
 use super::{OpenError, Tun, caps};
-use crate::device::link::{self, Restore, Snapshot};
+use crate::device::link::{self, Link, Restore, Snapshot};
 
 /// How long the kernel may take to notice that we are attached (it takes a second at most).
 const CARRIER_LIMIT: Duration = Duration::from_secs(2);
@@ -167,19 +167,8 @@ pub fn open(options: &TunOptions) -> Result<Opened, OpenError> {
              device's network is out of reach while the device is up"
         ));
     }
-    // A link that we set up ourselves passes packets at once.
-    let running = !link.up
-        || link::wait_running(&link.name, CARRIER_LIMIT).map_err(system("waiting for the link"))?;
-    if !running {
+    if !wait_until_usable(options, link)? {
         warnings.push(String::from("the link is up but passes no packets yet"));
-    }
-    for address in &options.host_addresses {
-        if let (IpAddr::V6(address), _) = address
-            && !link::wait_local(*address, LOCAL_LIMIT)
-        {
-            // Not there at all, perhaps: `configure` has said why.
-            tracing::debug!(%address, "the kernel takes no packets for it yet");
-        }
     }
     let mtu = mtu(options, link, existing.is_some());
     let caps = caps(mtu, opened.header_len > 0, opened.offload);
@@ -214,6 +203,22 @@ pub fn open(options: &TunOptions) -> Result<Opened, OpenError> {
         tracing::warn!(device = report.name, "{warning}");
     }
     Ok(Opened { tun, report })
+}
+
+/// Waits, for a while, until packets pass both ways; false if the link itself does not pass them.
+fn wait_until_usable(options: &TunOptions, link: &Link) -> Result<bool, OpenError> {
+    // A link that we set up ourselves passes packets at once.
+    let running = !link.up
+        || link::wait_running(&link.name, CARRIER_LIMIT).map_err(system("waiting for the link"))?;
+    for address in &options.host_addresses {
+        if let (IpAddr::V6(address), _) = address
+            && !link::wait_local(*address, LOCAL_LIMIT)
+        {
+            // Not there at all, perhaps: `configure` has said why.
+            tracing::debug!(%address, "the kernel takes no packets for it yet");
+        }
+    }
+    Ok(running)
 }
 fn system(what: &str) -> impl Fn(io::Error) -> OpenError + '_ {
     move |source| OpenError::System {
