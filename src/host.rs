@@ -19,9 +19,10 @@ use crate::batch::{Frame, TxBatch};
 use crate::clock::RunningClock;
 use crate::config::Config;
 use crate::device::Caps;
+use crate::error;
 use crate::ip::{Echo, Input, Ip, IpConfig, Unreachable, to_udp_error};
 use crate::metrics::{DeviceStats, Stats, TcpStats};
-use crate::socket::{HeldSyn, Phase, Side, Sockets, Waiters};
+use crate::wakers::{HeldSyn, Phase, Side, Sockets, Waiters};
 
 /// Echo requests for other hosts that wait for the application; more are forgotten.
 const MAX_FOREIGN_ECHOS: usize = 64;
@@ -418,7 +419,7 @@ impl Host {
         if transparent || local.is_unspecified() || self.ip.is_local(local) {
             return Ok(());
         }
-        Err(crate::socket::error::addr_not_available(format!(
+        Err(error::addr_not_available(format!(
             "{local} is no address of this stack: use one of Config::addresses, or a transparent socket"
         )))
     }
@@ -438,7 +439,7 @@ impl Host {
         }
         let ip = self.ip.source_for(remote.ip()).ok_or_else(|| {
             let family = if remote.is_ipv4() { "IPv4" } else { "IPv6" };
-            crate::socket::error::addr_not_available(format!(
+            error::addr_not_available(format!(
                 "{remote} cannot be reached: this stack has no {family} address"
             ))
         })?;

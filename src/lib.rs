@@ -50,6 +50,7 @@ pub mod checksum;
 mod clock;
 mod config;
 pub mod device;
+mod error;
 mod host;
 pub mod ip;
 pub mod metrics;
@@ -57,6 +58,7 @@ pub mod service;
 mod shard;
 pub mod socket;
 mod stack;
+mod wakers;
 
 pub use ustack_tcp as tcp;
 pub use ustack_udp as udp;

@@ -5,8 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::args::Options;
-use super::error::{Error, ExitStatus};
-use super::settings::reason;
+use super::error::{Error, ExitStatus, reason};
 
 /// Where each option came from, so that an error can point at it.
 #[derive(Debug, Default)]

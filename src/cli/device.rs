@@ -6,9 +6,9 @@ use rustix::process::{ForeignRawFd, PidfdFlags, PidfdGetfdFlags};
 use ustack::device::tun::{self, DeviceKind, FdOptions, KernelDrops, OpenError, Tun, TunOptions};
 
 use super::args::DeviceMode;
-use super::error::{Error, ExitStatus};
+use super::error::{Error, ExitStatus, reason};
 use super::host::Attached;
-use super::settings::{Settings, TunChoice, reason};
+use super::settings::{Settings, TunChoice};
 
 /// Opens the device; also says in a line what was made or found.
 pub(crate) fn open(settings: &Settings) -> Result<(Attached, String), Error> {

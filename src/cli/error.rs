@@ -65,3 +65,12 @@ impl Error {
         let _ = std::io::stderr().lock().write_all(self.render().as_bytes());
     }
 }
+
+/// What the system says, without the number.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}

@@ -17,12 +17,12 @@ use ustack::device::{
 };
 use ustack::service::forward::{ForwardCounters, Forwarder};
 use ustack::service::http::{self, HttpConfig};
-use ustack::service::{self, Limits, Stop, Stopper};
+use ustack::service::{self, IdleTimeout, Limits, Stop, Stopper};
 use ustack::tcp::CongestionAlgorithm;
-use ustack::{Config, Stack, Stats, TcpListener, UdpSocket};
+use ustack::{Config, Stack, Stats, TcpListener, TcpStream, UdpSocket};
 
 use super::args::Congestion;
-use super::error::{Error, ExitStatus};
+use super::error::{Error, ExitStatus, reason};
 use super::forward;
 use super::settings::{self, Settings};
 
@@ -238,27 +238,9 @@ fn start_services(settings: &Settings, stack: &Stack, stop: &Stop) -> io::Result
         move |io, _, stop| http::connection(io, router.clone(), stop),
     ));
     let (echo, discard, chargen) = (listen(ECHO)?, listen(DISCARD)?, listen(CHARGEN)?);
-    services.spawn(service::serve(
-        "echo",
-        echo,
-        SMALL,
-        stop.clone(),
-        |io, _, stop| service::echo(io, stop),
-    ));
-    services.spawn(service::serve(
-        "discard",
-        discard,
-        SMALL,
-        stop.clone(),
-        |io, _, stop| service::discard(io, stop),
-    ));
-    services.spawn(service::serve(
-        "chargen",
-        chargen,
-        SMALL,
-        stop.clone(),
-        |io, _, stop| service::chargen(io, stop),
-    ));
+    services.spawn(small("echo", echo, stop, service::echo));
+    services.spawn(small("discard", discard, stop, service::discard));
+    services.spawn(small("chargen", chargen, stop, service::chargen));
 
     for any in [
         IpAddr::from(Ipv4Addr::UNSPECIFIED),
@@ -273,6 +255,22 @@ fn start_services(settings: &Settings, stack: &Stack, stop: &Stop) -> io::Result
         });
     }
     Ok(services)
+}
+
+/// One of the services that talk to every client alike.
+fn small<H, F>(
+    name: &'static str,
+    listener: TcpListener,
+    stop: &Stop,
+    talk: H,
+) -> impl Future<Output = ()> + use<H, F>
+where
+    H: Fn(IdleTimeout<TcpStream>, Stop) -> F,
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    service::serve(name, listener, SMALL, stop.clone(), move |io, _, stop| {
+        talk(io, stop)
+    })
 }
 
 fn log_end(service: &str, result: io::Result<()>) {
@@ -290,7 +288,7 @@ fn device_gone(ended: Result<io::Result<()>, tokio::task::JoinError>) -> Error {
         }
         Ok(Err(error)) => Error::new(
             ExitStatus::DeviceGone,
-            format!("the device failed: {}", settings::reason(&error)),
+            format!("the device failed: {}", reason(&error)),
         ),
         Ok(Ok(())) => Error::new(ExitStatus::Other, "the stack ended by itself"),
         Err(error) => Error::new(

@@ -16,10 +16,10 @@ use tracing::{info, warn};
 use ustack::device::tun::{FdOptions, Tun};
 
 use super::args::{DeviceMode, RunArgs};
-use super::error::{Error, ExitStatus};
+use super::error::{Error, ExitStatus, reason};
 use super::forward;
 use super::host::{Attached, Ending, Host};
-use super::settings::{DEFAULT_MTU, Settings, TunChoice, reason};
+use super::settings::{DEFAULT_MTU, Settings, TunChoice};
 use crate::namespace::{Device, Namespaces, Obstacle, Setup, resolver};
 
 /// How long connections may go on that the command has left behind.

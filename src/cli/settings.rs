@@ -10,7 +10,7 @@ use ustack::device::ImpairSpec;
 use super::address::{self, AddressArg, Addresses, Prefix};
 use super::args::{Congestion, DeviceMode, Options};
 use super::config_file::Origins;
-use super::error::{Error, ExitStatus};
+use super::error::{Error, ExitStatus, reason};
 
 const DEFAULT_TUN: &str = "ustack0";
 /// Ethernet's.
@@ -248,15 +248,6 @@ pub(crate) fn capture_error(file: &Path, error: &std::io::Error) -> Error {
         ),
     )
     .hint("Name a file in a directory that the user ustack runs as can write to")
-}
-
-/// What the system says, without the number.
-pub(crate) fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
 }
 
 #[cfg(test)]

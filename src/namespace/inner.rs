@@ -13,26 +13,13 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::channel::{FromInner, ToInner, recv, send};
-use super::obstacle::NODE;
+use super::obstacle::{Failure, NODE};
 use super::{INNER, Setup, Step, network, resolver};
 
 /// The shell's word for a command that is not there.
 const NOT_FOUND: u8 = 127;
 /// The shell's word for a command that cannot be executed.
 const NOT_EXECUTABLE: u8 = 126;
-
-/// A step that failed, with what the kernel said.
-pub(super) struct Failure {
-    pub(super) step: Step,
-    pub(super) error: io::Error,
-}
-
-impl Step {
-    /// For `map_err`.
-    pub(super) fn failed(self) -> impl Fn(io::Error) -> Failure {
-        move |error| Failure { step: self, error }
-    }
-}
 
 /// Runs the inner process if that is what this process was started as. Call it first thing in
 /// `main`: a process with a second thread cannot enter a user namespace.

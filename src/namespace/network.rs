@@ -11,7 +11,7 @@ use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketType, socket};
 use ustack::device::tun::{self, DeviceKind, OpenReport, Opened, Tun, TunOptions};
 
-use super::inner::Failure;
+use super::obstacle::Failure;
 use super::{Setup, Step};
 
 /// `lo` is the first device of every namespace.

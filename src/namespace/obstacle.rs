@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::read_to_string;
+use std::io;
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -29,6 +30,19 @@ pub(crate) enum Step {
     Network,
     /// Covering `/etc/resolv.conf`.
     Resolver,
+}
+
+/// A step that failed, with what the kernel said.
+pub(super) struct Failure {
+    pub(super) step: Step,
+    pub(super) error: io::Error,
+}
+
+impl Step {
+    /// For `map_err`.
+    pub(super) fn failed(self) -> impl Fn(io::Error) -> Failure {
+        move |error| Failure { step: self, error }
+    }
 }
 
 /// What the machine says about itself, for the message.

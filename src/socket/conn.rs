@@ -1,6 +1,7 @@
 //! One handle of a connection: what `TcpStream` and its halves do. Reads and writes take the lock
 //! for moving chunks only; bytes are copied outside.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use arrayvec::ArrayVec;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::ReadBuf;
 use ustack_tcp::{CloseReason, ConnId, FlowKey, Read, SocketError, SocketOptions};
 
-use super::error;
-use super::wakers::{Phase, Side};
+use crate::error;
 use crate::host::{Host, Shared};
+use crate::wakers::{Phase, Side};
 
 /// The most bytes that one write takes, so that a chunk fits one super-segment.
 const MAX_CHUNK: usize = 64 << 10;
@@ -160,6 +161,20 @@ impl Conn {
                 Err(error) => Poll::Ready(self.end(error, Err(error::broken_pipe())).map(|()| 0)),
             }
         })
+    }
+
+    /// The next received bytes, at most `max`; `None` at EOF.
+    pub(crate) async fn read_chunk(&self, max: usize) -> io::Result<Option<Bytes>> {
+        poll_fn(|cx| self.poll_read_chunk(cx, max)).await
+    }
+
+    /// Queues all of `chunk`; what was queued is gone from its front when the future is dropped.
+    pub(crate) async fn write_chunk(&self, chunk: &mut Bytes) -> io::Result<()> {
+        while !chunk.is_empty() {
+            let taken = poll_fn(|cx| self.poll_write_chunk(cx, chunk)).await?;
+            chunk.advance(taken);
+        }
+        Ok(())
     }
 
     fn poll_room(&self, cx: &Context<'_>) -> Poll<io::Result<usize>> {

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use ustack_tcp::Verdict;
 
 use super::conn::Conn;
-use super::tcp_listener::{Handle, TcpListener};
+use super::listener::{Handle, ListenerBuilder};
 use super::tcp_stream::TcpStream;
 use super::wait;
-use super::wakers::{HeldSyn, Phase};
 use crate::host::Host;
 use crate::ip::Unreachable;
 use crate::stack::Stack;
+use crate::wakers::{HeldSyn, Hold, Phase};
 
 /// A listener that holds every SYN until somebody decides: a proxy first asks upstream.
 ///
@@ -33,9 +33,9 @@ impl IncomingListener {
         }
     }
 
-    /// Listens at `local`; [`TcpListener::builder`] has more ways.
+    /// Listens at `local`; [`TcpListener::builder`](super::TcpListener::builder) has more ways.
     pub fn bind(stack: &Stack, local: SocketAddr) -> io::Result<Self> {
-        TcpListener::builder(stack).bind_incoming(local)
+        ListenerBuilder::new(stack).bind_incoming(local)
     }
 
     /// Where this socket listens.
@@ -64,6 +64,15 @@ impl IncomingListener {
             syn,
             is_decided: false,
         })
+    }
+}
+
+impl ListenerBuilder {
+    /// As [`ListenerBuilder::bind`], but every SYN waits for a decision.
+    pub fn bind_incoming(self, local: SocketAddr) -> io::Result<IncomingListener> {
+        let hold = Hold::new(self.hold);
+        let handle = self.listen(local, Some(hold))?;
+        Ok(IncomingListener::new(handle))
     }
 }
 

@@ -1,13 +1,13 @@
 //! Sockets shaped like `tokio::net`'s, over the stack.
 
 mod conn;
-pub(crate) mod error;
+mod delegate;
 mod incoming;
+mod listener;
 mod split;
 mod tcp_listener;
 mod tcp_stream;
 mod udp_socket;
-mod wakers;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use std::task::{Context, Poll};
 use ustack_tcp::time::Instant;
 
 pub use incoming::{Incoming, IncomingListener};
+pub use listener::ListenerBuilder;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
-pub use tcp_listener::{ListenerBuilder, TcpListener};
+pub use tcp_listener::TcpListener;
 pub use tcp_stream::{ConnectOptions, TcpStream};
 pub use udp_socket::UdpSocket;
-pub(crate) use wakers::{HeldSyn, Phase, Side, Sockets, Waiters};
 
 use crate::host::{Host, Shared};
-use wakers::WaitKey;
+use crate::wakers::{WaitKey, Waiters};
 
 /// Waits until `check` finds something, looking again whenever `waiters` are woken. Cancel-safe:
 /// `check` has the last word, and dropping the future takes its waker back.

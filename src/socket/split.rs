@@ -2,17 +2,14 @@
 
 use std::error::Error;
 use std::fmt;
-use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::Bytes;
 
 use super::conn::Conn;
+use super::delegate::{async_read, async_write};
 use super::tcp_stream::TcpStream;
 
 /// The read half of a [`TcpStream`], borrowed by [`TcpStream::split`].
@@ -116,19 +113,11 @@ macro_rules! reader {
 
             /// As [`TcpStream::read_chunk`]. Cancel-safe.
             pub async fn read_chunk(&mut self, max: usize) -> io::Result<Option<Bytes>> {
-                poll_fn(|cx| self.conn.poll_read_chunk(cx, max)).await
+                self.conn.read_chunk(max).await
             }
         }
 
-        impl AsyncRead for $half {
-            fn poll_read(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buf: &mut ReadBuf<'_>,
-            ) -> Poll<io::Result<()>> {
-                self.conn.poll_read(cx, buf)
-            }
-        }
+        async_read!($half);
     };
 }
 
@@ -139,43 +128,11 @@ macro_rules! writer {
 
             /// As [`TcpStream::write_chunk`]. Cancel-safe: what was queued is gone from `chunk`.
             pub async fn write_chunk(&mut self, chunk: &mut Bytes) -> io::Result<()> {
-                while !chunk.is_empty() {
-                    let taken = poll_fn(|cx| self.conn.poll_write_chunk(cx, chunk)).await?;
-                    chunk.advance(taken);
-                }
-                Ok(())
+                self.conn.write_chunk(chunk).await
             }
         }
 
-        impl AsyncWrite for $half {
-            fn poll_write(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buf: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                self.conn.poll_write(cx, buf)
-            }
-
-            fn poll_write_vectored(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                bufs: &[IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                self.conn.poll_write_vectored(cx, bufs)
-            }
-
-            fn is_write_vectored(&self) -> bool {
-                true
-            }
-
-            fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-
-            fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(self.conn.shutdown())
-            }
-        }
+        async_write!($half);
     };
 }
 

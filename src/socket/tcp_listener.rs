@@ -8,141 +8,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ustack_tcp::time::Instant;
-use ustack_tcp::{ListenError, ListenOptions, ListenerId, SocketOptions};
 
 use super::conn::Conn;
-use super::incoming::IncomingListener;
+use super::listener::{Handle, ListenerBuilder};
 use super::tcp_stream::TcpStream;
-use super::wakers::{Hold, ListenerSlot, Phase, Waiters};
-use super::{error, poll_wait, wait};
-use crate::host::{Host, Shared};
+use super::{poll_wait, wait};
+use crate::host::Host;
 use crate::stack::Stack;
-
-/// Held SYNs per listener, unless it says otherwise.
-const DEFAULT_HOLD: usize = 128;
-
-/// How to listen; see [`TcpListener::builder`].
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct ListenerBuilder {
-    stack: Stack,
-    backlog: u16,
-    transparent: bool,
-    hold: usize,
-    socket: Option<SocketOptions>,
-}
-
-impl ListenerBuilder {
-    /// Handshakes under way plus connections not yet accepted (1,024 by default); more SYNs are
-    /// dropped.
-    pub fn backlog(mut self, backlog: u16) -> Self {
-        self.backlog = backlog;
-        self
-    }
-
-    /// Accept connections to other hosts' addresses, too (with port 0: to any port); the
-    /// destination is the stream's [`TcpStream::local_addr`]. The stack must be transparent.
-    pub fn transparent(mut self, on: bool) -> Self {
-        self.transparent = on;
-        self
-    }
-
-    /// The most SYNs that an [`IncomingListener`] holds (128 by default); more are dropped and
-    /// counted.
-    pub fn hold(mut self, most: usize) -> Self {
-        self.hold = most;
-        self
-    }
-
-    /// What accepted connections start with, if not what the stack's configuration says.
-    pub fn socket(mut self, options: SocketOptions) -> Self {
-        self.socket = Some(options);
-        self
-    }
-
-    /// Listens at `local`: an unspecified address takes all of the stack's, port 0 an ephemeral
-    /// port.
-    ///
-    /// Fails with `AddrInUse`, or with `AddrNotAvailable` for an address that is not the stack's.
-    pub fn bind(self, local: SocketAddr) -> io::Result<TcpListener> {
-        let handle = self.listen(local, None)?;
-        Ok(TcpListener { handle })
-    }
-
-    /// As [`ListenerBuilder::bind`], but every SYN waits for a decision.
-    pub fn bind_incoming(self, local: SocketAddr) -> io::Result<IncomingListener> {
-        let hold = Hold::new(self.hold);
-        let handle = self.listen(local, Some(hold))?;
-        Ok(IncomingListener::new(handle))
-    }
-
-    fn listen(self, local: SocketAddr, hold: Option<Hold>) -> io::Result<Handle> {
-        let (id, local) = self.stack.shared.call(|host, _| {
-            host.check_running()?;
-            host.check_local(local.ip(), self.transparent)?;
-            let options = ListenOptions {
-                local,
-                backlog: self.backlog,
-                transparent: self.transparent,
-                hold: hold.is_some(),
-                socket: self.socket.unwrap_or(host.options),
-            };
-            let (id, local) = listen(host, options)?;
-            let slot = ListenerSlot {
-                waiters: Waiters::default(),
-                hold,
-            };
-            host.sockets.listeners.insert(id, slot);
-            Ok::<_, io::Error>((id, local))
-        })?;
-        Ok(Handle {
-            shared: self.stack.shared,
-            id,
-            local,
-        })
-    }
-}
-
-/// Listens, at some free ephemeral port where none is asked for.
-fn listen(host: &mut Host, options: ListenOptions) -> io::Result<(ListenerId, SocketAddr)> {
-    if options.local.port() != 0 || options.transparent {
-        let id = host.tcp.listen(options);
-        return Ok((
-            id.map_err(|error| error::listen(error, options.local))?,
-            options.local,
-        ));
-    }
-    let (first, last) = host.ephemeral_ports;
-    let start = getrandom::u32().unwrap_or_default() as u16;
-    for step in 0..=last - first {
-        let offset = (u32::from(start) + u32::from(step)) % (u32::from(last - first) + 1);
-        let local = SocketAddr::new(options.local.ip(), first + offset as u16);
-        match host.tcp.listen(ListenOptions { local, ..options }) {
-            Ok(id) => return Ok((id, local)),
-            Err(ListenError::AddrInUse) => {}
-            Err(error) => return Err(error::listen(error, local)),
-        }
-    }
-    Err(error::addr_in_use(options.local))
-}
-
-/// A listener of ours; dropping it stops listening.
-#[derive(Debug)]
-pub(super) struct Handle {
-    pub(super) shared: Arc<Shared>,
-    pub(super) id: ListenerId,
-    pub(super) local: SocketAddr,
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        let slot = self.shared.call(|host, now| {
-            host.tcp.close_listener(now, self.id);
-            host.sockets.listeners.remove(&self.id)
-        });
-        drop(slot); // its wakers, outside the lock
-    }
-}
+use crate::wakers::{Phase, Waiters};
 
 /// A listening TCP socket, as [`tokio::net::TcpListener`] is one.
 ///
@@ -176,13 +49,7 @@ impl TcpListener {
 
     /// More ways to listen.
     pub fn builder(stack: &Stack) -> ListenerBuilder {
-        ListenerBuilder {
-            stack: stack.clone(),
-            backlog: 1024,
-            transparent: false,
-            hold: DEFAULT_HOLD,
-            socket: None,
-        }
+        ListenerBuilder::new(stack)
     }
 
     /// Where this socket listens.
@@ -237,6 +104,17 @@ impl TcpListener {
 }
 
 type Accepted = (ustack_tcp::ConnId, ustack_tcp::FlowKey);
+
+impl ListenerBuilder {
+    /// Listens at `local`: an unspecified address takes all of the stack's, port 0 an ephemeral
+    /// port.
+    ///
+    /// Fails with `AddrInUse`, or with `AddrNotAvailable` for an address that is not the stack's.
+    pub fn bind(self, local: SocketAddr) -> io::Result<TcpListener> {
+        let handle = self.listen(local, None)?;
+        Ok(TcpListener { handle })
+    }
+}
 
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,23 +2,21 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU8;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::Bytes;
 use ustack_tcp::{CongestionAlgorithm, FlowKey, Keepalive, SocketOptions};
 
 use super::conn::Conn;
-use super::error;
+use super::delegate::{async_read, async_write};
 use super::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, split, split_owned};
-use super::wakers::Phase;
+use crate::error;
 use crate::stack::Stack;
+use crate::wakers::Phase;
 
 /// How to open a connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -136,7 +134,7 @@ impl TcpStream {
     /// The next received bytes as a slice of the buffer they came in, at most `max` (> 0): no copy
     /// at all. `None` at EOF. Cancel-safe.
     pub async fn read_chunk(&mut self, max: usize) -> io::Result<Option<Bytes>> {
-        poll_fn(|cx| self.conn.poll_read_chunk(cx, max)).await
+        self.conn.read_chunk(max).await
     }
 
     /// Queues all of `chunk` without copying it.
@@ -144,11 +142,7 @@ impl TcpStream {
     /// Cancel-safe: what was queued is gone from the front of `chunk`, so that calling again goes
     /// on where it stopped.
     pub async fn write_chunk(&mut self, chunk: &mut Bytes) -> io::Result<()> {
-        while !chunk.is_empty() {
-            let taken = poll_fn(|cx| self.conn.poll_write_chunk(cx, chunk)).await?;
-            chunk.advance(taken);
-        }
-        Ok(())
+        self.conn.write_chunk(chunk).await
     }
 
     /// Ends the connection with a RST; nothing queued is sent any more.
@@ -219,43 +213,5 @@ impl fmt::Debug for TcpStream {
     }
 }
 
-impl AsyncRead for TcpStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.conn.poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for TcpStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.conn.poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.conn.poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    /// Nothing is held back here: what was written is on its way.
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.conn.shutdown())
-    }
-}
+async_read!(TcpStream);
+async_write!(TcpStream);

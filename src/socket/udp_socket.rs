@@ -10,11 +10,12 @@ use ustack_udp::{
     BindError, BindOptions, ConnectError, Datagram, SendError, SocketError, SocketId,
 };
 
-use super::wakers::{UdpSlot, Waiters};
-use super::{error, wait};
+use super::wait;
+use crate::error;
 use crate::host::{Host, Shared};
 use crate::ip::Unreachable;
 use crate::stack::Stack;
+use crate::wakers::{UdpSlot, Waiters};
 
 /// A UDP socket, as [`tokio::net::UdpSocket`] is one; share it by reference or in an `Arc`.
 ///
