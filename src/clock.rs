@@ -87,6 +87,7 @@ enum Source {
 
 impl Timer {
     /// A timer for `clock`; called inside the runtime, whose reactor it joins.
+    #[allow(unsafe_code, reason = "tokio's safe registration is deprecated")]
     pub(crate) fn new(clock: &RunningClock) -> io::Result<Self> {
         let source = match *clock {
             RunningClock::Monotonic { origin } => {

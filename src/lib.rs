@@ -45,6 +45,8 @@
 //!
 //! Deadlines come from `CLOCK_MONOTONIC`; in tests [`Clock::Tokio`] makes time virtual.
 
+#![deny(unsafe_code)]
+
 pub mod batch;
 pub mod checksum;
 mod clock;

@@ -1,5 +1,7 @@
 //! The `ustack` program.
 
+#![deny(unsafe_code)]
+
 mod cli;
 mod namespace;
 

@@ -37,6 +37,10 @@ pub(crate) fn main_if_inner() -> Option<ExitCode> {
     Some(become_command(fd, outer, &program, args).unwrap_or(ExitCode::FAILURE))
 }
 
+#[allow(
+    unsafe_code,
+    reason = "a descriptor by number is all that a new process gets"
+)]
 fn become_command(
     fd: RawFd,
     outer: i32,
@@ -106,6 +110,7 @@ fn die_with(outer: i32) -> io::Result<()> {
     Ok(())
 }
 
+#[allow(unsafe_code, reason = "rustix's safe unshare is deprecated")]
 fn enter(socket: &OwnedFd, outer: i32) -> Result<network::Device, Failure> {
     // SAFETY: no file descriptor table is unshared.
     unsafe { unshare_unsafe(UnshareFlags::NEWUSER) }

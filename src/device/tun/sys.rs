@@ -80,6 +80,7 @@ struct IfReq {
 }
 
 /// Which interface the descriptor is attached to; `ENOTTY` when it is no TUN descriptor.
+#[allow(unsafe_code, reason = "an ioctl that no crate offers")]
 pub(super) fn interface(fd: impl AsFd) -> rustix::io::Result<Interface> {
     // SAFETY: for TUNGETIFF the kernel writes one `struct ifreq`, 40 bytes, which is `IfReq`.
     let request = unsafe { ioctl(fd, Getter::<TUNGETIFF, IfReq>::new()) }?;
@@ -92,6 +93,7 @@ pub(super) fn interface(fd: impl AsFd) -> rustix::io::Result<Interface> {
 }
 
 /// Sets what the kernel may leave to us. State of the device, not of the descriptor.
+#[allow(unsafe_code, reason = "an ioctl that no crate offers")]
 pub(super) fn set_offload(fd: impl AsFd, offload: OffloadSet) -> rustix::io::Result<()> {
     // SAFETY: TUNSETOFFLOAD takes an integer by value, any value of which is checked.
     unsafe {
@@ -114,6 +116,7 @@ pub(super) fn negotiate_offload(fd: impl AsFd) -> rustix::io::Result<OffloadSet>
 }
 
 /// Sets the length of the virtio-net header and returns what it is then.
+#[allow(unsafe_code, reason = "an ioctl that no crate offers")]
 pub(super) fn set_vnet_header_len(fd: impl AsFd, len: usize) -> rustix::io::Result<usize> {
     let fd = fd.as_fd();
     // SAFETY: TUNSETVNETHDRSZ reads and TUNGETVNETHDRSZ writes one `int`.
@@ -125,6 +128,7 @@ pub(super) fn set_vnet_header_len(fd: impl AsFd, len: usize) -> rustix::io::Resu
 }
 
 /// The length of the virtio-net header.
+#[allow(unsafe_code, reason = "an ioctl that no crate offers")]
 pub(super) fn vnet_header_len(fd: impl AsFd) -> rustix::io::Result<usize> {
     // SAFETY: TUNGETVNETHDRSZ writes one `int`.
     let len = unsafe { ioctl(fd, Getter::<TUNGETVNETHDRSZ, i32>::new()) }?;
@@ -144,6 +148,7 @@ impl TunTap {
     }
 }
 
+#[allow(unsafe_code, reason = "tun-tap lends no descriptor but its number")]
 impl AsFd for TunTap {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the interface owns the descriptor and lives as long as the borrow.
@@ -174,6 +179,10 @@ impl AsRawFd for Port {
     }
 }
 
+#[allow(
+    unsafe_code,
+    reason = "tun-tap hands over no descriptor but its number"
+)]
 impl From<Port> for OwnedFd {
     fn from(port: Port) -> Self {
         match port {
@@ -185,12 +194,14 @@ impl From<Port> for OwnedFd {
 }
 
 /// Registers a port with the current runtime.
+#[allow(unsafe_code, reason = "tokio's safe registration is deprecated")]
 pub(super) fn register(port: Port) -> Result<AsyncFd<Port>, (Port, io::Error)> {
     // SAFETY: a `Port` owns an open descriptor, always the same one, until it is dropped.
     unsafe { AsyncFd::register(port) }.map_err(tokio::io::unix::AsyncFdRegisterError::into_parts)
 }
 
 /// One read into the free space of an empty buffer, whose length it then sets.
+#[allow(unsafe_code, reason = "reading into memory that is not zeroed first")]
 pub(super) fn read(fd: impl AsFd, buffer: &mut BytesMut) -> rustix::io::Result<usize> {
     debug_assert!(buffer.is_empty());
     let free: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();
