@@ -25,6 +25,9 @@ use crate::metrics::DeviceStats;
 /// Frames that come in before applications get a chance at the lock.
 const FRAMES_PER_LOCK: usize = 16;
 
+/// Turns that timers wait, at most, for frames that are there already.
+const MAX_TURNS_BEFORE_TIMERS: u32 = 64;
+
 /// One device and the host behind it.
 #[derive(Debug)]
 pub(crate) struct Shard<D> {
@@ -34,6 +37,8 @@ pub(crate) struct Shard<D> {
     tx: TxBatch,
     wake: Vec<Waker>,
     stats: DeviceStats,
+    /// Turns in a row that left frames unread.
+    full_turns: u32,
     /// Made on the first turn, inside the runtime.
     timer: Option<Timer>,
 }
@@ -47,6 +52,7 @@ impl<D: Device> Shard<D> {
             tx: TxBatch::new(),
             wake: Vec::new(),
             stats: DeviceStats::default(),
+            full_turns: 0,
             timer: None,
         }
     }
@@ -55,9 +61,22 @@ impl<D: Device> Shard<D> {
     /// second.
     pub(crate) fn turn_in(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let now = self.shared.clock.now(); // the only clock read of this half
-        if self.device.poll_recv_ready(cx)?.is_ready() || is_due(&self.device, now) {
+        // No timer may fire for want of an ACK that is there but not read: before timers the device
+        // is asked, whatever the reactor knows of it, and until it has nothing more.
+        let is_late = self
+            .shared
+            .host
+            .lock()
+            .poll_timeout()
+            .is_some_and(|at| at <= now);
+        if self.device.poll_recv_ready(cx)?.is_ready() || is_due(&self.device, now) || is_late {
             self.device.recv(now, &mut self.rx)?; // up to a batch of super-packets
         }
+        self.full_turns = if self.rx.room() == 0 {
+            self.full_turns + 1
+        } else {
+            0
+        };
         let mut host = self.shared.host.lock();
         let now = host.stamp(now);
         self.stats.turns += 1;
@@ -74,7 +93,9 @@ impl<D: Device> Shard<D> {
             }
         }
         self.stats.loopback_frames += host.input_loopback(now, MAX_RX_FRAMES);
-        host.on_timeout(now);
+        if self.full_turns == 0 || self.full_turns > MAX_TURNS_BEFORE_TIMERS {
+            host.on_timeout(now);
+        }
         host.on_events(now, &mut self.wake); // events → wakers → applications read and write
         drop(host);
         let has_woken = !self.wake.is_empty();

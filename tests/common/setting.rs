@@ -1,6 +1,6 @@
 //! The program's device and addresses, in all combinations that matter.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::program::Ustack;
@@ -31,15 +31,8 @@ impl Setting {
     }
 
     /// Starts the program with further arguments.
-    ///
-    /// The kernel adds its own route for a new IPv6 address from a work queue, possibly a moment
-    /// after the program has said that it is ready; until then it drops what comes in for that
-    /// address. A TCP handshake waits that out, a single datagram would be lost.
     pub(crate) fn start(self, arguments: &[&str]) -> Ustack {
-        let ustack = Ustack::start(&[&["--device", self.device], arguments].concat());
-        TcpStream::connect_timeout(&self.port(80), Duration::from_secs(10))
-            .expect("the program answers");
-        ustack
+        Ustack::start(&[&["--device", self.device], arguments].concat())
     }
 
     /// One of the program's ports.
