@@ -15,7 +15,7 @@ const MAX_INTERVAL: Duration = Duration::from_secs(120);
 /// The least time before the tail is probed, since a host in user space may be kept from its ACKs
 /// by others for a while; and what is added for a lone segment, whose ACK may be delayed (RFC 8985
 /// §7.2).
-const MIN_PROBE: Duration = Duration::from_millis(10);
+const MIN_PROBE: Duration = Duration::from_millis(20);
 const MAX_ACK_DELAY: Duration = Duration::from_millis(50);
 
 /// What the one loss timer stands for; they exclude each other.
