@@ -340,6 +340,8 @@ impl Checker {
         }
         if let (Some((_, tsecr)), Some((tsval, _))) = (options.timestamps, asked.timestamps)
             && tsecr != tsval
+            // A SYN that came again may be the one that is echoed (RFC 7323 §4.3).
+            && !self.tsvals.contains(&tsecr)
         {
             return Err(format!("echoes timestamp {tsecr}, the SYN said {tsval}"));
         }
