@@ -126,6 +126,7 @@ impl Ours {
                 .is_none_or(|peer| peer.window_scale.is_some())
                 .then(|| self.scale(config)),
             sack_permitted: peer.is_none_or(|peer| peer.sack_permitted),
+            fast_open: None,
             timestamps: match peer {
                 None => Some(Timestamps {
                     tsval: self.tsval(now),
@@ -148,6 +149,7 @@ impl Ours {
             },
             options: Options::Syn(options),
             payload: (),
+            urgent: 0,
             mss: NonZeroU16::MIN,
         };
         self.push(&segment, tx);
@@ -417,6 +419,7 @@ impl SynReceived {
                     ..Default::default()
                 }),
                 payload: (),
+                urgent: 0,
                 mss: NonZeroU16::MIN,
             };
             self.ours.push(&segment, tx);
@@ -465,6 +468,7 @@ pub(crate) const fn reset(seq: WireSeq, ack: Option<WireSeq>) -> Segment<()> {
         flags,
         options: Options::none(),
         payload: (),
+        urgent: 0,
         mss: NonZeroU16::MIN,
     }
 }

@@ -147,6 +147,42 @@ pub struct SynOptions {
     pub sack_permitted: bool,
     /// Timestamps (RFC 7323 §3).
     pub timestamps: Option<Timestamps>,
+    /// TCP Fast Open: a cookie, or the request for one (RFC 7413 §2).
+    pub fast_open: Option<FastOpen>,
+}
+
+/// The Fast Open option (RFC 7413 §4.1.1): a cookie of 4 to 16 bytes, or none to ask for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FastOpen {
+    len: u8,
+    cookie: [u8; 16],
+}
+
+impl FastOpen {
+    /// The request for a cookie.
+    pub const REQUEST: Self = Self {
+        len: 0,
+        cookie: [0; 16],
+    };
+
+    /// An option with `cookie`, of which at most 16 bytes are kept.
+    pub fn new(cookie: &[u8]) -> Self {
+        let len = cookie.len().min(16);
+        let mut option = Self::REQUEST;
+        option.cookie[..len].copy_from_slice(&cookie[..len]);
+        option.len = len as u8;
+        option
+    }
+
+    /// The cookie; empty in a request.
+    pub fn cookie(&self) -> &[u8] {
+        &self.cookie[..usize::from(self.len)]
+    }
+
+    /// Bytes that the option takes in a header, padding included.
+    const fn wire_len(&self) -> u32 {
+        (2 + self.len as u32).next_multiple_of(4)
+    }
 }
 
 /// Options of every other segment.
@@ -184,12 +220,17 @@ impl Options {
                 window_scale,
                 sack_permitted,
                 timestamps,
+                fast_open,
             }) => {
                 4 * (mss.is_some() as u32 + window_scale.is_some() as u32)
                     + match (timestamps.is_some(), *sack_permitted) {
                         (true, _) => 12,
                         (false, true) => 4,
                         (false, false) => 0,
+                    }
+                    + match fast_open {
+                        Some(option) => option.wire_len(),
+                        None => 0,
                     }
             }
             Self::Segment(SegmentOptions { timestamps, sack }) => {
@@ -228,6 +269,8 @@ pub struct Segment<P = Bytes> {
     pub options: Options,
     /// Payload.
     pub payload: P,
+    /// Urgent pointer: an offset from `seq`; counts only with [`Flags::URG`].
+    pub urgent: u16,
     /// Payload bytes of the wire segments that offload joined into this one; for a segment that
     /// came alone, its own length (at least 1).
     pub mss: NonZeroU16,
@@ -250,6 +293,7 @@ impl Segment<Bytes> {
             flags: self.flags,
             options: self.options.clone(),
             payload: (),
+            urgent: self.urgent,
             mss: self.mss,
         }
     }

@@ -240,6 +240,7 @@ fn segment(seq: u32) -> Segment<()> {
         flags: Flags::ACK,
         options: Options::none(),
         payload: (),
+        urgent: 0,
         mss: NonZeroU16::MIN,
     }
 }

@@ -162,9 +162,11 @@ fn slow_start(cwnd: &mut u32, ssthresh: u32, acked: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use covers::covers;
 
-    /// CC-1: the table of RFC 6928's formula.
+    /// The table of RFC 6928's formula.
     #[test]
+    #[covers("CC-1")]
     fn initial_windows() {
         for (mss, window) in [
             (536, 5360),

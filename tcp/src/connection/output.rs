@@ -303,6 +303,7 @@ impl Connection {
             flags,
             options,
             payload: (),
+            urgent: 0,
             mss: NonZeroU16::MIN,
         }
     }

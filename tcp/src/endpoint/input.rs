@@ -303,6 +303,7 @@ impl Tcp {
                     ..Default::default()
                 }),
                 payload: (),
+                urgent: 0,
                 mss: NO_MSS,
             },
         );

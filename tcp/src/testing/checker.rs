@@ -233,6 +233,7 @@ mod tests {
                 Options::none()
             },
             payload: Bytes::from_static(payload),
+            urgent: 0,
             mss: NonZeroU16::new(payload.len().max(1) as u16).unwrap(),
         }
     }

@@ -15,7 +15,9 @@ use std::vec::Vec;
 
 use core::num::NonZeroU16;
 
-use crate::segment::{Flags, Options, SackBlock, Segment, SegmentOptions, SynOptions, Timestamps};
+use crate::segment::{
+    FastOpen, Flags, Options, SackBlock, Segment, SegmentOptions, SynOptions, Timestamps,
+};
 use crate::seq::{WindowScale, WireSeq, WireWindow};
 use crate::time::Duration;
 
@@ -140,6 +142,7 @@ pub(super) fn segment(text: &str, base: &Base) -> Result<Segment, String> {
         window: WireWindow(window),
         flags,
         options: parse_options(options, flags.contains(Flags::SYN), base)?,
+        urgent: 0,
         mss: NonZeroU16::new(len as u16).unwrap_or(NonZeroU16::MIN),
         payload,
     })
@@ -268,11 +271,15 @@ fn describe_options(options: &Options, base: &Base) -> Vec<String> {
             window_scale,
             sack_permitted,
             timestamps: ts,
+            fast_open,
         }) => {
             list.extend(mss.map(|mss| format!("mss {mss}")));
             list.extend(sack_permitted.then(|| "sackOK".to_string()));
             list.extend(ts.map(timestamps));
             list.extend(window_scale.map(|scale| format!("wscale {}", scale.shift())));
+            let hex = |byte: &u8| format!("{byte:02x}");
+            let cookie = |option: FastOpen| option.cookie().iter().map(hex).collect::<String>();
+            list.extend(fast_open.map(|option| format!("FO {}", cookie(option))));
         }
         Options::Segment(SegmentOptions {
             timestamps: ts,

@@ -53,6 +53,7 @@ pub fn parse(bytes: &Bytes, gso_size: Option<NonZeroU16>) -> Result<Parsed, Malf
         window: WireWindow(header.window_size()),
         flags,
         options: options::parse(header.options(), flags.contains(Flags::SYN)),
+        urgent: header.urgent_pointer(),
         mss: gso_size.or(alone).unwrap_or(NonZeroU16::MIN),
         payload,
     };
@@ -76,6 +77,7 @@ pub fn emit(segment: &Segment<()>, source_port: u16, destination_port: u16) -> H
     header.cwr = segment.has(Flags::CWR);
     header.ece = segment.has(Flags::ECE);
     header.urg = segment.has(Flags::URG);
+    header.urgent_pointer = segment.urgent;
     header.ack = segment.has(Flags::ACK);
     header.psh = segment.has(Flags::PSH);
     header.rst = segment.has(Flags::RST);
@@ -90,7 +92,7 @@ pub fn emit(segment: &Segment<()>, source_port: u16, destination_port: u16) -> H
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::segment::{Options, SackBlock, SegmentOptions, SynOptions, Timestamps};
+    use crate::segment::{FastOpen, Options, SackBlock, SegmentOptions, SynOptions, Timestamps};
     use crate::seq::WindowScale;
     use proptest::prelude::*;
     use std::vec::Vec;
@@ -103,6 +105,7 @@ mod tests {
             flags,
             options,
             payload: (),
+            urgent: 0,
             mss: NonZeroU16::MIN,
         }
     }
@@ -123,6 +126,7 @@ mod tests {
             window_scale: Some(WindowScale::new(9)),
             sack_permitted: true,
             timestamps: Some(Timestamps { tsval: 7, tsecr: 0 }),
+            fast_open: Some(FastOpen::new(&[1, 2, 3, 4, 5, 6, 7, 8])),
         });
         let got = round_trip(&segment(Flags::SYN, options.clone()), b"");
         assert_eq!(got.options, options);

@@ -3,7 +3,9 @@
 
 use arrayvec::ArrayVec;
 
-use crate::segment::{Options, SackBlock, SackBlocks, SegmentOptions, SynOptions, Timestamps};
+use crate::segment::{
+    FastOpen, Options, SackBlock, SackBlocks, SegmentOptions, SynOptions, Timestamps,
+};
 use crate::seq::{WindowScale, WireSeq};
 
 const END: u8 = 0;
@@ -13,6 +15,7 @@ const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
+const FAST_OPEN: u8 = 34;
 
 /// Reads what it knows, steps over what it does not, and stops at a length that cannot be
 /// (MUST-7). Options out of place, such as an MSS on data, change nothing (MUST-65).
@@ -42,6 +45,12 @@ pub(super) fn parse(mut rest: &[u8], syn: bool) -> Options {
                             tsval: u32::from_be_bytes([a, b, c, d]),
                             tsecr: u32::from_be_bytes([e, f, g, h]),
                         });
+                    }
+                    // RFC 7413 §4.1.1: a cookie has an even number of bytes, 4 to 16.
+                    (FAST_OPEN, cookie @ ([] | [_, _, _, _, ..]))
+                        if cookie.len() <= 16 && cookie.len() % 2 == 0 =>
+                    {
+                        handshake.fast_open = Some(FastOpen::new(cookie));
                     }
                     _ => {}
                 }
@@ -101,6 +110,7 @@ fn emit_syn(syn: &SynOptions, out: &mut ArrayVec<u8, 40>) {
         window_scale,
         sack_permitted,
         timestamps,
+        fast_open,
     } = syn;
     if let Some(mss) = mss {
         out.extend([MSS, 4]);
@@ -117,6 +127,14 @@ fn emit_syn(syn: &SynOptions, out: &mut ArrayVec<u8, 40>) {
     }
     if let Some(scale) = window_scale {
         out.extend([NOP, WINDOW_SCALE, 3, scale.shift()]);
+    }
+    if let Some(option) = fast_open {
+        let cookie = option.cookie();
+        out.extend([FAST_OPEN, 2 + cookie.len() as u8]);
+        out.extend(cookie.iter().copied());
+        while !out.len().is_multiple_of(4) {
+            out.push(NOP);
+        }
     }
 }
 
