@@ -1,7 +1,7 @@
 //! `#[covers("MUST-12", "SM-4")]` names the requirements that a test covers.
 //!
 //! The ids are those of `docs/conformance.md`. When the environment variable `USTACK_COVERS` names
-//! a file, each such test adds a line to it once it has passed: `path::of::test` and the ids, set
+//! a file, each such test adds a line to it once it has passed: `file.rs::name` and the ids, set
 //! apart by tabs. `cargo run -p rfc-index` reads that file, so a requirement counts as tested only
 //! if a test for it ran.
 
@@ -54,7 +54,7 @@ fn note(name: &str, ids: &[String]) -> TokenStream {
                 fn drop(&mut self) {{
                     let Some(path) = ::std::env::var_os("USTACK_COVERS") else {{ return }};
                     if ::std::thread::panicking() {{ return }}
-                    let line = concat!(module_path!(), "::{name}\t{ids}\n");
+                    let line = concat!(file!(), "::{name}\t{ids}\n");
                     let file = ::std::fs::OpenOptions::new().append(true).create(true).open(path);
                     let wrote = file.and_then(|mut file| {{
                         ::std::io::Write::write_all(&mut file, line.as_bytes())
