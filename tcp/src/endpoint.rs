@@ -1,27 +1,34 @@
 //! `Tcp`: every flow of a host behind one surface.
 
+mod counters;
 mod input;
+mod passive;
 mod socket;
+mod time_wait;
+mod types;
+
+pub use counters::Counters;
+pub use types::{ConnId, Event, ListenOptions, ListenerId, Read, Summary, Verdict};
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 use core::num::NonZeroU16;
 
 use bytes::Bytes;
 
-use crate::config::{Config, SocketOptions};
+use crate::config::Config;
 use crate::connection::{Connection, Events, State};
 use crate::error::CloseReason;
 use crate::handshake::{SynReceived, SynSent};
 use crate::isn::Secrets;
 use crate::listener::Listeners;
 use crate::segment::{Ecn, FlowKey, Segment, Transmit, TxMeta};
-use crate::seq::{SeqNum, WireSeq, WireWindow};
 use crate::table::Table;
 use crate::time::{Duration, Instant};
 use crate::wheel::Wheel;
+
+use time_wait::TimeWait;
 
 /// Answers to nobody's segments that wait for transmission; more are dropped and counted.
 const MAX_REPLIES: usize = 256;
@@ -29,136 +36,6 @@ const MAX_REPLIES: usize = 256;
 /// A connection with a far deadline (keep-alive) is looked at this often, so that its entry in the
 /// wheel does not outlive it by hours.
 const MAX_SLEEP: Duration = Duration::from_secs(120);
-
-/// A connection, for as long as it exists: slab index and generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnId {
-    pub(crate) index: u32,
-    pub(crate) generation: u32,
-}
-
-impl ConnId {
-    /// A small number that no other living connection has: an index for tables of the caller's.
-    pub const fn index(self) -> u32 {
-        self.index
-    }
-}
-
-/// A listener, for as long as it exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ListenerId(pub(crate) u32);
-
-/// How to listen.
-#[derive(Clone, Copy, Debug)]
-pub struct ListenOptions {
-    /// Address and port; an unspecified address accepts any of the host's addresses of its
-    /// family (of both, for `[::]`), port 0 together with `transparent` accepts every port.
-    pub local: SocketAddr,
-    /// Handshakes under way plus connections not yet accepted.
-    pub backlog: u16,
-    /// Accept any destination address, not only this host's (port 0: any port too).
-    pub transparent: bool,
-    /// Hold each SYN until [`Tcp::decide`] is called; see [`Event::Incoming`].
-    pub hold: bool,
-    /// What accepted connections start with.
-    pub socket: SocketOptions,
-}
-
-impl ListenOptions {
-    /// A plain listener at `local` with a backlog of 1,024.
-    pub fn new(local: SocketAddr) -> Self {
-        Self {
-            local,
-            backlog: 1024,
-            transparent: false,
-            hold: false,
-            socket: SocketOptions::default(),
-        }
-    }
-}
-
-/// The answer to a held SYN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Complete the handshake.
-    Accept,
-    /// Answer with RST.
-    Refuse,
-    /// Forget the SYN; the caller answers with ICMP, or with nothing.
-    Drop,
-}
-
-/// What happened that an application may wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// [`Tcp::accept`] has a connection.
-    Accepted(ListenerId),
-    /// A listener with `hold` received this SYN; [`Tcp::decide`] answers it.
-    Incoming {
-        /// Whose.
-        listener: ListenerId,
-        /// The handshake under way.
-        conn: ConnId,
-        /// Its flow.
-        flow: FlowKey,
-        /// The SYN's sequence number, for an ICMP error that quotes it.
-        seq: WireSeq,
-    },
-    /// An active open succeeded.
-    Connected(ConnId),
-    /// Bytes, EOF or an error can be read.
-    Readable(ConnId),
-    /// There is room in the send buffer again.
-    Writable(ConnId),
-    /// The connection is over; reads may still find bytes that came before.
-    Closed(ConnId, CloseReason),
-}
-
-/// What [`Tcp::read`] found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Read {
-    /// Bytes, at most as many as asked for, never none.
-    Data(Bytes),
-    /// The peer's FIN: nothing follows.
-    Eof,
-    /// Nothing yet; [`Event::Readable`] follows.
-    Empty,
-}
-
-/// A connection for display.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// Which.
-    pub id: ConnId,
-    /// Whose.
-    pub flow: FlowKey,
-    /// RFC 9293 state.
-    pub state: State,
-    /// Payload bytes accepted from the peer so far.
-    pub bytes_received: u64,
-    /// Payload bytes the peer has acknowledged so far.
-    pub bytes_acked: u64,
-    /// Segments retransmitted so far.
-    pub total_retrans: u64,
-}
-
-/// What is left of a connection in TIME-WAIT: enough to answer a FIN sent again and to tell a
-/// new SYN from an old one (RFC 6191).
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TimeWait {
-    snd_nxt: WireSeq,
-    rcv_nxt: SeqNum,
-    /// TS.Recent and our offset, where timestamps were in use.
-    timestamps: Option<(u32, u32)>,
-    /// The window field of the last ACK.
-    window: WireWindow,
-    expires: Instant,
-    /// When a segment without text was answered last.
-    answered_at: Option<Instant>,
-}
-
-const _: () = assert!(size_of::<TimeWait>() <= 48);
 
 /// What the table holds for a flow.
 #[derive(Debug)]
@@ -177,30 +54,6 @@ struct Entry {
     armed: Option<Instant>,
     /// It is in the ready list.
     ready: bool,
-}
-
-/// Segments counted, under their SNMP names where those exist (RFC 4022).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counters {
-    /// `tcpActiveOpens`.
-    pub active_opens: u64,
-    /// `tcpPassiveOpens`.
-    pub passive_opens: u64,
-    /// `tcpAttemptFails`.
-    pub attempt_fails: u64,
-    /// `tcpEstabResets`.
-    pub estab_resets: u64,
-    /// `tcpInSegs`: super-segments count once.
-    pub in_segs: u64,
-    /// `tcpOutRsts`: resets for segments that belong to nobody.
-    pub out_rsts: u64,
-    /// SYNs dropped because the backlog was full (`ListenOverflows`).
-    pub listen_overflows: u64,
-    /// Answers dropped because too many were waiting.
-    pub replies_dropped: u64,
-    /// Segments that were dropped, for whatever reason.
-    pub dropped: u64,
 }
 
 /// All TCP of a host.

@@ -3,13 +3,11 @@
 use alloc::boxed::Box;
 use core::net::IpAddr;
 
-use crate::connection::{Connection, Negotiated, OUT_OF_WINDOW_PERIOD, State};
-use crate::endpoint::{ConnId, Entry, Event, NO_MSS, Slot, Tcp, TimeWait};
+use crate::connection::{Connection, State};
+use crate::endpoint::{ConnId, Entry, Event, Slot, Tcp};
 use crate::error::{CloseReason, Dropped, IcmpError};
-use crate::handshake::{Ours, SynReceived, SynReceivedOutcome, SynSentOutcome, reset_for};
-use crate::segment::{
-    Ecn, Flags, FlowKey, Options, Segment, SegmentOptions, SynOptions, Timestamps,
-};
+use crate::handshake::{Ours, SynReceived, SynSentOutcome, reset_for};
+use crate::segment::{Ecn, Flags, FlowKey, Options, Segment, SegmentOptions};
 use crate::seq::WireSeq;
 use crate::time::Instant;
 
@@ -33,7 +31,7 @@ impl Tcp {
         done
     }
 
-    fn on_flow_segment(
+    pub(super) fn on_flow_segment(
         &mut self,
         now: Instant,
         id: ConnId,
@@ -70,7 +68,7 @@ impl Tcp {
     }
 
     /// RFC 9293 §3.10.7.1 and §3.10.7.2: no connection, perhaps a listener.
-    fn on_unknown(
+    pub(super) fn on_unknown(
         &mut self,
         now: Instant,
         flow: &FlowKey,
@@ -99,45 +97,6 @@ impl Tcp {
                 Err(Dropped::NoSocket)
             }
         }
-    }
-
-    fn on_syn(
-        &mut self,
-        now: Instant,
-        flow: &FlowKey,
-        listener_id: crate::endpoint::ListenerId,
-        seg: &Segment,
-        peer: SynOptions,
-    ) -> Result<(), Dropped> {
-        if !can_open(flow) {
-            return Err(Dropped::BadAddress);
-        }
-        let full = self.table.len() >= self.config.max_connections;
-        let Some(listener) = self.listeners.get_mut(listener_id) else {
-            return Err(Dropped::NoSocket);
-        };
-        if full || !listener.has_room() {
-            self.counters.listen_overflows += 1;
-            return Err(Dropped::BacklogFull);
-        }
-        listener.half_open += 1;
-        let (options, held) = (listener.options.socket, listener.options.hold);
-        let iss = self.secrets.isn(now, flow);
-        let ours = Ours::new(*flow, options, iss, self.secrets.timestamp_offset(flow));
-        let wnd = u32::from(seg.window.0);
-        let syn = SynReceived::new(ours, Some(listener_id), seg.seq, peer, wnd, held);
-        let id = self.insert(*flow, Slot::SynReceived(Box::new(syn)));
-        if held {
-            let (listener, seq) = (listener_id, seg.seq);
-            self.events.push_back(Event::Incoming {
-                listener,
-                conn: id,
-                flow: *flow,
-                seq,
-            });
-        }
-        self.settle(now, id);
-        Ok(())
     }
 
     fn on_syn_sent(&mut self, now: Instant, id: ConnId, seg: Segment) -> Result<(), Dropped> {
@@ -181,7 +140,7 @@ impl Tcp {
     }
 
     /// What a SYN,ACK carried besides: text and FIN come one number after the SYN.
-    fn on_rest(&mut self, now: Instant, id: ConnId, mut seg: Segment) {
+    pub(super) fn on_rest(&mut self, now: Instant, id: ConnId, mut seg: Segment) {
         seg.seq = seg.seq.wrapping_add(1);
         seg.flags = Flags(seg.flags.0 & !Flags::SYN.0);
         let timestamps = seg.options.timestamps();
@@ -197,128 +156,6 @@ impl Tcp {
             // Whatever is wrong with it, the handshake stands.
             let _ = conn.on_segment(now, seg);
         }
-    }
-
-    fn on_syn_received(&mut self, now: Instant, id: ConnId, seg: Segment) -> Result<(), Dropped> {
-        let Some(Entry {
-            slot: Slot::SynReceived(syn),
-            ..
-        }) = self.table.get_mut(id)
-        else {
-            return Err(Dropped::NoSocket);
-        };
-        let (flow, active) = (syn.ours.flow, syn.listener.is_none());
-        match syn.on_segment(now, &self.config, &seg) {
-            SynReceivedOutcome::Ignore => {
-                self.settle(now, id);
-                Err(Dropped::BadFlags)
-            }
-            SynReceivedOutcome::Reply(segment) => {
-                self.reply(&flow, segment);
-                Err(Dropped::BadAck)
-            }
-            SynReceivedOutcome::Reset => {
-                let reason = if active {
-                    CloseReason::Refused
-                } else {
-                    CloseReason::Reset
-                };
-                self.drop_half_open(id, reason);
-                Err(Dropped::Reset)
-            }
-            SynReceivedOutcome::Connected(settled) => {
-                self.on_opened(now, id, &settled);
-                if seg.has(Flags::SYN) {
-                    self.settle(now, id); // a crossed SYN,ACK: nothing in it is new
-                    return Ok(());
-                }
-                self.on_flow_segment(now, id, true, seg)
-            }
-        }
-    }
-
-    /// The third segment of a handshake arrived.
-    fn on_opened(&mut self, now: Instant, id: ConnId, settled: &Negotiated) {
-        let conn = Connection::new(now, &self.config, settled);
-        self.replace(id, Slot::Connection(Box::new(conn)));
-        let Some(listener_id) = settled.listener else {
-            self.counters.active_opens += 1;
-            self.events.push_back(Event::Connected(id));
-            return;
-        };
-        self.counters.passive_opens += 1;
-        if let Some(listener) = self.listeners.get_mut(listener_id) {
-            listener.half_open -= 1;
-            listener.accept_queue.push_back(id);
-            self.events.push_back(Event::Accepted(listener_id));
-        }
-    }
-
-    /// RFC 9293 §3.10.7.4 for TIME-WAIT, with RFC 1337 (RST) and RFC 6191 (SYN).
-    fn on_time_wait(
-        &mut self,
-        now: Instant,
-        id: ConnId,
-        record: TimeWait,
-        local: bool,
-        seg: &Segment,
-    ) -> Result<(), Dropped> {
-        let Some(&flow) = self.table.flow(id) else {
-            return Err(Dropped::NoSocket);
-        };
-        if seg.has(Flags::RST) {
-            return Err(Dropped::BadReset); // TW-4
-        }
-        let seq = record.rcv_nxt.expand(seg.seq);
-        if record.is_reopened_by(seg) {
-            self.time_waits -= 1;
-            self.table.remove(id);
-            return self.on_unknown(now, &flow, local, seg); // TW-1
-        }
-        if seg.is_empty() {
-            // Two ends in TIME-WAIT must not answer each other for ever.
-            let recently = record
-                .answered_at
-                .is_some_and(|at| now - at < OUT_OF_WINDOW_PERIOD);
-            if seq == record.rcv_nxt {
-                return Ok(());
-            }
-            if recently {
-                return Err(Dropped::OutOfWindow);
-            }
-        }
-        let timestamps = record.timestamps.map(|(recent, offset)| Timestamps {
-            tsval: (now.as_millis() as u32).wrapping_add(offset),
-            tsecr: recent,
-        });
-        self.reply(
-            &flow,
-            Segment {
-                seq: record.snd_nxt,
-                ack: record.rcv_nxt.wire(),
-                window: record.window,
-                flags: Flags::ACK,
-                options: Options::Segment(SegmentOptions {
-                    timestamps,
-                    ..Default::default()
-                }),
-                payload: (),
-                urgent: 0,
-                mss: NO_MSS,
-            },
-        );
-        let fin_again = seg.has(Flags::FIN) && seq + seg.len() == record.rcv_nxt;
-        if let Some(entry) = self.table.get_mut(id)
-            && let Slot::TimeWait(record) = &mut entry.slot
-        {
-            if fin_again {
-                record.expires = now + self.config.time_wait; // SM-15
-            }
-            if seg.is_empty() {
-                record.answered_at = Some(now);
-            }
-        }
-        Err(Dropped::OutOfWindow)
     }
 
     /// ICMP reports an error about a segment with this sequence number.
@@ -361,23 +198,10 @@ impl Tcp {
         )
     }
 
-    fn replace(&mut self, id: ConnId, slot: Slot) {
+    pub(super) fn replace(&mut self, id: ConnId, slot: Slot) {
         if let Some(entry) = self.table.get_mut(id) {
             entry.slot = slot;
         }
-    }
-}
-
-impl TimeWait {
-    /// RFC 6191 §2: whether `seg` is a SYN from after the old connection.
-    fn is_reopened_by(&self, seg: &Segment) -> bool {
-        let newer = match (self.timestamps, seg.options.timestamps()) {
-            (Some((recent, _)), Some(got)) if got.tsval != recent => {
-                (got.tsval.wrapping_sub(recent) as i32) > 0
-            }
-            _ => self.rcv_nxt.expand(seg.seq) > self.rcv_nxt,
-        };
-        seg.has(Flags::SYN) && !seg.flags.intersects(Flags::ACK | Flags::RST) && newer
     }
 }
 
@@ -388,19 +212,4 @@ pub(super) fn can_open(flow: &FlowKey) -> bool {
         IpAddr::V6(ip) => !ip.is_multicast() && !ip.is_unspecified(),
     };
     unicast && flow.remote.port() != 0
-}
-
-impl Connection {
-    /// What stays in the table when nobody holds a connection in TIME-WAIT any more.
-    pub(super) fn time_wait(&self, config: &crate::config::Config, now: Instant) -> TimeWait {
-        let (snd_nxt, rcv_nxt, timestamps) = self.last_numbers();
-        TimeWait {
-            snd_nxt,
-            rcv_nxt,
-            timestamps,
-            window: self.last_window(),
-            answered_at: None,
-            expires: self.time_wait_end(config).unwrap_or(now + config.time_wait),
-        }
-    }
 }
