@@ -2,7 +2,9 @@
 //! application asks of it.
 
 mod ack;
+mod acked;
 mod input;
+mod loss;
 mod output;
 mod state;
 mod timers;
