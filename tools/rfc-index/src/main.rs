@@ -2,8 +2,10 @@
 //!
 //! `cargo run -p rfc-index` writes `docs/conformance.md`; with `--check` it writes nothing and
 //! fails when the document is out of date, when a test names an id that does not exist, or when a
-//! P0 or P1 id has no test that ran (`--ran`, the file that `USTACK_COVERS` named).
+//! P0 or P1 id has no test that ran (`--ran`, the file that `USTACK_COVERS` named). `--disable N`
+//! disables N mechanisms, one at a time, and fails unless a covering test fails for each.
 
+mod mechanisms;
 mod ran;
 mod report;
 mod requirements;
@@ -28,6 +30,13 @@ struct Args {
     /// its test passed.
     #[arg(long, value_name = "FILE", requires = "check")]
     ran: Option<PathBuf>,
+    /// Disable this many mechanisms of mechanisms.toml, one at a time: each must make a test fail
+    /// that covers it. Takes some ten seconds each.
+    #[arg(long, value_name = "N", conflicts_with = "check")]
+    disable: Option<usize>,
+    /// Which mechanisms --disable draws.
+    #[arg(long, default_value_t = 1, requires = "disable")]
+    seed: u64,
 }
 
 fn main() -> ExitCode {
@@ -52,6 +61,10 @@ fn run(args: &Args) -> Result<String, Vec<String>> {
     let requirements = Requirements::read(&crate_root.join("requirements.toml")).map_err(one)?;
     let mut sources = Sources::read(root).map_err(one)?;
     let mut complaints = unknown_ids(&requirements, &sources);
+    let mechanisms = mechanisms::read(root, &mechanisms::path(crate_root), &requirements)?;
+    if let Some(count) = args.disable {
+        return mechanisms::disable(root, mechanisms, &sources, args.seed, count);
+    }
     let suites = std::fs::read_to_string(crate_root.join("public-suites.md"))
         .map_err(|error| vec![format!("public-suites.md: {error}")])?;
     let document = report::write(&requirements, &sources, &suites);
