@@ -60,6 +60,8 @@ pub mod service;
 mod shard;
 pub mod socket;
 mod stack;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod wakers;
 
 pub use ustack_tcp as tcp;

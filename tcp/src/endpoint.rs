@@ -3,11 +3,13 @@
 mod counters;
 mod input;
 mod passive;
+mod queued;
 mod socket;
 mod time_wait;
 mod types;
 
 pub use counters::Counters;
+pub use queued::Queued;
 pub use types::{ConnId, Event, ListenOptions, ListenerId, Read, Summary, Verdict};
 
 use alloc::boxed::Box;

@@ -84,7 +84,7 @@ pub mod wire;
 pub use config::{Config, CongestionAlgorithm, Keepalive, SocketOptions};
 pub use connection::State;
 pub use endpoint::{
-    ConnId, Counters, Event, ListenOptions, ListenerId, Read, Summary, Tcp, Verdict,
+    ConnId, Counters, Event, ListenOptions, ListenerId, Queued, Read, Summary, Tcp, Verdict,
 };
 pub use error::{
     CloseReason, ConnectError, Dropped, IcmpError, ListenError, Malformed, SocketError,

@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use crate::config::{Config, SocketOptions};
 use crate::congestion::{CongestionController, Controller, initial_window};
-use crate::endpoint::{ListenerId, Read};
+use crate::endpoint::{ListenerId, Queued, Read};
 use crate::error::{CloseReason, IcmpError, SocketError};
 use crate::recovery::{Recovery, RttEstimator};
 use crate::recv::{Reassembler, RecvSpace, RecvWindow, Tuning};
@@ -330,6 +330,21 @@ impl Connection {
                 Ok(Read::Empty)
             }
         }
+    }
+
+    /// What waits in the buffers.
+    pub(crate) fn queued(&self) -> Queued {
+        Queued {
+            unread: self.rcv.reassembler.readable(),
+            fin_received: self.rcv.fin_received,
+            unacked: self.snd.buffer.end().max(self.snd.una) - self.snd.una,
+            unsent: self.snd.unsent(),
+        }
+    }
+
+    /// A copy of unread bytes.
+    pub(crate) fn peek(&self, max: usize) -> alloc::vec::Vec<u8> {
+        self.rcv.reassembler.peek(max)
     }
 
     /// The reader took bytes: the buffer may grow, the window may open.

@@ -169,6 +169,12 @@ impl Reassembler {
         Some(data)
     }
 
+    /// A copy of the next bytes in order, at most `max` of them.
+    pub(crate) fn peek(&self, max: usize) -> alloc::vec::Vec<u8> {
+        let chunks = self.queue.chunks.iter().flat_map(|chunk| chunk.data.iter());
+        chunks.copied().take(max).collect()
+    }
+
     /// Takes the bytes of a segment that starts at `at`, already trimmed to the window's right
     /// edge; it may begin below RCV.NXT.
     pub(crate) fn insert(&mut self, at: SeqNum, data: Bytes) -> Inserted {

@@ -1,0 +1,100 @@
+//! A host without a driver: the caller brings frames and time, and takes frames. For tools and
+//! tests that play scripts against the whole stack.
+
+use std::io;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use ustack_tcp::Tcp;
+use ustack_tcp::time::Instant;
+use ustack_udp::Udp;
+
+use crate::batch::{Frame, TxBatch};
+use crate::config::Config;
+use crate::device::{Caps, Offload};
+use crate::host::Host;
+use crate::ip::Ip;
+use crate::metrics::Stats;
+
+/// Frames of a host to itself that one turn takes in.
+const LOOPBACK_FRAMES: usize = 1024;
+
+/// IP, ICMP, TCP and UDP of one host, on the caller's time.
+///
+/// Turns are those of the packet loop: [`on_frame`](Self::on_frame) or
+/// [`on_timeout`](Self::on_timeout), the events of [`tcp_mut`](Self::tcp_mut) and
+/// [`udp_mut`](Self::udp_mut), then [`poll_transmit`](Self::poll_transmit).
+#[derive(Debug)]
+pub struct VirtualHost(Host);
+
+impl VirtualHost {
+    /// A host behind a device with these capabilities. Errors are those of
+    /// [`Stack::new`](crate::Stack::new).
+    pub fn new(config: Config, caps: Caps) -> io::Result<Self> {
+        config.check(caps)?;
+        let seed = config.seed.unwrap_or([7; 32]);
+        Ok(Self(Host::new(config, caps, seed)))
+    }
+
+    /// A packet arrives from the device, complete and in one piece. What is malformed is counted.
+    pub fn on_frame(&mut self, now: Instant, packet: &[u8]) {
+        let frame = Frame {
+            data: Bytes::copy_from_slice(packet),
+            offload: Offload::default(),
+        };
+        self.0.input(now, frame, false);
+    }
+
+    /// Deals with every deadline up to `now`.
+    pub fn on_timeout(&mut self, now: Instant) {
+        self.0.on_timeout(now);
+    }
+
+    /// When [`VirtualHost::on_timeout`] wants to be called next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.0.poll_timeout()
+    }
+
+    /// Appends what leaves now to `tx`; packets to this host itself come in again at once.
+    pub fn poll_transmit(&mut self, now: Instant, tx: &mut TxBatch) {
+        self.0.poll_transmit(now, tx);
+        while self.0.input_loopback(now, LOOPBACK_FRAMES) > 0 {
+            self.0.poll_transmit(now, tx);
+        }
+    }
+
+    /// Whether [`VirtualHost::poll_transmit`] has something to do.
+    pub fn has_ready(&self) -> bool {
+        self.0.has_ready()
+    }
+
+    /// TCP of this host.
+    pub fn tcp(&self) -> &Tcp {
+        &self.0.tcp
+    }
+
+    /// TCP of this host, to call as an application does.
+    pub fn tcp_mut(&mut self) -> &mut Tcp {
+        &mut self.0.tcp
+    }
+
+    /// UDP of this host, to call as an application does.
+    pub fn udp_mut(&mut self) -> &mut Udp {
+        &mut self.0.udp
+    }
+
+    /// IP of this host.
+    pub fn ip(&self) -> &Ip {
+        &self.0.ip
+    }
+
+    /// The address to talk to `remote` from, if there is one.
+    pub fn source_for(&self, remote: IpAddr) -> Option<IpAddr> {
+        self.0.ip.source_for(remote)
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> Stats {
+        self.0.stats()
+    }
+}

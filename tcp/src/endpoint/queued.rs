@@ -1,0 +1,36 @@
+//! What waits in a connection's buffers: the answers to `SIOCINQ` and `SIOCOUTQ`, and `MSG_PEEK`.
+
+use alloc::vec::Vec;
+
+use crate::endpoint::{ConnId, Slot, Tcp};
+
+/// Bytes in the buffers of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queued {
+    /// Received in order and not yet read (`SIOCINQ`).
+    pub unread: u32,
+    /// The peer's FIN has been received: nothing follows what is unread.
+    pub fin_received: bool,
+    /// Written and not yet acknowledged (`SIOCOUTQ`).
+    pub unacked: u32,
+    /// Written and not yet sent (`SIOCOUTQNSD`).
+    pub unsent: u32,
+}
+
+impl Tcp {
+    /// What waits in the buffers of a connection; nothing, while it opens or once it is gone.
+    pub fn queued(&self, id: ConnId) -> Queued {
+        match self.table.get(id).map(|entry| &entry.slot) {
+            Some(Slot::Connection(conn)) => conn.queued(),
+            _ => Queued::default(),
+        }
+    }
+
+    /// Copies unread bytes, at most `max`, and leaves them unread (`MSG_PEEK`).
+    pub fn peek(&self, id: ConnId, max: usize) -> Vec<u8> {
+        match self.table.get(id).map(|entry| &entry.slot) {
+            Some(Slot::Connection(conn)) => conn.peek(max),
+            _ => Vec::new(),
+        }
+    }
+}

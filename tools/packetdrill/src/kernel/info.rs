@@ -1,0 +1,1 @@
+//! `TCP_INFO`: Linux's `struct tcp_info`, byte for byte.

@@ -1,0 +1,66 @@
+//! What a [`Kernel`](super::Kernel) is made of.
+
+use std::net::IpAddr;
+
+use ustack::tcp::{Config, SocketOptions};
+
+/// Which addresses a script's sockets and packets have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// `AF_INET` sockets, IPv4 packets.
+    #[default]
+    V4,
+    /// `AF_INET6` sockets, IPv6 packets.
+    V6,
+    /// `AF_INET6` sockets with `::ffff:a.b.c.d` addresses, IPv4 packets.
+    V4Mapped,
+}
+
+impl Family {
+    /// `AF_INET` or `AF_INET6`: what `socket` is called with.
+    pub const fn domain(self) -> i32 {
+        match self {
+            Self::V4 => libc::AF_INET,
+            Self::V6 | Self::V4Mapped => libc::AF_INET6,
+        }
+    }
+}
+
+/// The host under test.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its addresses with their prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Largest packet of its device, in bytes.
+    pub mtu: u16,
+    /// Emulates a device with TSO: PSH where Linux sets it on the last segment of a burst.
+    pub tso: bool,
+    /// Settings of TCP.
+    pub tcp: Config,
+    /// What TCP sockets start with.
+    pub socket: SocketOptions,
+    /// Secret that ports, ISNs and timestamp offsets come from.
+    pub seed: [u8; 32],
+}
+
+impl Options {
+    /// A plain ustack host with its defaults, without TSO.
+    pub fn new(addresses: Vec<(IpAddr, u8)>, mtu: u16) -> Self {
+        Self {
+            addresses,
+            mtu,
+            tso: false,
+            tcp: Config::default(),
+            socket: SocketOptions::default(),
+            seed: [7; 32],
+        }
+    }
+
+    /// What public suites written for Linux take for granted: its device, its sysctl defaults
+    /// and its delayed-ACK habits.
+    pub fn linux(addresses: Vec<(IpAddr, u8)>, mtu: u16) -> Self {
+        let mut options = Self::new(addresses, mtu);
+        options.tso = true;
+        options
+    }
+}
