@@ -37,10 +37,11 @@ impl Addresses {
 
     /// Whether `ip` may be one end of a conversation at all (IP-4, V6-18).
     pub(super) fn is_unicast(&self, ip: IpAddr) -> bool {
-        match ip {
-            IpAddr::V4(ip) => !(is_reserved_v4(ip) || ip.is_multicast() || self.is_broadcast(ip)),
-            IpAddr::V6(ip) => !(is_reserved_v6(ip) || ip.is_multicast()),
-        }
+        let is_broadcast = match ip {
+            IpAddr::V4(ip) => self.is_broadcast(ip),
+            IpAddr::V6(_) => false,
+        };
+        !(is_reserved(ip) || ip.is_multicast() || is_broadcast)
     }
 
     /// Refuses sources that no packet from outside has. Our own ones are right on the loopback
@@ -92,6 +93,14 @@ fn common_prefix(a: IpAddr, b: IpAddr) -> u32 {
     }
 }
 
+/// Whether `ip` never stands in a packet between hosts.
+pub(super) const fn is_reserved(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => is_reserved_v4(ip),
+        IpAddr::V6(ip) => is_reserved_v6(ip),
+    }
+}
+
 /// "This network", loopback, class E.
 const fn is_reserved_v4(ip: Ipv4Addr) -> bool {
     matches!(ip.octets()[0], 0 | 127 | 240..)
@@ -105,6 +114,7 @@ const fn is_reserved_v6(ip: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use covers::covers;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
@@ -120,6 +130,7 @@ mod tests {
 
     /// IP-4, V6-18, D-7: every class as a source.
     #[test]
+    #[covers("IP-4", "V6-18")]
     fn martian_sources_are_refused() {
         let addresses = addresses();
         for source in [
@@ -163,6 +174,7 @@ mod tests {
     }
 
     #[test]
+    #[covers("IP-4", "V6-18")]
     fn destinations_are_ours_foreign_or_nobodys() {
         let addresses = addresses();
         for (destination, closed, transparent) in [

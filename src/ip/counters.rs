@@ -36,7 +36,7 @@ pub enum Dropped {
     UdpChecksum,
     /// No UDP checksum, over IPv6 (UD-4).
     UdpNoChecksum,
-    /// Not an ICMP message.
+    /// Not an ICMP message, or neighbour discovery from beyond the link (C6-9).
     IcmpMalformed,
     /// The ICMP checksum is wrong (IC-2, C6-1).
     IcmpChecksum,

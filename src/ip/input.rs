@@ -25,7 +25,10 @@ pub(super) struct Packet {
     pub(super) protocol: u8,
     /// Where the byte lies that names the protocol.
     pub(super) named_at: usize,
+    pub(super) dscp: u8,
     pub(super) ecn: Ecn,
+    /// TTL or hop limit on arrival.
+    pub(super) ttl: u8,
     /// Where the transport's header begins.
     pub(super) payload_at: usize,
     /// The packet, no byte more.
@@ -115,7 +118,9 @@ impl Ip {
             local,
             protocol: header.protocol,
             named_at: 9,
+            dscp: header.dscp,
             ecn: header.ecn,
+            ttl: header.ttl,
             payload_at: header.payload_at,
             data,
             offload: frame.offload,
@@ -207,7 +212,9 @@ impl Ip {
             local,
             protocol: 0,
             named_at: 0,
+            dscp: header.dscp,
             ecn: header.ecn,
+            ttl: header.hop_limit,
             payload_at: 0,
             data,
             offload: frame.offload,

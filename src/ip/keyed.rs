@@ -104,6 +104,7 @@ impl PacketIds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use covers::covers;
     use std::collections::HashSet;
 
     fn ips() -> (IpAddr, IpAddr, IpAddr) {
@@ -113,6 +114,7 @@ mod tests {
 
     /// IP-11: unique per tuple, no counter visible, none shared over destinations.
     #[test]
+    #[covers("IP-11")]
     fn v4_identifiers_are_unique_per_pair_and_show_no_run() {
         let mut ids = PacketIds::new(KeyedHash::new([3; 16]));
         let (a, b, c) = ips();
@@ -141,6 +143,7 @@ mod tests {
 
     /// V6-12: ids over 10⁴ datagrams: no run, no counter, no repetition.
     #[test]
+    #[covers("V6-12")]
     fn v6_identifiers_are_unique_and_show_no_run() {
         let mut ids = PacketIds::new(KeyedHash::new([4; 16]));
         let (a, b, _) = ips();

@@ -131,6 +131,7 @@ fn prefix(ip: IpAddr) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use covers::covers;
 
     fn limiter(seed: u8) -> Limiter {
         let hash = KeyedHash::new([seed; 16]);
@@ -152,6 +153,7 @@ mod tests {
     /// IC-6, C6-5: 10⁵ triggers a second: the limit and the burst, within a tenth, and not the
     /// same number for every seed.
     #[test]
+    #[covers("IC-6", "C6-5")]
     fn errors_are_limited_and_the_limit_is_not_exact() {
         let counts: Vec<_> = (0..4)
             .map(|seed| count(&mut limiter(seed), 5000, 100_000, 4))
@@ -163,6 +165,7 @@ mod tests {
     }
 
     #[test]
+    #[covers("IC-6", "C6-5")]
     fn one_destination_does_not_take_all() {
         let mut limiter = limiter(9);
         let sent = count(&mut limiter, 1, 10_000, 5);

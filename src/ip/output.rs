@@ -10,7 +10,7 @@ use ustack_tcp::wire;
 
 use super::icmp::{self, Message};
 use super::v4::Fragmentation;
-use super::{Ip, Tuple, pmtu, v4, v6};
+use super::{Ip, Tuple, address, pmtu, v4, v6};
 use crate::batch::{Checksum, Gso, GsoKind, MAX_HEADERS, Offload, TxBatch, TxFrame};
 use crate::checksum::Sum;
 
@@ -189,11 +189,16 @@ impl<'a> Output<'a> {
         chunks: &mut Vec<Bytes>,
         offload: Offload,
     ) {
-        self.ip.counters.out_requests += 1;
         if !self.ip.addresses.is_own(destination) {
+            if address::is_reserved(destination) {
+                chunks.clear();
+                return self.discard(); // RFC 1122 §3.2.1.3: never seen outside a host
+            }
+            self.ip.counters.out_requests += 1;
             self.tx.push(headers, chunks.drain(..), offload);
             return;
         }
+        self.ip.counters.out_requests += 1;
         let frame = TxFrame {
             headers: &headers,
             chunks,
@@ -329,7 +334,7 @@ impl<'a> Output<'a> {
             ports: (message.ident(), 0),
         };
         let len = message.header.len() + message.payload.len();
-        let (envelope, hash) = self.envelope(&tuple, 0, None, len);
+        let (envelope, hash) = self.envelope(&tuple, message.dscp << 2, None, len);
         let body = Body {
             header: message.header,
             checksum_at: 2,

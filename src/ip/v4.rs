@@ -20,7 +20,9 @@ pub(super) struct Header {
     pub(super) source: Ipv4Addr,
     pub(super) destination: Ipv4Addr,
     pub(super) protocol: u8,
+    pub(super) dscp: u8,
     pub(super) ecn: Ecn,
+    pub(super) ttl: u8,
     pub(super) id: u16,
     /// Where the header with its options ends, in bytes.
     pub(super) payload_at: usize,
@@ -57,7 +59,9 @@ pub(super) fn parse(data: &[u8]) -> Result<Header, Dropped> {
         source: slice.source_addr(),
         destination: slice.destination_addr(),
         protocol: slice.protocol().0,
+        dscp: slice.dcp().value(),
         ecn: Ecn::from_bits(slice.ecn().value()),
+        ttl: slice.ttl(),
         id: slice.identification(),
         payload_at: header_len,
         total_len,
@@ -153,6 +157,7 @@ pub(super) fn complete(packet: &mut [u8], header_len: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use covers::covers;
 
     fn packet(options: &[u8], payload: usize) -> Vec<u8> {
         let mut header = Ipv4Header::new(
@@ -173,6 +178,7 @@ mod tests {
 
     /// IP-2: any flipped bit of the header drops the packet.
     #[test]
+    #[covers("IP-2")]
     fn every_flipped_header_bit_is_noticed() {
         let good = packet(&[], 8);
         assert!(parse(&good).is_ok());
@@ -185,6 +191,7 @@ mod tests {
 
     /// IP-1, IP-3: all IHL values against lengths.
     #[test]
+    #[covers("IP-3")]
     fn lengths_that_disagree_are_refused() {
         for ihl in 0..16_u8 {
             for total in 0..80_u16 {
@@ -204,6 +211,7 @@ mod tests {
 
     /// IP-9: unknown options are skipped, malformed ones end the walk, source routes the packet.
     #[test]
+    #[covers("IP-9")]
     fn options_are_walked() {
         for (options, expected) in [
             ([7, 7, 4, 0, 0, 0, 0, 0], None),

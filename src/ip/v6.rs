@@ -31,7 +31,9 @@ pub(super) struct Header {
     pub(super) destination: Ipv6Addr,
     /// Next header.
     pub(super) next: u8,
+    pub(super) dscp: u8,
     pub(super) ecn: Ecn,
+    pub(super) hop_limit: u8,
     /// The whole packet, in bytes.
     pub(super) total_len: usize,
 }
@@ -50,7 +52,9 @@ pub(super) fn parse(data: &[u8]) -> Result<Header, Dropped> {
         source: slice.source_addr(),
         destination: slice.destination_addr(),
         next: slice.next_header().0,
+        dscp: slice.traffic_class() >> 2,
         ecn: Ecn::from_bits(slice.traffic_class()),
+        hop_limit: slice.hop_limit(),
         total_len,
     })
 }

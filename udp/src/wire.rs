@@ -60,6 +60,7 @@ pub fn emit(source_port: u16, destination_port: u16, payload_len: usize) -> [u8;
 mod tests {
     use super::*;
     use alloc::vec;
+    use covers::covers;
 
     fn with_length(length: u16, total: usize) -> Bytes {
         let mut bytes = vec![0xab; total];
@@ -70,6 +71,7 @@ mod tests {
 
     /// UD-1: below eight or beyond the packet is refused, shorter than the packet is trimmed.
     #[test]
+    #[covers("UD-1")]
     fn every_length_value_on_forty_bytes() {
         for length in 0..=u16::MAX {
             let parsed = parse(&with_length(length, 40));

@@ -52,10 +52,13 @@ impl Ip {
         self.counters.icmp_in_msgs += 1;
         match (header[0], header[1]) {
             (super::V6_ECHO, 0) => self.on_echo(now, packet, header),
-            (super::V6_UNREACHABLE..=super::V6_PARAMETER_PROBLEM, _) => {
+            (..=super::V6_LAST_ERROR, _) => {
                 let quoted = quoted(&bytes[HEADER_LEN..], false).ok_or(Dropped::IcmpMalformed)?;
-                let error = v6_error(header).ok_or(Dropped::IcmpIgnored)?;
-                self.on_error(now, packet, &quoted, error)
+                self.on_error(now, packet, &quoted, v6_error(header))
+            }
+            // RFC 4861 §6.1, §7.1, §8.1: no router has passed it on (C6-9).
+            (super::ND_FIRST..=super::ND_LAST, _) if packet.ttl != 255 => {
+                Err(Dropped::IcmpMalformed)
             }
             _ => Err(Dropped::IcmpIgnored),
         }
@@ -73,6 +76,7 @@ impl Ip {
             target: packet.destination,
             ident: u16::from_be_bytes([ident_high, ident_low]),
             seq: u16::from_be_bytes([seq_high, seq_low]),
+            dscp: packet.dscp,
             data: packet.data.slice(packet.payload_at + HEADER_LEN..),
         };
         if !packet.local {
@@ -175,10 +179,11 @@ fn v4_error(header: [u8; HEADER_LEN], quoted_len: u16) -> Option<IcmpError> {
     })
 }
 
-/// RFC 4443 §3.
-fn v6_error(header: [u8; HEADER_LEN]) -> Option<IcmpError> {
+/// RFC 4443 §3. Errors that nobody has defined yet are passed on all the same (§2.4 (a), C6-1), as
+/// ones that abort nothing.
+fn v6_error(header: [u8; HEADER_LEN]) -> IcmpError {
     let [kind, code, _, _, rest @ ..] = header;
-    Some(match (kind, code) {
+    match (kind, code) {
         (super::V6_UNREACHABLE, 0) => IcmpError::NetUnreachable,
         (super::V6_UNREACHABLE, 2 | 3) => IcmpError::HostUnreachable,
         (super::V6_UNREACHABLE, 4) => IcmpError::PortUnreachable,
@@ -189,7 +194,6 @@ fn v6_error(header: [u8; HEADER_LEN]) -> Option<IcmpError> {
         },
         (super::V6_TIME_EXCEEDED, 0 | 1) => IcmpError::TimeExceeded,
         (super::V6_PARAMETER_PROBLEM, 1) => IcmpError::ProtocolUnreachable,
-        (super::V6_PARAMETER_PROBLEM, _) => IcmpError::ParameterProblem,
-        _ => return None,
-    })
+        _ => IcmpError::ParameterProblem,
+    }
 }

@@ -31,8 +31,13 @@ const V6_UNREACHABLE: u8 = 1;
 const V6_TOO_BIG: u8 = 2;
 const V6_TIME_EXCEEDED: u8 = 3;
 const V6_PARAMETER_PROBLEM: u8 = 4;
+/// Types up to here are errors (RFC 4443 §2.1).
+const V6_LAST_ERROR: u8 = 127;
 const V6_ECHO: u8 = 128;
 pub(super) const V6_ECHO_REPLY: u8 = 129;
+/// Neighbour discovery: router solicitation to redirect (RFC 4861 §4).
+const ND_FIRST: u8 = 133;
+const ND_LAST: u8 = 137;
 
 /// Why a packet cannot be delivered, for [`Ip::send_unreachable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +63,8 @@ pub struct Echo {
     pub ident: u16,
     /// Sequence number.
     pub seq: u16,
+    /// DSCP of the request's packet, which the reply's repeats (RFC 1349 §5.1).
+    pub dscp: u8,
     /// Data.
     pub data: Bytes,
 }
@@ -86,6 +93,7 @@ fn quoted(source: IpAddr, destination: IpAddr, protocol: IpNumber, rest: &[u8]) 
 pub(super) struct Message {
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
+    pub(super) dscp: u8,
     /// The checksum field is zero.
     pub(super) header: [u8; HEADER_LEN],
     pub(super) payload: Bytes,
@@ -213,6 +221,7 @@ impl Ip {
         self.queue_message(Message {
             source: echo.target,
             destination: echo.client,
+            dscp: echo.dscp,
             header,
             payload: echo.data.clone(),
         });
@@ -298,6 +307,8 @@ impl Ip {
         self.queue_message(Message {
             source,
             destination: subject.source,
+            // RFC 1349 §5.1: errors always go by default.
+            dscp: 0,
             header,
             payload: Bytes::copy_from_slice(&about[..about.len().min(limit)]),
         });

@@ -1,3 +1,5 @@
+use covers::covers;
+
 use super::*;
 
 const HEADER: &[u8] = b"head";
@@ -59,6 +61,7 @@ fn permutations(items: &mut [usize], count: usize, visit: &mut impl FnMut(&[usiz
 
 /// FR-1: all 40,320 orders of eight fragments.
 #[test]
+#[covers("FR-1")]
 fn any_order_of_fragments_gives_the_datagram() {
     let mut r = reassembler();
     let mut order = [0, 1, 2, 3, 4, 5, 6, 7];
@@ -78,6 +81,7 @@ fn any_order_of_fragments_gives_the_datagram() {
 
 /// FR-3, V6-8, D-2: seven shapes of overlap; later fragments do not bring the datagram back.
 #[test]
+#[covers("FR-3", "V6-8")]
 fn an_overlap_spoils_the_whole_datagram() {
     for (shape, (offset, len, more)) in [
         (8, 16, true),
@@ -144,6 +148,7 @@ fn fragments_that_disagree_about_the_end_spoil_it() {
 
 /// FR-4, D-3: ping of death, odd middle, empty.
 #[test]
+#[covers("FR-4")]
 fn impossible_fragments_are_refused() {
     let mut r = reassembler();
     for bad in [
@@ -161,6 +166,7 @@ fn impossible_fragments_are_refused() {
 
 /// FR-2, V6-7: at 60 s, reported only when offset 0 was seen.
 #[test]
+#[covers("FR-2", "V6-7")]
 fn time_runs_out_after_sixty_seconds() {
     let mut r = reassembler();
     take(&mut r, 1, fragment(0, 8, true)).expect("held");
@@ -180,6 +186,7 @@ fn time_runs_out_after_sixty_seconds() {
 /// FR-6, D-1: a flood from many sources and from one; memory bounded, the oldest out, another
 /// source's datagram untouched by a single flooder.
 #[test]
+#[covers("FR-6")]
 fn a_flood_stays_within_the_limits() {
     let mut r = reassembler();
     let now = Instant::from_millis(1);
@@ -222,6 +229,7 @@ fn a_datagram_of_crumbs_pays_for_its_fragments() {
 
 /// EC-10: ECT, CE, ECT gives CE; CE with Not-ECT is dropped.
 #[test]
+#[covers("EC-10")]
 fn congestion_marks_survive_reassembly() {
     use Ecn::*;
     for (codes, expected) in [

@@ -10,6 +10,7 @@ fn fragments(ends: (&str, &str), payload: &[u8]) -> Vec<Vec<u8>> {
 
 /// Out by our fragmentation, in by our reassembly, in both orders: sizes of the whole range.
 #[test]
+#[covers("FR-1", "V6-7", "UD-10")]
 fn datagrams_of_every_size_cross_the_link() {
     for (ends, most) in [(FAMILIES[0], 65_507), (FAMILIES[1], 65_527)] {
         for len in [0, 1, 1452, 1453, 1472, 1473, 4000, 60_000, most] {
@@ -38,6 +39,7 @@ fn datagrams_of_every_size_cross_the_link() {
 
 /// V6-12: offsets are disjoint and cover all.
 #[test]
+#[covers("V6-12")]
 fn own_fragments_never_overlap() {
     for ends in FAMILIES {
         let mut end = 0;
@@ -57,6 +59,7 @@ fn own_fragments_never_overlap() {
 
 /// FR-7, D-4, V6-6: a first fragment without its transport header; IPv6 says so.
 #[test]
+#[covers("FR-7", "V6-6")]
 fn tiny_first_fragments() {
     let mut v4 = raw(PEER4, US4, 6, &pattern(8));
     v4[6] = 0x20;
@@ -79,6 +82,7 @@ fn tiny_first_fragments() {
 
 /// V6-9: lengths that cannot be, each with its pointer.
 #[test]
+#[covers("V6-9")]
 fn impossible_v6_fragments_are_reported() {
     let mut ip = ip();
     let odd = [&[17, 0, 0, 1, 0, 0, 0, 1], &pattern(1001)[..]].concat();
@@ -93,6 +97,7 @@ fn impossible_v6_fragments_are_reported() {
 
 /// V6-11: an atomic fragment is a packet of its own, whatever waits under its id.
 #[test]
+#[covers("V6-11")]
 fn atomic_fragments_stand_alone() {
     let packets = fragments(FAMILIES[1], &pattern(2000));
     let mut ip = ip();
@@ -108,6 +113,7 @@ fn atomic_fragments_stand_alone() {
 
 /// FR-2, V6-7: after sixty seconds, quoting the first fragment; silent when that never came.
 #[test]
+#[covers("FR-2", "V6-7")]
 fn time_exceeded_quotes_the_first_fragment() {
     for (ends, kind) in [(FAMILIES[0], 11), (FAMILIES[1], 3)] {
         let packets = fragments(ends, &pattern(4000));
@@ -134,6 +140,7 @@ fn time_exceeded_quotes_the_first_fragment() {
 
 /// FR-3, V6-8: nothing is said about overlaps, and nothing delivered.
 #[test]
+#[covers("FR-3", "V6-8")]
 fn overlaps_are_silent() {
     for ends in FAMILIES {
         let packets = fragments(ends, &pattern(4000));

@@ -10,6 +10,7 @@ const fn echo_kinds(us: &str) -> (u8, u8) {
 
 /// IC-1, C6-6: identifier, sequence number and data come back, from the address asked.
 #[test]
+#[covers("IC-1", "C6-6")]
 fn echo_requests_are_answered() {
     for (us, them) in FAMILIES {
         let (request, reply) = echo_kinds(us);
@@ -29,6 +30,7 @@ fn echo_requests_are_answered() {
 
 /// 65,507 bytes of echo data, in fragments both ways.
 #[test]
+#[covers("IC-1", "C6-6")]
 fn the_largest_ping_comes_back() {
     for (us, them) in FAMILIES {
         let (request, reply) = echo_kinds(us);
@@ -58,6 +60,7 @@ impl Ip {
         let message = Message {
             source: addr(from),
             destination: addr(to),
+            dscp: 0,
             header: [kind, 0, 0, 0, 0, 1, 0, 1],
             payload: Bytes::copy_from_slice(data),
         };
@@ -108,6 +111,7 @@ fn foreign_echo_is_handed_over() {
 
 /// IC-2, C6-1: 256 types × codes, and bad checksums: nothing but echo is answered.
 #[test]
+#[covers("IC-2", "C6-1")]
 fn other_messages_change_nothing() {
     for (us, them) in FAMILIES {
         let (request, _) = echo_kinds(us);
@@ -132,6 +136,7 @@ fn other_messages_change_nothing() {
 
 /// UD-5, IC-4, C6-3: type, code and quotation of port unreachable, at its largest.
 #[test]
+#[covers("UD-5", "IC-4", "C6-3")]
 fn unreachable_quotes_as_much_as_it_may() {
     for (us, them, kind, code, most) in [(US4, PEER4, 3, 3, 576), (US6, PEER6, 1, 4, 1280)] {
         for len in [0, 10, 1400] {
@@ -171,6 +176,7 @@ fn host_unreachable_for_a_held_syn() {
 
 /// IC-3, C6-3: what no error may be about.
 #[test]
+#[covers("IC-3", "C6-3")]
 fn forbidden_errors() {
     let mut later = udp(PEER4, US4, &pattern(64));
     later[7] = 1;
@@ -251,6 +257,7 @@ fn an_echo_flood_is_bounded() {
 
 /// MUST-54, UD-6: errors about us reach the transport with the right ends.
 #[test]
+#[covers("MUST-54", "UD-6", "C6-1")]
 fn errors_about_our_packets_are_handed_up() {
     use ustack_tcp::IcmpError::*;
     for (us, them, kind, code, expected) in [

@@ -28,6 +28,7 @@ fn a_segment_arrives_as_a_slice_of_its_frame() {
 
 /// Complete checksums are verified, partial and verified ones believed (D-8).
 #[test]
+#[covers("UD-2", "MUST-3")]
 fn transport_checksums() {
     let partial = Checksum::Partial {
         start: 20,
@@ -61,6 +62,7 @@ fn transport_checksums() {
 
 /// IP-1: versions 0–15, cut frames; trailing bytes are not part of the packet.
 #[test]
+#[covers("IP-1")]
 fn frames_that_are_no_packet() {
     for (us, them) in FAMILIES {
         let packet = udp(them, us, b"hello");
@@ -83,6 +85,7 @@ fn frames_that_are_no_packet() {
 
 /// Packets to others: only when transparent, and then not as ours.
 #[test]
+#[covers("IP-4")]
 fn foreign_destinations() {
     for (them, other) in [(PEER4, "8.8.8.8"), (PEER6, "2001:db8::1")] {
         let packet = udp(them, other, b"x");
@@ -98,6 +101,7 @@ fn foreign_destinations() {
 
 /// LAND and the like; nothing is answered.
 #[test]
+#[covers("IP-4", "V6-18")]
 fn own_and_martian_sources_over_the_device() {
     for (source, destination) in [
         (US4, US4),
@@ -124,6 +128,7 @@ fn own_and_martian_sources_over_the_device() {
 
 /// IP-7: a TTL of 1 has arrived.
 #[test]
+#[covers("IP-7")]
 fn the_last_hop_counts() {
     let mut bytes = Vec::new();
     builder(PEER4, US4, 1)
@@ -135,6 +140,7 @@ fn the_last_hop_counts() {
 
 /// MUST-50: IPv4 options are stepped over.
 #[test]
+#[covers("MUST-50", "IP-9")]
 fn options_do_not_reach_the_transport() {
     let plain = tcp(PEER4, US4, b"hello");
     let mut bytes = plain[..20].to_vec();
@@ -150,6 +156,7 @@ fn options_do_not_reach_the_transport() {
 
 /// UD-2, UD-4: no checksum is fine over IPv4 and refused over IPv6.
 #[test]
+#[covers("UD-2", "UD-4")]
 fn datagrams_without_a_checksum() {
     let mut v4 = udp(PEER4, US4, b"x");
     v4[26..28].fill(0);
@@ -202,6 +209,7 @@ fn super_packets() {
 
 /// UD-5, D-10: protocols nobody speaks; over IPv4 code 2, over IPv6 a pointer at the name (V6-2).
 #[test]
+#[covers("UD-5", "V6-2", "IC-4", "V6-14")]
 fn unknown_protocols_are_refused() {
     for protocol in [2, 4, 41, 47, 132, 253] {
         let packet = raw(PEER4, US4, protocol, &[0; 40]);
@@ -229,6 +237,7 @@ fn unknown_protocols_are_refused() {
 
 /// V6-3 through the whole of input, multicast included.
 #[test]
+#[covers("V6-3")]
 fn unknown_options_are_reported_where_due() {
     let packet = |destination, kind| {
         let options = [17, 0, kind, 4, 0, 0, 0, 0];
@@ -256,6 +265,7 @@ fn unknown_options_are_reported_where_due() {
 
 /// V6-1, V6-4: header order and source routing.
 #[test]
+#[covers("V6-1", "V6-4")]
 fn extension_headers_are_refused_with_a_pointer() {
     let hop_by_hop_second = [[0, 0, 1, 4, 0, 0, 0, 0], [17, 0, 1, 4, 0, 0, 0, 0], [0; 8]].concat();
     let (_, _, icmp) = dissect(&answer(&mut ip(), raw(PEER6, US6, 60, &hop_by_hop_second)));
@@ -267,6 +277,7 @@ fn extension_headers_are_refused_with_a_pointer() {
 
 /// V6-17, D-17: what a kernel says on a new link costs nothing and is not answered.
 #[test]
+#[covers("V6-17")]
 fn kernel_chatter_is_ignored() {
     let mut ip = transparent();
     let report = [143, 0, 0, 0, 0, 0, 0, 1];

@@ -53,6 +53,7 @@ fn source(packet: &[u8]) -> IpAddr {
 /// Whatever a kernel sends is taken by the other side, whichever we are; the only packets that go
 /// no further are echo replies to requests this stack never makes, and link chatter.
 #[test]
+#[covers("V6-17")]
 fn no_packet_of_a_kernel_is_malformed() {
     let files = recordings();
     assert!(files.len() >= 12);
@@ -77,6 +78,7 @@ fn no_packet_of_a_kernel_is_malformed() {
 
 /// Our answers to a kernel's pings are another kernel's, byte for byte behind the IP header.
 #[test]
+#[covers("IC-1", "C6-6")]
 fn pings_are_answered_as_a_kernel_does() {
     for name in ["ping", "ping-ipv6"] {
         let path = format!("{}/pcaps/{name}.pcapng", env!("CARGO_MANIFEST_DIR"));
@@ -97,6 +99,7 @@ fn pings_are_answered_as_a_kernel_does() {
 
 /// Port unreachable as a kernel says it: type, code and the quotation's beginning.
 #[test]
+#[covers("UD-5")]
 fn closed_ports_are_refused_as_a_kernel_does() {
     for name in ["udp-refused", "udp-refused-ipv6"] {
         let path = format!("{}/pcaps/{name}.pcapng", env!("CARGO_MANIFEST_DIR"));

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
 use bytes::Bytes;
+use covers::covers;
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use ustack_tcp::seq::{WireSeq, WireWindow};
 use ustack_tcp::time::Instant;
@@ -14,12 +15,17 @@ use crate::batch::{Checksum, Frame, Gso, GsoKind, Offload, TxBatch};
 use crate::checksum::{Sum, checksum};
 use crate::device::Caps;
 
+mod effects;
+mod extension;
 mod fragments;
 mod garbage;
 mod icmp;
 mod input;
 mod kernel;
+mod martians;
+mod options;
 mod output;
+mod shapes;
 mod too_big;
 
 const US4: &str = "10.77.0.2";
@@ -162,6 +168,61 @@ fn raw(source: &str, destination: &str, protocol: u8, body: &[u8]) -> Vec<u8> {
     };
     bytes.extend_from_slice(body);
     bytes
+}
+
+/// A piece of a packet from the peer.
+fn fragment(
+    (us, them): (&str, &str),
+    protocol: u8,
+    id: u32,
+    (offset, more): (usize, bool),
+    data: &[u8],
+) -> Vec<u8> {
+    if let (IpAddr::V4(source), IpAddr::V4(destination)) = (addr(them), addr(us)) {
+        let id = id as u16;
+        let piece = v4::Fragmentation::Piece { id, offset, more };
+        let header = v4::emit(source, destination, protocol, 0, 64, data.len(), piece);
+        return [&header[..], data].concat();
+    }
+    let header = v6::emit_fragment(protocol, offset, more, id);
+    raw(them, us, 44, &[&header[..], data].concat())
+}
+
+/// Makes the IPv4 header checksum right again.
+fn seal(packet: &mut [u8]) {
+    if packet[0] >> 4 == 4 {
+        let end = usize::from(packet[0] & 0xf) * 4;
+        packet[10..12].fill(0);
+        let sum = checksum(&packet[..end]);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+/// Sets TTL or hop limit.
+fn set_ttl(packet: &mut [u8], ttl: u8) {
+    let at = if packet[0] >> 4 == 4 { 8 } else { 7 };
+    packet[at] = ttl;
+    seal(packet);
+}
+
+/// Sets DSCP and ECN.
+fn set_traffic_class(packet: &mut [u8], class: u8) {
+    if packet[0] >> 4 == 4 {
+        packet[1] = class;
+    } else {
+        packet[0] = 0x60 | class >> 4;
+        packet[1] = class << 4 | packet[1] & 0xf;
+    }
+    seal(packet);
+}
+
+/// DSCP and ECN.
+fn traffic_class(packet: &[u8]) -> u8 {
+    if packet[0] >> 4 == 4 {
+        packet[1]
+    } else {
+        packet[0] << 4 | packet[1] >> 4
+    }
 }
 
 /// What IP itself wants to send, each packet in one piece.

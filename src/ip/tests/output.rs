@@ -4,6 +4,7 @@ static ODD: [&[u8]; 4] = [b"abc", b"d", b"efghi", b""];
 
 /// Odd chunk boundaries, no offload: etherparse and we agree on the checksum.
 #[test]
+#[covers("MUST-2", "PM-1")]
 fn segments_leave_with_their_checksum() {
     for ends in FAMILIES {
         let mut ip = ip();
@@ -54,6 +55,7 @@ fn offload_is_described() {
 
 /// UD-2: a datagram that sums to zero leaves with FFFF, and arrives.
 #[test]
+#[covers("UD-2")]
 fn a_zero_checksum_is_sent_as_ones() {
     for ends in FAMILIES {
         let mut header = ustack_udp::wire::emit(53, 1000, 2).to_vec();
@@ -76,6 +78,7 @@ fn a_zero_checksum_is_sent_as_ones() {
 
 /// SHLD-22, IP-7: DSCP, ECN and TTL are the transport's.
 #[test]
+#[covers("IP-7")]
 fn the_transport_chooses_the_traffic_class() {
     for ends in FAMILIES {
         let mut ip = ip();
@@ -106,6 +109,7 @@ fn the_transport_chooses_the_traffic_class() {
 
 /// V6-15: a flow's label stays, and is nothing like its neighbour's.
 #[test]
+#[covers("V6-15")]
 fn flow_labels() {
     let mut ip = ip();
     let mut label = |port: u16| {
@@ -138,6 +142,7 @@ fn flow_labels() {
 
 /// What is sent to ourselves comes back in, whole, by the loopback alone.
 #[test]
+#[covers("IP-4")]
 fn own_addresses_are_reached_by_loopback() {
     for us in [US4, US6] {
         let mut ip = ip();
@@ -165,6 +170,7 @@ fn own_addresses_are_reached_by_loopback() {
 
 /// A socket bound to any address leaves the source to us.
 #[test]
+#[covers("IP-4")]
 fn an_open_source_is_chosen() {
     let mut ip = ip();
     let mut tx = TxBatch::new();
@@ -188,6 +194,7 @@ fn an_open_source_is_chosen() {
 
 /// IP-11: what must not be cut is dropped and counted.
 #[test]
+#[covers("IP-11")]
 fn dont_fragment_is_kept() {
     let mut ip = ip();
     let mut tx = TxBatch::new();

@@ -22,6 +22,7 @@ fn sent_segment(ip: &mut Ip, ends: (&str, &str)) -> Vec<u8> {
 
 /// PM-1, PM-2, PM-5: believed when it quotes what was sent; never raises; TCP is told.
 #[test]
+#[covers("PM-1", "PM-2", "PM-5")]
 fn a_right_report_lowers_the_path_mtu() {
     for ends in FAMILIES {
         let mut ip = ip();
@@ -48,6 +49,7 @@ fn a_right_report_lowers_the_path_mtu() {
 
 /// PM-5, B-9, B-12: other ports, other sequence numbers, other protocols: no effect.
 #[test]
+#[covers("PM-5")]
 fn forged_reports_have_no_effect() {
     for ends in FAMILIES {
         let mut ip = ip();
@@ -77,6 +79,7 @@ fn forged_reports_have_no_effect() {
 
 /// PM-2, PM-4: 0 means a plateau, tiny values the floor; IPv6 has a floor that is not negotiable.
 #[test]
+#[covers("PM-2", "PM-4")]
 fn small_reports() {
     for (mtu, expected) in [(0, 1006), (68, 552), (100, 552), (551, 552), (1279, 1279)] {
         let mut ip = ip();
@@ -94,6 +97,7 @@ fn small_reports() {
 
 /// Datagrams: the report is believed, the next one leaves in fragments that fit.
 #[test]
+#[covers("PM-1")]
 fn datagrams_follow_the_path() {
     for ends in FAMILIES {
         let mut ip = ip();

@@ -1,3 +1,5 @@
+use covers::covers;
+
 use super::*;
 
 /// A packet whose fixed header names `next` and is followed by `rest`.
@@ -33,6 +35,7 @@ fn refused(code: u8, pointer: usize) -> Result<Chain, Problem> {
 
 /// V6-1: hop-by-hop comes first or not at all.
 #[test]
+#[covers("V6-1")]
 fn hop_by_hop_only_first() {
     let mut rest = options(60, 5).to_vec();
     rest.extend(options(17, 1));
@@ -45,6 +48,7 @@ fn hop_by_hop_only_first() {
 
 /// V6-3: the four actions for an unknown option.
 #[test]
+#[covers("V6-3")]
 fn unknown_options_act_by_their_top_bits() {
     let rest = |kind| [options(17, kind).as_slice(), &[0; 8]].concat();
     assert_eq!(walked(60, &rest(0x1e)), Ok(upper(17, 40, 48)));
@@ -65,6 +69,7 @@ fn unknown_options_act_by_their_top_bits() {
 
 /// V6-4: all routing types; segments left decides.
 #[test]
+#[covers("V6-4")]
 fn routing_headers_are_never_followed() {
     for kind in 0..=255 {
         let header = |left| [[17, 0, kind, left, 0, 0, 0, 0], [0; 8]].concat();
@@ -75,6 +80,7 @@ fn routing_headers_are_never_followed() {
 
 /// V6-5: the walk is bounded in headers and never leaves the packet.
 #[test]
+#[covers("V6-5")]
 fn the_chain_is_bounded() {
     for count in 0..40_usize {
         let mut rest = vec![];
@@ -97,6 +103,7 @@ fn the_chain_is_bounded() {
 
 /// V6-14: payload length zero and lengths beyond the frame.
 #[test]
+#[covers("V6-14")]
 fn lengths_that_disagree_are_refused() {
     let mut bytes = packet(17, &[0; 8]);
     assert!(parse(&bytes).is_ok());
@@ -118,6 +125,7 @@ fn an_option_cannot_leave_its_header() {
 }
 
 #[test]
+#[covers("V6-6")]
 fn a_first_fragment_must_hold_every_header() {
     let tcp = |words: u8, len: usize| {
         let mut bytes = vec![0; len];

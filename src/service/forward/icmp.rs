@@ -179,6 +179,7 @@ mod tests {
             target: target.into(),
             ident: 7,
             seq,
+            dscp: 0,
             data: Bytes::from_static(b"ping"),
         }
     }

@@ -1,3 +1,5 @@
+use covers::covers;
+
 use super::*;
 use crate::queue::OVERHEAD;
 use alloc::vec;
@@ -58,6 +60,7 @@ fn drain(udp: &mut Udp) -> Vec<(TxMeta, Bytes)> {
 }
 
 #[test]
+#[covers("UD-7")]
 fn the_most_specific_socket_wins() {
     let mut udp = udp();
     let any = bind(&mut udp, "0.0.0.0:53");
@@ -141,6 +144,7 @@ fn only_transparent_sockets_take_foreign_datagrams() {
 }
 
 #[test]
+#[covers("UD-7", "IP-4")]
 fn an_address_that_is_not_ours_cannot_be_bound_or_sent_from() {
     let mut udp = udp();
     assert_eq!(
@@ -280,6 +284,7 @@ fn the_send_queue_blocks_and_says_when_it_has_room() {
 
 /// UD-10: 65,507 bytes over IPv4, 65,527 over IPv6, not one more.
 #[test]
+#[covers("UD-10")]
 fn the_largest_datagram_is_as_large_as_ip_allows() {
     let mut udp = udp();
     for (local, remote, max) in [
@@ -298,6 +303,7 @@ fn the_largest_datagram_is_as_large_as_ip_allows() {
 
 /// PM-11: with DF, what the path does not take is an error, and the limit can be asked for.
 #[test]
+#[covers("PM-11")]
 fn dont_fragment_knows_the_path() {
     let mut udp = udp();
     let options = BindOptions {
@@ -323,6 +329,7 @@ fn dont_fragment_knows_the_path() {
 
 /// UD-6: the connected socket hears of it, once; others never do.
 #[test]
+#[covers("UD-6")]
 fn port_unreachable_refuses_the_connected_socket_once() {
     let mut udp = udp();
     let id = bind(&mut udp, "10.0.0.1:9");
