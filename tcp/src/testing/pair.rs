@@ -223,10 +223,14 @@ impl Pair {
 
     /// The client begins to connect.
     pub fn connect(&mut self, options: SocketOptions) -> ConnId {
+        self.connect_from("10.0.0.1".parse().expect("an address"), options)
+    }
+
+    /// The client begins to connect from one of many addresses.
+    pub fn connect_from(&mut self, local: IpAddr, options: SocketOptions) -> ConnId {
         let now = self.now;
-        let local: SocketAddr = "10.0.0.1:0".parse().expect("an address");
         let flow = FlowKey {
-            local,
+            local: SocketAddr::new(local, 0),
             remote: server(),
         };
         self.end(Side::Client)
