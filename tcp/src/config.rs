@@ -1,6 +1,9 @@
 //! Settings of the endpoint and of single connections, named after their RFC or Linux sysctl.
 
+use alloc::boxed::Box;
 use core::time::Duration;
+
+use crate::congestion::{CongestionController, Setup};
 
 /// Which congestion controller a connection runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,7 +14,26 @@ pub enum CongestionAlgorithm {
     /// CUBIC (RFC 9438).
     #[default]
     Cubic,
+    /// One that the library does not have; see [`congestion`](crate::congestion).
+    Custom(CustomCongestion),
 }
+
+/// How to make a congestion controller of one's own.
+#[derive(Clone, Copy, Debug)]
+pub struct CustomCongestion {
+    /// What it is called; two of the same name count as the same algorithm.
+    pub name: &'static str,
+    /// Makes the controller of one connection.
+    pub make: fn(&Setup) -> Box<dyn CongestionController + Send>,
+}
+
+impl PartialEq for CustomCongestion {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for CustomCongestion {}
 
 /// Settings of all connections of a [`Tcp`](crate::Tcp).
 #[derive(Clone, Debug)]
@@ -23,6 +45,8 @@ pub struct Config {
     pub tso: bool,
     /// Congestion control for connections that do not choose (`tcp_congestion_control`).
     pub congestion: CongestionAlgorithm,
+    /// Leave the initial slow start when round trips grow (HyStart++, RFC 9406).
+    pub hystart: bool,
     /// Largest receive buffer that autotuning reaches, in bytes (`tcp_rmem[2]`).
     pub recv_buffer_max: u32,
     /// Receive buffer at the start, in bytes (`tcp_rmem[1]`).
@@ -56,6 +80,7 @@ impl Default for Config {
             mtu: 1500,
             tso: false,
             congestion: CongestionAlgorithm::default(),
+            hystart: true,
             recv_buffer_max: 16 << 20,
             recv_buffer_initial: 128 << 10,
             send_buffer_max: 16 << 20,

@@ -1,6 +1,7 @@
 //! Both algorithms from outside: any history, and the published mean windows.
 
 use super::*;
+use crate::config::CongestionAlgorithm;
 use proptest::prelude::*;
 
 const MSS: u32 = 1_000;
@@ -17,7 +18,7 @@ fn loss(cc: &Controller, now: Instant) -> CongestionEvent {
 /// segment, started at the window `plateau`.
 fn mean_window(algorithm: CongestionAlgorithm, per_loss: u32, plateau: u32) -> f64 {
     const RTT: Duration = Duration::from_millis(100);
-    let mut cc = Controller::new(algorithm, MSS, plateau * MSS);
+    let mut cc = Controller::new(algorithm, &Setup::new(MSS, plateau * MSS));
     cc.on_congestion(&loss(&cc, Instant::ZERO));
     let mut nanos = 0;
     let (mut windows, mut time) = (0.0, 0.0);
@@ -29,14 +30,9 @@ fn mean_window(algorithm: CongestionAlgorithm, per_loss: u32, plateau: u32) -> f
                 time += gap as f64;
             }
             nanos += gap;
-            cc.on_ack(&AckSample {
-                now: Instant::from_nanos(nanos),
-                acked: MSS,
-                in_flight: cc.cwnd(),
-                cwnd_limited: true,
-                srtt: Some(RTT),
-                in_recovery: false,
-            });
+            let mut ack = AckSample::new(Instant::from_nanos(nanos), MSS);
+            ack.srtt = Some(RTT);
+            cc.on_ack(&ack);
         }
         cc.on_congestion(&loss(&cc, Instant::from_nanos(nanos)));
     }
@@ -73,7 +69,7 @@ proptest! {
         steps in proptest::collection::vec((0u8..10, 0u32..1 << 30, 0u64..1 << 42), 1..200),
     ) {
         let algorithm = if cubic { CongestionAlgorithm::Cubic } else { CongestionAlgorithm::Reno };
-        let mut cc = Controller::new(algorithm, mss, initial_window(mss));
+        let mut cc = Controller::new(algorithm, &Setup::new(mss, initial_window(mss)));
         let mut nanos = 0;
         for (what, in_flight, gap) in steps {
             nanos += gap;
@@ -85,17 +81,17 @@ proptest! {
                 1 => cc.on_congestion(&congestion(CongestionKind::Timeout)),
                 2 => cc.on_congestion(&congestion(CongestionKind::Ecn)),
                 3 => cc.undo(),
-                4 => cc.on_idle_restart(initial_window(mss)),
+                4 => cc.set_window(initial_window(mss), cc.ssthresh()),
                 _ => {
                     let in_recovery = what == 5;
-                    cc.on_ack(&AckSample {
-                        now,
-                        acked: in_flight,
-                        in_flight,
-                        cwnd_limited: what > 6,
-                        srtt: Some(Duration::from_nanos(gap / 7)),
-                        in_recovery,
-                    });
+                    let mut ack = AckSample::new(now, in_flight);
+                    (ack.in_flight, ack.window_used) = (in_flight, in_flight);
+                    ack.cwnd_limited = what > 6;
+                    ack.round_start = gap % 3 == 0;
+                    ack.srtt = Some(Duration::from_nanos(gap / 7));
+                    ack.rtt = ack.srtt;
+                    ack.in_recovery = in_recovery;
+                    cc.on_ack(&ack);
                     prop_assert!(cc.cwnd() >= before);
                     prop_assert!(!in_recovery || cc.cwnd() == before);
                 }

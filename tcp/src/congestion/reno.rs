@@ -1,77 +1,115 @@
 //! NewReno's window: RFC 5681 with byte counting in congestion avoidance (RFC 3465).
 
+use super::hystart::{HyStart, slow_start};
 use super::{
-    AckSample, CongestionController, CongestionEvent, CongestionKind, slow_start, window_was_used,
+    AckSample, CongestionController, CongestionEvent, CongestionKind, Setup, grown, window_was_used,
 };
 
 /// RFC 5681 §3.1, in bytes.
 #[derive(Clone, Debug)]
 pub struct Reno {
     mss: u32,
+    window: Window,
+    /// Bytes acknowledged in congestion avoidance since the window grew last.
+    credit: u32,
+    /// What the last congestion event changed.
+    before: Option<Window>,
+}
+
+/// What an undo brings back.
+#[derive(Clone, Copy, Debug)]
+struct Window {
     cwnd: u32,
     ssthresh: u32,
-    /// Bytes acknowledged since the window grew last.
-    credit: u32,
-    before: Option<(u32, u32)>,
+    hystart: HyStart,
 }
 
 impl Reno {
-    /// A controller that begins in slow start; ssthresh is arbitrarily high (CC-6).
-    pub const fn new(mss: u32, initial_window: u32) -> Self {
+    /// A controller that begins where `setup` says.
+    pub const fn new(setup: &Setup) -> Self {
         Self {
-            mss,
-            cwnd: initial_window,
-            ssthresh: u32::MAX,
+            mss: setup.mss,
+            window: Window {
+                cwnd: setup.cwnd,
+                ssthresh: setup.ssthresh,
+                hystart: HyStart::new(setup),
+            },
             credit: 0,
             before: None,
+        }
+    }
+
+    /// One segment per window of acknowledged bytes (CC-5).
+    fn avoid_congestion(&mut self, acked: u32) {
+        let window = &mut self.window;
+        self.credit = self.credit.saturating_add(acked);
+        if self.credit >= window.cwnd {
+            self.credit = (self.credit - window.cwnd).min(window.cwnd);
+            window.cwnd = grown(window.cwnd, self.mss);
         }
     }
 }
 
 impl CongestionController for Reno {
     fn on_ack(&mut self, ack: &AckSample) {
-        if ack.in_recovery || !window_was_used(ack, self.cwnd, self.ssthresh) {
+        if ack.in_recovery {
             return;
         }
-        self.credit += slow_start(&mut self.cwnd, self.ssthresh, ack.acked);
-        while self.credit >= self.cwnd {
-            self.credit -= self.cwnd;
-            self.cwnd = self.cwnd.saturating_add(self.mss); // one MSS per window (CC-5)
+        let Window {
+            cwnd,
+            ssthresh,
+            hystart,
+        } = &mut self.window;
+        if *cwnd >= *ssthresh {
+            if window_was_used(ack, *cwnd, *ssthresh) {
+                self.avoid_congestion(ack.acked);
+            }
+            return;
+        }
+        match slow_start(hystart, cwnd, *ssthresh, ack, self.mss) {
+            Some(0) => {}
+            Some(rest) => self.avoid_congestion(rest),
+            None => *ssthresh = *cwnd,
         }
     }
 
     fn on_congestion(&mut self, event: &CongestionEvent) {
-        self.before = Some((self.cwnd, self.ssthresh));
-        self.ssthresh = (event.in_flight / 2).max(2 * self.mss); // RFC 5681 (4)
-        self.cwnd = match event.kind {
+        self.before = Some(self.window);
+        let window = &mut self.window;
+        window.hystart.stop();
+        window.ssthresh = (event.in_flight / 2).max(2 * self.mss); // RFC 5681 (4)
+        window.cwnd = match event.kind {
             CongestionKind::Timeout => self.mss, // the loss window
-            CongestionKind::Loss | CongestionKind::Ecn => self.ssthresh,
+            CongestionKind::Loss | CongestionKind::Ecn => window.ssthresh,
         };
         self.credit = 0;
     }
 
     fn undo(&mut self) {
-        if let Some((cwnd, ssthresh)) = self.before.take() {
-            self.cwnd = self.cwnd.max(cwnd);
-            self.ssthresh = self.ssthresh.max(ssthresh);
+        if let Some(before) = self.before.take() {
+            let now = self.window;
+            self.window = before;
+            self.window.cwnd = before.cwnd.max(now.cwnd);
+            self.window.ssthresh = before.ssthresh.max(now.ssthresh);
         }
     }
 
-    fn on_idle_restart(&mut self, initial_window: u32) {
-        self.cwnd = self.cwnd.min(initial_window);
+    fn set_window(&mut self, cwnd: u32, ssthresh: u32) {
+        (self.window.cwnd, self.window.ssthresh) = (cwnd.max(self.mss), ssthresh);
+        self.credit = 0;
     }
 
     fn set_mss(&mut self, mss: u32) {
         self.mss = mss;
-        self.cwnd = self.cwnd.max(mss);
+        self.window.cwnd = self.window.cwnd.max(mss);
     }
 
     fn cwnd(&self) -> u32 {
-        self.cwnd
+        self.window.cwnd
     }
 
     fn ssthresh(&self) -> u32 {
-        self.ssthresh
+        self.window.ssthresh
     }
 }
 
@@ -79,18 +117,16 @@ impl CongestionController for Reno {
 mod tests {
     use super::*;
     use crate::time::Instant;
+    use covers::covers;
 
     const MSS: u32 = 1000;
 
-    fn ack(acked: u32, cwnd_limited: bool) -> AckSample {
-        AckSample {
-            now: Instant::ZERO,
-            acked,
-            in_flight: 0,
-            cwnd_limited,
-            srtt: None,
-            in_recovery: false,
-        }
+    fn reno(cwnd: u32) -> Reno {
+        Reno::new(&Setup::new(MSS, cwnd))
+    }
+
+    fn ack(acked: u32) -> AckSample {
+        AckSample::new(Instant::ZERO, acked)
     }
 
     fn event(kind: CongestionKind, in_flight: u32) -> CongestionEvent {
@@ -101,27 +137,39 @@ mod tests {
         }
     }
 
-    /// CC-4, CC-5.
     #[test]
+    #[covers("CC-4", "CC-5")]
     fn doubles_then_adds_one_segment_per_window() {
-        let mut reno = Reno::new(MSS, 10 * MSS);
-        reno.on_ack(&ack(10 * MSS, true));
+        let mut reno = reno(10 * MSS);
+        (0..10).for_each(|_| reno.on_ack(&ack(MSS)));
         assert_eq!(reno.cwnd(), 20 * MSS);
         reno.on_congestion(&event(CongestionKind::Loss, 20 * MSS));
         assert_eq!((reno.cwnd(), reno.ssthresh()), (10 * MSS, 10 * MSS));
         for round in 1..=50 {
             let window = reno.cwnd();
             for _ in 0..window / MSS {
-                reno.on_ack(&ack(MSS, true));
+                reno.on_ack(&ack(MSS));
             }
             assert_eq!(reno.cwnd(), (10 + round) * MSS);
         }
     }
 
-    /// CC-6, CC-8.
+    /// Bytes count, not ACKs (RFC 3465): a split ACK gains nothing.
     #[test]
+    #[covers("CC-4")]
+    fn split_acks_gain_nothing() {
+        let mut reno = reno(10 * MSS);
+        (0..100).for_each(|_| reno.on_ack(&ack(10)));
+        assert_eq!(reno.cwnd(), 11 * MSS);
+        reno.on_congestion(&event(CongestionKind::Loss, 20 * MSS));
+        (0..1_000).for_each(|_| reno.on_ack(&ack(10)));
+        assert_eq!(reno.cwnd(), 11 * MSS);
+    }
+
+    #[test]
+    #[covers("CC-6", "CC-8")]
     fn a_timeout_starts_over_from_one_segment() {
-        let mut reno = Reno::new(MSS, 40 * MSS);
+        let mut reno = reno(40 * MSS);
         reno.on_congestion(&event(CongestionKind::Timeout, 12 * MSS));
         assert_eq!((reno.cwnd(), reno.ssthresh()), (MSS, 6 * MSS));
         reno.undo();
@@ -130,9 +178,18 @@ mod tests {
 
     /// RFC 7661: what was not used has proved nothing.
     #[test]
+    #[covers("RV-1")]
     fn an_unused_window_does_not_grow() {
-        let mut reno = Reno::new(MSS, 10 * MSS);
-        reno.on_ack(&ack(MSS, false));
+        let mut reno = reno(10 * MSS);
+        let mut unused = ack(MSS);
+        (unused.cwnd_limited, unused.window_used) = (false, 5 * MSS);
+        reno.on_ack(&unused);
         assert_eq!(reno.cwnd(), 10 * MSS);
+        unused.window_used += 1; // in slow start half of it is enough
+        reno.on_ack(&unused);
+        assert_eq!(reno.cwnd(), 11 * MSS);
+        reno.on_congestion(&event(CongestionKind::Ecn, 8 * MSS));
+        reno.on_ack(&unused);
+        assert_eq!(reno.cwnd(), 4 * MSS);
     }
 }

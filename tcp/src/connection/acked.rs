@@ -1,7 +1,7 @@
 //! What an acceptable ACK does to the sender: what arrived, how long it took, what is lost, how
 //! much may be in flight.
 
-use crate::congestion::{AckSample, CongestionController, CongestionEvent, CongestionKind};
+use crate::congestion::CongestionKind;
 use crate::recovery::Ack;
 use crate::segment::{Options, SackBlocks, Segment, SegmentOptions};
 use crate::send::{AckOutcome, Fin};
@@ -38,7 +38,8 @@ impl Connection {
             self.snd.buffer.advance(end);
         }
         let echoed = || self.echoed_rtt(seg, &outcome).filter(|_| advanced);
-        if let Some(rtt) = outcome.rtt.or_else(echoed) {
+        let rtt = outcome.rtt.or_else(echoed);
+        if let Some(rtt) = rtt {
             self.rtt.on_sample(now, rtt);
         }
         let facts = Ack {
@@ -56,14 +57,7 @@ impl Connection {
         if reduce {
             self.on_congestion(now, CongestionKind::Loss);
         } else if advanced {
-            self.cc.on_ack(&AckSample {
-                now,
-                acked: outcome.delivered(),
-                in_flight,
-                cwnd_limited: self.snd.cwnd_limited,
-                srtt: self.rtt.srtt(),
-                in_recovery: recovering,
-            });
+            self.grow_window(now, &outcome, in_flight, recovering, rtt);
         }
         if advanced {
             self.on_una_moved(now);
@@ -78,16 +72,6 @@ impl Connection {
         let newest = outcome.newest?;
         let since = echo.tsecr.wrapping_sub(ours.tsval(newest.sent_at)) as i32;
         (since >= 0).then_some(newest.rtt)
-    }
-
-    /// A congestion signal; FlightSize is what is outstanding (RFC 5681 §3.1 (4)).
-    pub(super) fn on_congestion(&mut self, now: Instant, kind: CongestionKind) {
-        let in_flight = self.snd.flight.outstanding();
-        self.cc.on_congestion(&CongestionEvent {
-            now,
-            kind,
-            in_flight,
-        });
     }
 
     /// SND.UNA moved: room for the writer, progress for the timers, and perhaps our FIN is there.

@@ -3,6 +3,7 @@
 
 mod ack;
 mod acked;
+mod congestion;
 mod input;
 mod loss;
 mod output;
@@ -16,7 +17,7 @@ use core::net::IpAddr;
 use bytes::Bytes;
 
 use crate::config::{Config, SocketOptions};
-use crate::congestion::{CongestionController, Controller, initial_window};
+use crate::congestion::{CongestionController, Controller, Setup, WindowUsage, initial_window};
 use crate::endpoint::{ListenerId, Queued, Read};
 use crate::error::{CloseReason, IcmpError, SocketError};
 use crate::recovery::{Recovery, RttEstimator};
@@ -82,7 +83,7 @@ pub(crate) struct Negotiated {
 }
 
 impl Negotiated {
-    fn send_space(&self, config: &Config) -> SendSpace {
+    fn send_space(&self, now: Instant, config: &Config) -> SendSpace {
         let una = SeqNum::first(self.iss) + 1u32;
         let peer_mss = self
             .peer
@@ -107,7 +108,7 @@ impl Negotiated {
                 .send_buffer
                 .unwrap_or(config.send_buffer_initial),
             last_sent: None,
-            cwnd_limited: false,
+            usage: WindowUsage::new(now, una),
         }
     }
 
@@ -124,6 +125,18 @@ impl Negotiated {
             fin_received: false,
             dsack: None,
         }
+    }
+
+    /// RFC 5681 §3.1, RFC 6928 §2: a handshake that lost more than one SYN starts at one (CC-2).
+    fn controller(&self, config: &Config, mss: u32) -> Controller {
+        let window = if self.retransmits > 1 {
+            mss
+        } else {
+            initial_window(mss)
+        };
+        let mut setup = Setup::new(mss, window);
+        (setup.hystart, setup.super_segments) = (config.hystart, config.tso);
+        Controller::new(self.options.congestion.unwrap_or(config.congestion), &setup)
     }
 
     fn rtt_estimator(&self, now: Instant, config: &Config) -> RttEstimator {
@@ -185,14 +198,8 @@ impl Connection {
             path_mtu,
             ..
         } = settled;
-        let snd = settled.send_space(config);
-        // RFC 5681 §3.1, RFC 6928 §2: a handshake that lost more than one SYN starts at one.
-        let window = if settled.retransmits > 1 {
-            snd.mss
-        } else {
-            initial_window(snd.mss)
-        };
-        let algorithm = options.congestion.unwrap_or(config.congestion);
+        let snd = settled.send_space(now, config);
+        let cc = settled.controller(config, snd.mss);
         let rcv = settled.recv_space(config);
         let recv_max = if options.recv_buffer.is_some() {
             0
@@ -213,7 +220,7 @@ impl Connection {
             }),
             rtt: settled.rtt_estimator(now, config),
             recovery: Recovery::new(),
-            cc: Controller::new(algorithm, snd.mss, window),
+            cc,
             acks: Acks::new(rcv.nxt(), snd.mss),
             timers: Timers::default(),
             tuning: Tuning::new(now, recv_max, settled.rtt),
@@ -258,13 +265,12 @@ impl Connection {
     }
 
     /// Changes options that may change while the connection is open.
-    pub(crate) fn set_options(&mut self, change: impl FnOnce(&mut SocketOptions)) {
-        let before = self.options.congestion;
+    pub(crate) fn set_options(&mut self, config: &Config, change: impl FnOnce(&mut SocketOptions)) {
+        let before = self.options.congestion.unwrap_or(config.congestion);
         change(&mut self.options);
-        if let Some(algorithm) = self.options.congestion
-            && before != Some(algorithm)
-        {
-            self.cc = Controller::new(algorithm, self.snd.mss, self.cc.cwnd());
+        let algorithm = self.options.congestion.unwrap_or(config.congestion);
+        if algorithm != before {
+            self.change_controller(config, algorithm);
         }
     }
 

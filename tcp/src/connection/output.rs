@@ -5,7 +5,6 @@ use core::ops::Range;
 
 use bytes::Bytes;
 
-use crate::congestion::{CongestionController, initial_window};
 use crate::segment::{
     Ecn, Flags, Options, SackBlock, Segment, SegmentOptions, Timestamps, Transmit, TxMeta,
 };
@@ -41,7 +40,7 @@ impl Connection {
         if self.state == State::Closed {
             return false;
         }
-        self.restart_after_idle(now);
+        self.validate_window(now);
         // Data would carry the ACK, but not count as a duplicate.
         let duplicates = usize::from(self.acks.take_duplicates());
         for _ in 0..duplicates.min(tx.budget().saturating_sub(1)) {
@@ -74,20 +73,6 @@ impl Connection {
         true
     }
 
-    /// RFC 5681 §4.1 (CC-11): a window that was not used for an RTO says nothing of the path now.
-    fn restart_after_idle(&mut self, now: Instant) {
-        if self.snd.flight.outstanding() == 0
-            && self.snd.unsent() > 0
-            && self
-                .snd
-                .last_sent
-                .is_some_and(|at| now - at > self.rtt.rto())
-        {
-            self.cc.on_idle_restart(initial_window(self.snd.mss));
-            self.snd.last_sent = None;
-        }
-    }
-
     /// The range to send next, lost bytes first; `None` when nothing may leave.
     fn next_range(&mut self, tso: bool) -> Option<Range<SeqNum>> {
         if !self.state.sends() {
@@ -109,11 +94,6 @@ impl Connection {
     /// The largest whole number of segments that one transmission carries.
     fn super_segment(&self) -> u32 {
         (MAX_PACKET / self.snd.mss).max(1) * self.snd.mss
-    }
-
-    /// Bytes that the congestion window lets out now.
-    fn cwnd_room(&self) -> u32 {
-        self.cc.cwnd().saturating_sub(self.snd.flight.in_flight())
     }
 
     fn next_retransmission(&mut self, limit: u32) -> Option<Range<SeqNum>> {
@@ -147,7 +127,6 @@ impl Connection {
         let unsent = snd.unsent();
         let fin_waits = snd.fin == Fin::Queued;
         if unsent == 0 && !fin_waits {
-            self.snd.cwnd_limited = false;
             return None;
         }
         let window = snd.right_edge() - snd.nxt;
@@ -161,12 +140,9 @@ impl Connection {
         if len > room {
             // Whole segments only, lest the pipe fills with small ones; but one always.
             len = if room >= mss { room / mss * mss } else { 0 };
-            self.snd.cwnd_limited = true;
             if len == 0 {
                 return None;
             }
-        } else if window < unsent.min(limit) {
-            self.snd.cwnd_limited = false; // the peer's window is what stops us
         }
         if len < unsent && len > mss {
             len -= len % mss;
@@ -179,7 +155,6 @@ impl Connection {
                 return None;
             }
         }
-        self.snd.cwnd_limited = self.snd.cwnd_limited && len < unsent;
         let fin = fin_waits && len == unsent && len < window;
         Some(start..start + len + u32::from(fin))
     }
@@ -244,7 +219,7 @@ impl Connection {
         let gso_size = (payload_len > mss)
             .then(|| NonZeroU16::new(mss as u16))
             .flatten();
-        self.snd.last_sent = Some(now);
+        self.note_sent(now, payload_len);
         let chunks = self.snd.buffer.chunks(range.start..data_end);
         push(
             &self.flow,
@@ -263,6 +238,7 @@ impl Connection {
         } else {
             self.snd.flight.on_sent(now, range.clone());
             self.snd.nxt = range.end;
+            self.note_window_use();
             self.update_loss_timer(now, false);
         }
         if flags.contains(Flags::FIN) && self.snd.fin == Fin::Queued {

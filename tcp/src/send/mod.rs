@@ -6,6 +6,7 @@ mod flight;
 pub(crate) use buffer::SendBuffer;
 pub(crate) use flight::{AckOutcome, DUP_THRESH, Delivered, Flight};
 
+use crate::congestion::WindowUsage;
 use crate::seq::{SeqNum, WindowScale};
 use crate::time::Instant;
 
@@ -60,8 +61,8 @@ pub(crate) struct SendSpace {
     pub(crate) capacity: u32,
     /// When data left last.
     pub(crate) last_sent: Option<Instant>,
-    /// The last transmission stopped at cwnd, with more to send.
-    pub(crate) cwnd_limited: bool,
+    /// How the congestion window is used.
+    pub(crate) usage: WindowUsage,
 }
 
 impl SendSpace {

@@ -1,0 +1,76 @@
+//! The controller of one connection: a built-in algorithm, or somebody else's.
+
+use alloc::boxed::Box;
+
+use super::{
+    AckSample, CongestionController, CongestionEvent, Cubic, MAX_CWND, Reno, SentSample, Setup,
+};
+use crate::config::CongestionAlgorithm;
+
+/// The algorithms a connection can run: a `match` for the built-in ones, a vtable for others, and
+/// no type parameter to carry.
+#[derive(Debug)]
+pub enum Controller {
+    /// NewReno.
+    Reno(Reno),
+    /// CUBIC.
+    Cubic(Cubic),
+    /// Made by [`CustomCongestion::make`](crate::CustomCongestion::make).
+    Custom(Box<dyn CongestionController + Send>),
+}
+
+impl Controller {
+    /// A controller that begins where `setup` says.
+    pub fn new(algorithm: CongestionAlgorithm, setup: &Setup) -> Self {
+        match algorithm {
+            CongestionAlgorithm::Reno => Self::Reno(Reno::new(setup)),
+            CongestionAlgorithm::Cubic => Self::Cubic(Cubic::new(setup)),
+            CongestionAlgorithm::Custom(custom) => Self::Custom((custom.make)(setup)),
+        }
+    }
+}
+
+macro_rules! delegate {
+    ($self:ident, $cc:ident => $call:expr) => {
+        match $self {
+            Self::Reno($cc) => $call,
+            Self::Cubic($cc) => $call,
+            Self::Custom($cc) => $call,
+        }
+    };
+}
+
+impl CongestionController for Controller {
+    fn on_sent(&mut self, sent: &SentSample) {
+        delegate!(self, cc => cc.on_sent(sent));
+    }
+
+    fn on_ack(&mut self, ack: &AckSample) {
+        delegate!(self, cc => cc.on_ack(ack));
+    }
+
+    fn on_congestion(&mut self, event: &CongestionEvent) {
+        delegate!(self, cc => cc.on_congestion(event));
+    }
+
+    fn undo(&mut self) {
+        delegate!(self, cc => cc.undo());
+    }
+
+    fn set_window(&mut self, cwnd: u32, ssthresh: u32) {
+        delegate!(self, cc => cc.set_window(cwnd, ssthresh));
+    }
+
+    fn set_mss(&mut self, mss: u32) {
+        delegate!(self, cc => cc.set_mss(mss));
+    }
+
+    /// At most [`MAX_CWND`], whatever the algorithm thinks.
+    fn cwnd(&self) -> u32 {
+        delegate!(self, cc => cc.cwnd()).min(MAX_CWND)
+    }
+
+    fn ssthresh(&self) -> u32 {
+        delegate!(self, cc => cc.ssthresh())
+    }
+}

@@ -1,0 +1,109 @@
+//! What a connection tells its congestion controller, and asks of it.
+
+use crate::config::{Config, CongestionAlgorithm};
+use crate::congestion::{
+    AckSample, CongestionController, CongestionEvent, CongestionKind, Controller, SentSample,
+    Setup, initial_window,
+};
+use crate::send::AckOutcome;
+use crate::time::{Duration, Instant};
+
+use super::Connection;
+
+impl Connection {
+    /// Bytes that the congestion window lets out now.
+    pub(super) fn cwnd_room(&self) -> u32 {
+        self.cc.cwnd().saturating_sub(self.snd.flight.in_flight())
+    }
+
+    /// An ACK moved SND.UNA; there were `in_flight` bytes in flight before it.
+    pub(super) fn grow_window(
+        &mut self,
+        now: Instant,
+        outcome: &AckOutcome,
+        in_flight: u32,
+        in_recovery: bool,
+        rtt: Option<Duration>,
+    ) {
+        let srtt = self.rtt.srtt();
+        let (una, nxt) = (self.snd.una, self.snd.nxt);
+        let acked = outcome.delivered();
+        let used = self.snd.usage.on_ack(now, una, nxt, acked, srtt);
+        if in_recovery {
+            self.snd.usage.on_recovery();
+        }
+        self.cc.on_ack(&AckSample {
+            now,
+            acked,
+            in_flight,
+            window_used: used.window_used,
+            cwnd_limited: used.cwnd_limited,
+            round_start: used.round_start,
+            rtt,
+            srtt,
+            in_recovery,
+        });
+    }
+
+    /// A congestion signal; FlightSize is what is outstanding (RFC 5681 §3.1 (4)).
+    pub(super) fn on_congestion(&mut self, now: Instant, kind: CongestionKind) {
+        let flight_size = self.snd.flight.outstanding();
+        let in_flight = match kind {
+            CongestionKind::Timeout => flight_size,
+            CongestionKind::Loss | CongestionKind::Ecn => {
+                self.snd.usage.loss_base(flight_size, self.cc.cwnd())
+            }
+        };
+        self.cc.on_congestion(&CongestionEvent {
+            now,
+            kind,
+            in_flight,
+        });
+    }
+
+    /// `bytes` leave, new or again.
+    pub(super) fn note_sent(&mut self, now: Instant, bytes: u32) {
+        self.snd.last_sent = Some(now);
+        let in_flight = self.snd.flight.in_flight();
+        self.cc.on_sent(&SentSample::new(now, bytes, in_flight));
+    }
+
+    /// New data is in flight: whether it fills the window.
+    pub(super) fn note_window_use(&mut self) {
+        let in_flight = self.snd.flight.in_flight();
+        let full = self.cwnd_room() < self.snd.mss;
+        let (una, nxt) = (self.snd.una, self.snd.nxt);
+        self.snd.usage.on_sent(una, nxt, in_flight, full);
+    }
+
+    /// A window that was not used says nothing of the path now: after an idle RTO it is the
+    /// initial one again (RFC 5681 §4.1, CC-11), after five minutes at less than half of it half
+    /// (RFC 7661 §4.4.3, RV-2).
+    pub(super) fn validate_window(&mut self, now: Instant) {
+        if self.snd.unsent() == 0 {
+            return;
+        }
+        let restart = initial_window(self.snd.mss);
+        let (cwnd, ssthresh) = (self.cc.cwnd(), self.cc.ssthresh());
+        let idle = self.snd.flight.outstanding() == 0
+            && self
+                .snd
+                .last_sent
+                .is_some_and(|at| now - at > self.rtt.rto());
+        if idle {
+            self.snd.last_sent = None;
+            self.cc.set_window(cwnd.min(restart), ssthresh);
+        } else if self.snd.usage.expired(now, cwnd) {
+            let half = (cwnd / 2).max(restart).min(cwnd);
+            self.cc.set_window(half, ssthresh.max(cwnd / 4 * 3));
+        }
+    }
+
+    /// Another algorithm goes on with the window and the threshold that there are.
+    pub(super) fn change_controller(&mut self, config: &Config, algorithm: CongestionAlgorithm) {
+        let mut setup = Setup::new(self.snd.mss, self.cc.cwnd());
+        setup.ssthresh = self.cc.ssthresh();
+        (setup.hystart, setup.super_segments) = (config.hystart, config.tso);
+        self.cc = Controller::new(algorithm, &setup);
+    }
+}
