@@ -137,4 +137,21 @@ pub struct SocketOptions {
     pub ttl: Option<core::num::NonZeroU8>,
     /// DSCP, 0–63.
     pub dscp: u8,
+    /// Nagle's algorithm in Minshall's variation: a small segment waits for the one before only
+    /// if that was small, too. Off: it waits for everything outstanding (RFC 9293 §3.7.4).
+    pub minshall: bool,
+    /// Send full segments only (`TCP_CORK`); bytes are held for 200 ms at most.
+    pub cork: bool,
+    /// The largest segment that is offered and sent, without options (`TCP_MAXSEG`).
+    pub max_segment: Option<u16>,
+    /// A writer has no room while this many bytes are queued and not sent
+    /// (`TCP_NOTSENT_LOWAT`).
+    pub notsent_lowat: Option<u32>,
+}
+
+impl SocketOptions {
+    /// `mss`, or less where `TCP_MAXSEG` says so.
+    pub(crate) fn clamp_mss(&self, mss: u16) -> u16 {
+        self.max_segment.map_or(mss, |most| mss.min(most))
+    }
 }

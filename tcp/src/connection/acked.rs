@@ -78,12 +78,10 @@ impl Connection {
     fn on_una_moved(&mut self, now: Instant) {
         self.timers.retransmits = 0;
         self.timers.persist_backoff = 0;
-        self.timers.unanswered_since = None;
+        self.timers.stalled_since = None;
+        self.snd.up = self.snd.up.filter(|&up| up > self.snd.una);
         self.grow_send_buffer();
-        if self.write_blocked && self.snd.room() >= self.snd.capacity / 3 {
-            self.write_blocked = false;
-            self.events.writable = true;
-        }
+        self.wake_writer();
         if self.snd.fin == Fin::Sent && self.snd.una == self.snd.end() {
             self.snd.fin = Fin::Acked;
             self.on_edge(now, Edge::FinAcked);

@@ -17,12 +17,11 @@ impl Connection {
         if self.state == State::Closed {
             return Err(Dropped::NoSocket); // only its RST is still to leave
         }
-        self.last_received = now;
-        self.keepalive_probes = 0;
         self.check_syn(now, &seg)?; // fourth, but whatever its number or timestamp (RFC 5961 §4.2)
         let seq = self.check_sequence(now, &mut seg)?; // first: PAWS, then trim `seg` to the window
         self.check_rst(now, seq, &seg)?; // second
         self.process_ack(now, seq, &seg)?; // fifth: SND.UNA, SACK, RTT, loss, cwnd, SND.WND
+        self.on_sign_of_life(now);
         self.process_text(now, seq, &seg); // seventh: keeps the payload, moves RCV.NXT
         self.process_fin(now, seq, &seg); // eighth, once RCV.NXT has reached it
         Ok(())

@@ -6,7 +6,7 @@ use crate::congestion::CongestionKind;
 use crate::time::{Duration, Instant};
 
 use super::Connection;
-use super::timers::{LossTimer, MAX_INTERVAL};
+use super::timers::LossTimer;
 
 /// The least time before the tail is probed, since a host in user space may be kept from its ACKs
 /// by others for a while; and what is added for a lone segment, whose ACK may be delayed (RFC 8985
@@ -29,13 +29,14 @@ impl Connection {
             if waiting != Some(LossTimer::Rto) {
                 self.timers.loss = Some(self.loss_deadline(now));
             }
-        } else if self.snd.end() > self.snd.nxt {
+        } else if self.snd.end() > self.snd.nxt && self.timers.cork.is_none() {
             if waiting != Some(LossTimer::Persist) {
                 self.timers.loss = Some((now + self.persist_interval(), LossTimer::Persist));
             }
         } else {
             self.timers.loss = None;
         }
+        self.note_stall(now);
     }
 
     /// The tail's probe where one is due (RFC 8985 §7.2), else the retransmission timeout.
@@ -76,15 +77,7 @@ impl Connection {
 
     /// RFC 6298 §5.4–5.6.
     pub(super) fn on_rto(&mut self, now: Instant, config: &Config) {
-        let since = *self.timers.unanswered_since.get_or_insert(now);
-        let expired = match self.options.user_timeout {
-            // The first timeout came an RTO after the byte was sent.
-            Some(limit) => now - since + self.rtt.rto() >= limit,
-            // A shut window is no silence (MUST-37, SHLD-17).
-            None if self.snd.wnd == 0 => now - self.last_received >= 8 * MAX_INTERVAL,
-            None => self.timers.retransmits >= config.retries,
-        };
-        if expired {
+        if self.is_hopeless(now, config) {
             self.give_up();
             return;
         }

@@ -4,8 +4,10 @@
 mod ack;
 mod acked;
 mod congestion;
+mod idle;
 mod input;
 mod loss;
+mod nagle;
 mod output;
 mod state;
 mod timers;
@@ -98,7 +100,12 @@ impl Negotiated {
             wl2: una,
             max_wnd: self.wnd,
             scale: self.peer.window_scale.unwrap_or_default(),
-            mss: payload_limit(&self.flow, peer_mss, self.path_mtu, timestamps),
+            mss: payload_limit(
+                &self.flow,
+                self.options.clamp_mss(peer_mss),
+                self.path_mtu,
+                timestamps,
+            ),
             peer_mss,
             buffer: SendBuffer::new(una),
             flight: Flight::default(),
@@ -109,6 +116,9 @@ impl Negotiated {
                 .unwrap_or(config.send_buffer_initial),
             last_sent: None,
             usage: WindowUsage::new(now, una),
+            pushed: una,
+            small_end: una,
+            up: None,
         }
     }
 
@@ -266,12 +276,22 @@ impl Connection {
 
     /// Changes options that may change while the connection is open.
     pub(crate) fn set_options(&mut self, config: &Config, change: impl FnOnce(&mut SocketOptions)) {
-        let before = self.options.congestion.unwrap_or(config.congestion);
+        let before = self.options;
         change(&mut self.options);
         let algorithm = self.options.congestion.unwrap_or(config.congestion);
-        if algorithm != before {
+        if algorithm != before.congestion.unwrap_or(config.congestion) {
             self.change_controller(config, algorithm);
         }
+        if self.options.nodelay && !before.nodelay {
+            self.push_queued(); // even out of a cork, as Linux does
+        }
+        if !self.options.cork {
+            self.timers.cork = None;
+        }
+        if self.options.max_segment != before.max_segment {
+            self.update_mss();
+        }
+        self.wake_writer();
     }
 
     /// SND.NXT, RCV.NXT, and TS.Recent with our offset: what outlives the connection.
@@ -310,8 +330,40 @@ impl Connection {
         match (self.close_reason, self.snd.fin) {
             (Some(CloseReason::Finished), _) => Err(SocketError::BrokenPipe),
             (Some(reason), _) => Err(SocketError::Closed(reason)),
-            (None, Fin::Open) => Ok(self.snd.room() as usize),
+            (None, Fin::Open) => Ok(self.writable() as usize),
             (None, _) => Err(SocketError::BrokenPipe),
+        }
+    }
+
+    /// Queues urgent data: [`Connection::write`], and the urgent pointer names its end.
+    pub(crate) fn write_urgent(&mut self, data: &Bytes) -> Result<usize, SocketError> {
+        let taken = self.write(data)?;
+        if taken > 0 {
+            self.snd.up = Some(self.snd.buffer.end());
+        }
+        Ok(taken)
+    }
+
+    /// Bytes that a writer may add now: the buffer's room, less with `TCP_NOTSENT_LOWAT`.
+    fn writable(&self) -> u32 {
+        let (room, unsent) = (self.snd.room(), self.snd.unsent());
+        match self.options.notsent_lowat.map(|lowat| lowat.max(1)) {
+            Some(lowat) if unsent >= lowat => 0,
+            Some(lowat) => room.min((lowat - unsent).max(self.snd.mss)),
+            None => room,
+        }
+    }
+
+    /// Tells a writer who waits that there is room again, once it is worth while.
+    pub(super) fn wake_writer(&mut self) {
+        let unsent = self.snd.unsent();
+        let below_lowat = self
+            .options
+            .notsent_lowat
+            .is_none_or(|lowat| unsent == 0 || unsent < lowat / 2);
+        if self.write_blocked && below_lowat && self.snd.room() >= self.snd.capacity / 3 {
+            self.write_blocked = false;
+            self.events.writable = true;
         }
     }
 
@@ -396,6 +448,7 @@ impl Connection {
     /// The application let go (RFC 9293 §3.6.1, SHLD-3): unread bytes mean RST.
     pub(crate) fn release(&mut self, now: Instant, config: &Config) {
         self.orphan = true;
+        self.timers.released_at = Some(now);
         self.listener = None;
         if self.close_reason.is_some() {
             return;
@@ -437,10 +490,16 @@ impl Connection {
             return;
         }
         self.path_mtu = mtu;
-        let timestamps = self.timestamps.is_some();
-        self.snd.mss = payload_limit(&self.flow, self.snd.peer_mss, mtu, timestamps);
-        self.cc.set_mss(self.snd.mss);
+        self.update_mss();
         self.snd.flight.mark_all_lost();
+    }
+
+    /// The path MTU or an option has changed: segments follow.
+    fn update_mss(&mut self) {
+        let peer_mss = self.options.clamp_mss(self.snd.peer_mss);
+        let timestamps = self.timestamps.is_some();
+        self.snd.mss = payload_limit(&self.flow, peer_mss, self.path_mtu, timestamps);
+        self.cc.set_mss(self.snd.mss);
     }
 
     /// The state machine moves on.

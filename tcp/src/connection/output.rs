@@ -48,7 +48,7 @@ impl Connection {
             self.acks.owe();
         }
         for _ in 0..BURST {
-            let range = self.next_range(tso);
+            let range = self.next_range(now, tso);
             if range.is_none() && self.timers.loss.is_none() {
                 self.update_loss_timer(now, false); // what waits for the window is probed for
             }
@@ -74,11 +74,12 @@ impl Connection {
     }
 
     /// The range to send next, lost bytes first; `None` when nothing may leave.
-    fn next_range(&mut self, tso: bool) -> Option<Range<SeqNum>> {
+    fn next_range(&mut self, now: Instant, tso: bool) -> Option<Range<SeqNum>> {
         if !self.state.sends() {
             return None;
         }
-        let limit = if tso {
+        // A device would copy the urgent pointer to every segment that it cuts.
+        let limit = if tso && self.snd.up.is_none() {
             self.super_segment()
         } else {
             self.options_mss()
@@ -87,7 +88,7 @@ impl Connection {
         if self.snd.flight.next_lost().is_some() {
             self.next_retransmission(limit)
         } else {
-            self.next_new_data(limit)
+            self.next_new_data(now, limit)
         }
     }
 
@@ -102,7 +103,11 @@ impl Connection {
         let room = self.cwnd_room();
         let forced = self.recovery.is_forced() || self.snd.flight.in_flight() == 0;
         // SHLD-16: never beyond the window; its first segment goes out even if that has shut.
-        let window = (self.snd.right_edge() - lost.start).max(mss);
+        let window = match self.snd.right_edge() - lost.start {
+            0 if lost.start > self.snd.una => return None,
+            0 => mss,
+            open => open,
+        };
         let wanted = limit.min(lost.end - lost.start).min(window);
         let len = if wanted <= room {
             wanted
@@ -110,7 +115,7 @@ impl Connection {
             room / mss * mss
         };
         let len = if len == 0 && forced {
-            mss.min(lost.end - lost.start).min(limit)
+            mss.min(wanted)
         } else {
             len
         };
@@ -121,64 +126,8 @@ impl Connection {
         Some(lost.start..lost.start + len)
     }
 
-    /// New data by cwnd, window, Nagle (RFC 9293 §3.7.4) and SWS avoidance (§3.8.6.2.1).
-    fn next_new_data(&mut self, limit: u32) -> Option<Range<SeqNum>> {
-        let snd = &self.snd;
-        let unsent = snd.unsent();
-        let fin_waits = snd.fin == Fin::Queued;
-        if unsent == 0 && !fin_waits {
-            return None;
-        }
-        let window = snd.right_edge() - snd.nxt;
-        let room = self.cwnd_room();
-        let mss = self.options_mss();
-        let start = snd.nxt;
-        if unsent == 0 {
-            return (window > 0).then(|| start..start + 1u32); // FIN alone
-        }
-        let mut len = unsent.min(window).min(limit);
-        if len > room {
-            // Whole segments only, lest the pipe fills with small ones; but one always.
-            len = if room >= mss { room / mss * mss } else { 0 };
-            if len == 0 {
-                return None;
-            }
-        }
-        if len < unsent && len > mss {
-            len -= len % mss;
-        }
-        if len < mss && len < unsent {
-            len = self.silly_window(len)?;
-        } else if len == unsent && !len.is_multiple_of(mss) && self.nagle_holds() {
-            len -= len % mss;
-            if len == 0 {
-                return None;
-            }
-        }
-        let fin = fin_waits && len == unsent && len < window;
-        Some(start..start + len + u32::from(fin))
-    }
-
-    /// Less than a segment although more is queued: the window is small. Worth sending only if
-    /// it is half of the largest ever offered, or when a probe is due anyway.
-    fn silly_window(&mut self, len: u32) -> Option<u32> {
-        if len == 0 {
-            return None;
-        }
-        let overdue = self.timers.probe_owed && self.snd.flight.outstanding() == 0;
-        if overdue {
-            self.timers.probe_owed = false;
-        }
-        (overdue || len >= self.snd.max_wnd / 2).then_some(len)
-    }
-
-    /// RFC 9293 §3.7.4 (SHLD-7, MUST-17): a small segment waits while anything is outstanding.
-    fn nagle_holds(&self) -> bool {
-        !self.options.nodelay && self.snd.fin == Fin::Open && self.snd.flight.outstanding() > 0
-    }
-
     /// Payload of a segment that carries the options due now: SACK blocks take room, too.
-    fn options_mss(&self) -> u32 {
+    pub(super) fn options_mss(&self) -> u32 {
         let blocks = self.sack_room();
         let sack = if blocks == 0 {
             0
@@ -236,9 +185,17 @@ impl Connection {
             // RFC 6298 §5.4: what is sent again has the whole timeout to be answered.
             self.update_loss_timer(now, true);
         } else {
+            if self.snd.flight.outstanding() == 0 {
+                self.timers.stalled_since = Some(now);
+            }
+            self.timers.cork = None;
+            if !payload_len.is_multiple_of(mss) {
+                self.snd.small_end = data_end;
+            }
             self.snd.flight.on_sent(now, range.clone());
             self.snd.nxt = range.end;
             self.note_window_use();
+            self.wake_writer();
             self.update_loss_timer(now, false);
         }
         if flags.contains(Flags::FIN) && self.snd.fin == Fin::Queued {
@@ -272,6 +229,10 @@ impl Connection {
             self.segment_options(now)
         };
         self.acks.on_sent(nxt);
+        let (flags, urgent) = match self.snd.urgent_pointer(seq) {
+            Some(pointer) if !flags.contains(Flags::RST) => (flags | Flags::URG, pointer),
+            _ => (flags, 0),
+        };
         Segment {
             seq: seq.wire(),
             ack: nxt.wire(),
@@ -279,7 +240,7 @@ impl Connection {
             flags,
             options,
             payload: (),
-            urgent: 0,
+            urgent,
             mss: NonZeroU16::MIN,
         }
     }

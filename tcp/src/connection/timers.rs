@@ -1,15 +1,17 @@
 //! What a connection does when nothing arrives: the retransmission and persist timer, the delayed
-//! ACK, keep-alive, and the ends of FIN-WAIT-2 and TIME-WAIT.
+//! ACK. What ends a connection that waits too long is in `idle`.
 
 use crate::config::Config;
-use crate::error::CloseReason;
 use crate::time::{Duration, Instant};
 
 use super::Connection;
-use super::state::State;
+use super::idle::MAX_SILENCE;
 
 /// The longest time between two probes of a closed window, or two retransmissions.
-pub(super) const MAX_INTERVAL: Duration = Duration::from_secs(120);
+const MAX_INTERVAL: Duration = Duration::from_secs(120);
+
+/// Least and longest time that a window too small for sense is left alone (RFC 9293 §3.8.6.2.1).
+const OVERRIDE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// What the one loss timer stands for; they exclude each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +37,13 @@ pub(crate) struct Timers {
     pub(crate) persist_backoff: u8,
     /// A probe of the peer's window is to be sent.
     pub(crate) probe_owed: bool,
-    /// When the oldest unacknowledged byte first timed out.
-    pub(crate) unanswered_since: Option<Instant>,
+    /// Since when something waits for an acknowledgment or for the peer's window, without any
+    /// progress.
+    pub(crate) stalled_since: Option<Instant>,
+    /// When what a cork holds back leaves all the same.
+    pub(crate) cork: Option<Instant>,
+    /// When the application let go.
+    pub(crate) released_at: Option<Instant>,
 }
 
 impl Timers {
@@ -55,6 +62,8 @@ impl Connection {
             loss,
             self.recovery.reorder_deadline(),
             self.acks.deadline(),
+            self.timers.cork,
+            self.patience_deadline(),
             self.idle_deadline(config),
         ]
         .into_iter()
@@ -65,6 +74,13 @@ impl Connection {
     /// Deals with what has fallen due by `now`.
     pub(crate) fn on_timeout(&mut self, now: Instant, config: &Config) {
         self.acks.on_timeout(now);
+        if self.patience_deadline().is_some_and(|at| at <= now) {
+            self.on_patience_end();
+            return;
+        }
+        if self.timers.cork.is_some_and(|at| at <= now) {
+            self.push_queued();
+        }
         if self
             .recovery
             .reorder_deadline()
@@ -86,11 +102,16 @@ impl Connection {
             .idle_deadline(config)
             .is_some_and(|deadline| deadline <= now)
         {
-            self.on_idle(config);
+            self.on_idle(now);
         }
     }
 
+    /// Until the next probe of a shut window (SHLD-29, SHLD-30), or until less is sent than is
+    /// sensible (MUST-38).
     pub(super) fn persist_interval(&self) -> Duration {
+        if self.snd.usable_window() > 0 {
+            return self.rtt.rto().clamp(OVERRIDE.0, OVERRIDE.1);
+        }
         let backoff = 1 << self.timers.persist_backoff.min(10);
         (self.rtt.rto() * backoff).min(MAX_INTERVAL)
     }
@@ -98,83 +119,15 @@ impl Connection {
     /// The peer's window stays shut: ask again, for as long as it answers (MUST-36, MUST-37).
     fn on_persist(&mut self, now: Instant) {
         let silent = now - self.last_received;
-        let orphaned_or_limited = match self.options.user_timeout {
-            Some(limit) => silent >= limit,
-            // R2 of at least 100 s (SHLD-11) for a peer that answers nothing any more.
-            None => silent >= 8 * MAX_INTERVAL,
-        };
-        if orphaned_or_limited && self.timers.persist_backoff > 0 {
+        // R2 of at least 100 s (SHLD-11) for a peer that answers nothing any more.
+        if silent >= MAX_SILENCE && self.timers.persist_backoff > 0 {
             self.give_up();
             return;
         }
         self.timers.probe_owed = true;
-        self.timers.persist_backoff = self.timers.persist_backoff.saturating_add(1);
+        if self.snd.usable_window() == 0 {
+            self.timers.persist_backoff = self.timers.persist_backoff.saturating_add(1);
+        }
         self.timers.loss = Some((now + self.persist_interval(), LossTimer::Persist));
-    }
-
-    pub(super) fn give_up(&mut self) {
-        let unreachable = self.soft_error;
-        self.close(if unreachable {
-            CloseReason::Unreachable
-        } else {
-            CloseReason::TimedOut
-        });
-    }
-
-    /// Keep-alive, an orphan's FIN-WAIT-2, or TIME-WAIT: which one, the state tells.
-    fn idle_deadline(&self, config: &Config) -> Option<Instant> {
-        match self.state {
-            State::Closed => None,
-            State::TimeWait => self
-                .timers
-                .entered_time_wait
-                .map(|at| at + config.time_wait),
-            State::FinWait2 if self.orphan => {
-                let entered = self
-                    .timers
-                    .entered_fin_wait_2
-                    .map(|at| at + config.fin_timeout);
-                entered.max(self.timers.linger)
-            }
-            _ => self.keepalive_deadline(),
-        }
-    }
-
-    /// MUST-26: only while nothing is outstanding.
-    fn keepalive_deadline(&self) -> Option<Instant> {
-        let keepalive = self.options.keepalive?;
-        if self.snd.flight.outstanding() > 0 || self.snd.end() > self.snd.nxt {
-            return None;
-        }
-        let probes = keepalive.interval * u32::from(self.keepalive_probes);
-        Some(self.last_received + keepalive.idle + probes)
-    }
-
-    fn on_idle(&mut self, _config: &Config) {
-        match self.state {
-            State::TimeWait | State::FinWait2 if self.state == State::TimeWait || self.orphan => {
-                self.close(CloseReason::Finished);
-            }
-            _ => {
-                let count = self
-                    .options
-                    .keepalive
-                    .map_or(0, |keepalive| keepalive.count);
-                if self.keepalive_probes >= count {
-                    self.reset_owed = true;
-                    self.give_up();
-                } else {
-                    self.keepalive_probes += 1;
-                    self.timers.probe_owed = true;
-                }
-            }
-        }
-    }
-
-    /// When TIME-WAIT ends, for the record that takes over.
-    pub(crate) fn time_wait_end(&self, config: &Config) -> Option<Instant> {
-        self.timers
-            .entered_time_wait
-            .map(|at| at + config.time_wait)
     }
 }

@@ -139,6 +139,22 @@ impl Tcp {
         Ok(taken)
     }
 
+    /// [`Tcp::write`] for urgent data (`MSG_OOB`): the peer is pointed to the byte after it
+    /// (RFC 9293 §3.8.5), and it does not wait for more. New applications should not use it
+    /// (SHLD-13, RFC 6093 §5): middleboxes clear the pointer, and stacks differ about its place.
+    pub fn write_urgent(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        data: &Bytes,
+    ) -> Result<usize, SocketError> {
+        let taken = self.connection_mut(id)?.write_urgent(data)?;
+        if taken > 0 {
+            self.settle(now, id);
+        }
+        Ok(taken)
+    }
+
     /// How many bytes [`Tcp::write`] would take now. 0:
     /// [`Event::Writable`](crate::Event::Writable) follows.
     pub fn write_room(&mut self, id: ConnId) -> Result<usize, SocketError> {

@@ -122,9 +122,11 @@ impl Ours {
         tx: &mut impl Transmit,
     ) {
         self.path_mtu = tx.path_mtu(self.flow.remote_ip());
-        let mss = config
-            .mtu
-            .saturating_sub(header_overhead(self.flow.remote_ip()));
+        let mss = self.options.clamp_mss(
+            config
+                .mtu
+                .saturating_sub(header_overhead(self.flow.remote_ip())),
+        );
         let peer = ack.map(|(_, peer)| peer);
         let options = SynOptions {
             mss: Some(mss), // MUST-14, MUST-67

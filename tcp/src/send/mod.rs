@@ -63,6 +63,13 @@ pub(crate) struct SendSpace {
     pub(crate) last_sent: Option<Instant>,
     /// How the congestion window is used.
     pub(crate) usage: WindowUsage,
+    /// Bytes below this are held back neither by Nagle nor by cork.
+    pub(crate) pushed: SeqNum,
+    /// End of the last segment that was not full (Minshall's snd.sml).
+    pub(crate) small_end: SeqNum,
+    /// One past the last urgent byte, until that is acknowledged (SND.UP of RFC 9293 §3.3.1, as
+    /// RFC 6093 and MUST-62 have it).
+    pub(crate) up: Option<SeqNum>,
 }
 
 impl SendSpace {
@@ -74,6 +81,18 @@ impl SendSpace {
     /// The right edge of the peer's window.
     pub(crate) fn right_edge(&self) -> SeqNum {
         self.una + self.wnd
+    }
+
+    /// Bytes that the peer's window has left; none when it has shrunk below SND.NXT.
+    pub(crate) fn usable_window(&self) -> u32 {
+        self.right_edge() - self.nxt
+    }
+
+    /// The urgent pointer of a segment at `seq`; as far as 16 bits reach when the urgent data ends
+    /// further on.
+    pub(crate) fn urgent_pointer(&self, seq: SeqNum) -> Option<u16> {
+        let up = self.up.filter(|&up| up > seq)?;
+        Some((up - seq).min(u32::from(u16::MAX)) as u16)
     }
 
     /// Bytes queued and not sent yet, FIN not counted.
