@@ -2,6 +2,8 @@
 
 use core::num::NonZeroU16;
 
+use alloc::boxed::Box;
+
 use crate::config::Config;
 use crate::connection::Negotiated;
 use crate::endpoint::ListenerId;
@@ -36,7 +38,7 @@ pub(crate) enum SynReceivedOutcome {
     /// The peer changed its mind.
     Reset,
     /// The handshake is complete; the segment itself is still to be processed.
-    Connected(Negotiated),
+    Connected(Box<Negotiated>),
 }
 
 impl SynReceived {
@@ -116,7 +118,7 @@ impl SynReceived {
         let settled = self
             .ours
             .settle(now, config, self.irs, self.peer, wnd, self.listener);
-        SynReceivedOutcome::Connected(settled)
+        SynReceivedOutcome::Connected(Box::new(settled))
     }
 
     pub(crate) const fn is_due(&self) -> bool {

@@ -1,5 +1,7 @@
 //! SYN-SENT: an active open under way (RFC 9293 §3.10.7.3).
 
+use alloc::boxed::Box;
+
 use crate::config::Config;
 use crate::connection::Negotiated;
 use crate::segment::{Flags, Options, Segment, SynOptions, Transmit};
@@ -26,7 +28,7 @@ pub(crate) enum SynSentOutcome {
     /// The peer refuses.
     Refused,
     /// The handshake is complete.
-    Connected(Negotiated),
+    Connected(Box<Negotiated>),
     /// Both ends opened at once.
     SimultaneousOpen(WireSeq, SynOptions, u32),
 }
@@ -66,7 +68,8 @@ impl SynSent {
         };
         let wnd = u32::from(seg.window.0);
         if seg.has(Flags::ACK) {
-            SynSentOutcome::Connected(self.ours.settle(now, config, seg.seq, *peer, wnd, None))
+            let settled = self.ours.settle(now, config, seg.seq, *peer, wnd, None);
+            SynSentOutcome::Connected(Box::new(settled))
         } else {
             SynSentOutcome::SimultaneousOpen(seg.seq, *peer, wnd)
         }
