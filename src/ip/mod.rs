@@ -15,7 +15,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU8, NonZeroU16};
 
 use bytes::Bytes;
 use ustack_tcp::seq::WireSeq;
@@ -216,6 +216,11 @@ impl Ip {
             return u16::MAX;
         }
         self.path_mtus.get(remote).unwrap_or(self.caps.mtu)
+    }
+
+    /// TTL and hop limit of packets whose transport does not choose.
+    pub fn default_ttl(&self) -> NonZeroU8 {
+        self.config.ttl
     }
 
     /// What was counted so far.

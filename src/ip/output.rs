@@ -7,6 +7,7 @@ use arrayvec::ArrayVec;
 use bytes::Bytes;
 use etherparse::IpNumber;
 use ustack_tcp::wire;
+use ustack_udp::MtuDiscover;
 
 use super::icmp::{self, Message};
 use super::v4::Fragmentation;
@@ -108,8 +109,8 @@ struct Body {
     /// Where in it the checksum lies.
     checksum_at: usize,
     payload: Bytes,
-    /// Nobody may cut the packet.
-    dont_fragment: bool,
+    /// Whether we may cut the packet.
+    mtu_discover: MtuDiscover,
     /// Routers may cut it even when it fits our path.
     is_divisible: bool,
 }
@@ -223,11 +224,14 @@ impl<'a> Output<'a> {
         if total_len > envelope.floor() {
             self.ip.sent_flows.on_sent(hash, 0);
         }
-        let mtu = usize::from(self.ip.path_mtu(envelope.destination));
+        let mtu = usize::from(match body.mtu_discover {
+            MtuDiscover::Probe => self.ip.caps.mtu,
+            _ => self.ip.path_mtu(envelope.destination),
+        });
         if total_len <= mtu || self.ip.is_local(envelope.destination) {
             return self.send_whole(envelope, body);
         }
-        if body.dont_fragment {
+        if body.mtu_discover != MtuDiscover::Want {
             self.ip.counters.frag_fails += 1;
             return self.discard();
         }
@@ -339,7 +343,7 @@ impl<'a> Output<'a> {
             header: message.header,
             checksum_at: 2,
             payload: message.payload,
-            dont_fragment: false,
+            mtu_discover: MtuDiscover::Want,
             is_divisible: true,
         };
         self.send_body(&envelope, hash, body);
@@ -490,7 +494,7 @@ impl ustack_udp::Transmit for Output<'_> {
             header: ustack_udp::wire::emit(ports.0, ports.1, payload.len()),
             checksum_at: 6,
             payload,
-            dont_fragment: meta.dont_fragment,
+            mtu_discover: meta.mtu_discover,
             is_divisible: false,
         };
         self.send_body(&envelope, hash, body);

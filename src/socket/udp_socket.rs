@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,6 +22,10 @@ use crate::wakers::{UdpSlot, Waiters};
 ///
 /// ICMP errors reach connected sockets as `ConnectionRefused` or `HostUnreachable`, from the next
 /// call. Dropping the socket still sends what is queued.
+///
+/// A datagram larger than the path takes leaves in fragments, unless [`BindOptions::mtu_discover`]
+/// says otherwise; then it fails with the system's `EMSGSIZE`, and
+/// [`UdpSocket::max_unfragmented`] tells what fits.
 ///
 /// ```
 /// use ustack::{Config, Stack, UdpSocket, device};
@@ -47,8 +52,8 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// A socket at `local`: an unspecified address takes all of the stack's of its family, port 0
-    /// an ephemeral port. Fails with `AddrInUse` or `AddrNotAvailable`.
+    /// A socket at `local`: `0.0.0.0` takes all of the stack's IPv4 addresses, `[::]` those of both
+    /// families, port 0 an ephemeral port. Fails with `AddrInUse` or `AddrNotAvailable`.
     pub fn bind(stack: &Stack, local: SocketAddr) -> io::Result<Self> {
         Self::bind_with(stack, BindOptions::new(local))
     }
@@ -106,6 +111,47 @@ impl UdpSocket {
         peer.ok_or_else(not_connected)
     }
 
+    /// TTL or hop limit of what is sent from now on, 1 to 255 (`IP_TTL`, `IPV6_UNICAST_HOPS`). Fails
+    /// with `InvalidInput` on 0, which nobody may send (RFC 1122 §3.2.1.7), and above 255.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        let ttl = u8::try_from(ttl).ok().and_then(NonZeroU8::new);
+        let ttl = ttl.ok_or_else(|| invalid("a TTL is 1 to 255".into()))?;
+        self.shared
+            .call(|host, _| host.udp.set_ttl(self.id, Some(ttl)));
+        Ok(())
+    }
+
+    /// TTL or hop limit of what is sent.
+    pub fn ttl(&self) -> u32 {
+        let host = self.shared.host.lock();
+        let chosen = host.udp.ttl(self.id);
+        chosen.unwrap_or(host.ip.default_ttl()).get().into()
+    }
+
+    /// Type of service or traffic class of what is sent from now on (`IP_TOS`, `IPV6_TCLASS`): DSCP
+    /// in the upper six bits. The lower two, ECN, are the stack's and ignored.
+    pub fn set_tos(&self, tos: u8) -> io::Result<()> {
+        self.shared
+            .call(|host, _| host.udp.set_dscp(self.id, tos >> 2));
+        Ok(())
+    }
+
+    /// Type of service or traffic class of what is sent.
+    pub fn tos(&self) -> u8 {
+        let host = self.shared.host.lock();
+        host.udp.dscp(self.id).unwrap_or(0) << 2
+    }
+
+    /// The largest datagram that reaches `remote`, or the connected peer, in one packet, as far as
+    /// is known: by the device's MTU and what ICMP has said of the path (`IP_MTU` less the headers).
+    pub fn max_unfragmented(&self, remote: Option<SocketAddr>) -> io::Result<usize> {
+        let host = self.shared.host.lock();
+        let limit = host
+            .udp
+            .max_unfragmented(self.id, remote, |to| host.ip.path_mtu(to));
+        limit.map_err(send_error)
+    }
+
     /// Sends to the connected peer; returns the datagram's length. Waits while the send queue is
     /// full. Cancel-safe: a datagram is queued whole or not at all.
     pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {
@@ -149,7 +195,8 @@ impl UdpSocket {
                 if let Err(error) = host.check_alive() {
                     return Some(Err(error));
                 }
-                match host.udp.send(self.id, local, remote, data.clone()) {
+                let Host { udp, ip, .. } = host;
+                match udp.send(self.id, local, remote, data.clone(), |to| ip.path_mtu(to)) {
                     Ok(()) => Some(Ok(())),
                     Err(SendError::WouldBlock) => None,
                     Err(error) => Some(Err(send_error(error))),
@@ -277,7 +324,7 @@ fn connect_error(error: ConnectError, remote: SocketAddr) -> io::Error {
 
 fn send_error(error: SendError) -> io::Error {
     match error {
-        SendError::MessageTooLong => invalid("longer than a datagram may be on that path".into()),
+        SendError::MessageTooLong => message_too_long(),
         SendError::DestinationRequired => not_connected(),
         SendError::InvalidRemote => invalid("no destination for this socket".into()),
         SendError::InvalidLocal => invalid("this socket may not send from that address".into()),
@@ -292,9 +339,15 @@ fn socket_error(error: SocketError) -> io::Error {
         SocketError::ConnectionRefused => io::ErrorKind::ConnectionRefused,
         SocketError::HostUnreachable => io::ErrorKind::HostUnreachable,
         SocketError::NetUnreachable => io::ErrorKind::NetworkUnreachable,
+        SocketError::MessageTooLong => return message_too_long(),
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, error)
+}
+
+/// Has no [`io::ErrorKind`] that may be named: programs compare the number.
+fn message_too_long() -> io::Error {
+    io::Error::from(rustix::io::Errno::MSGSIZE)
 }
 
 fn invalid(message: String) -> io::Error {

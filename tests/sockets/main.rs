@@ -7,6 +7,7 @@ mod lifetime;
 mod tcp;
 mod threads;
 mod udp;
+mod udp_wire;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;

@@ -5,17 +5,12 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::num::NonZeroU8;
 
-use bytes::Bytes;
-
-use crate::error::{BindError, ConnectError, Dropped, IcmpError, SendError, SocketError};
+use crate::error::{BindError, ConnectError, Dropped, IcmpError, SocketError};
 use crate::queue::{ByteQueue, Datagram};
-use crate::socket::{Outgoing, Socket, Transmit, TxMeta};
-use crate::table::{Claim, KeyedHash, Slab, SocketId, Table, any, plain};
-use crate::wire::HEADER_LEN;
-use crate::{MAX_PAYLOAD_V4, MAX_PAYLOAD_V6};
+use crate::socket::{MtuDiscover, Socket};
+use crate::table::{Claim, KeyedHash, Slab, SocketId, Table, plain};
 
-/// How many datagrams one socket sends before the next one's turn.
-const BURST: usize = 16;
+mod send;
 
 /// Settings of all sockets of a [`Udp`].
 #[derive(Clone, Debug)]
@@ -44,8 +39,8 @@ impl Default for Config {
 /// How to bind.
 #[derive(Clone, Copy, Debug)]
 pub struct BindOptions {
-    /// Address and port; an unspecified address takes all of this host's of its family, port 0 an
-    /// ephemeral port (with `transparent`: every port of other hosts).
+    /// Address and port. `0.0.0.0` takes all of this host's IPv4 addresses, `[::]` those of both
+    /// families; port 0 an ephemeral port (with `transparent`: every port of other hosts).
     pub local: SocketAddr,
     /// Take datagrams to other hosts' addresses too, and send from them.
     pub transparent: bool,
@@ -53,8 +48,8 @@ pub struct BindOptions {
     pub recv_buffer: u32,
     /// Send queue, in bytes with [`OVERHEAD`](crate::OVERHEAD) (`SO_SNDBUF`).
     pub send_buffer: u32,
-    /// Never fragment; too large a datagram is an error instead (`IP_PMTUDISC_DO`).
-    pub dont_fragment: bool,
+    /// What happens to datagrams that are larger than their path takes (`IP_MTU_DISCOVER`).
+    pub mtu_discover: MtuDiscover,
     /// DSCP of what is sent, 0–63 (`IP_TOS`).
     pub dscp: u8,
     /// TTL or hop limit; `None` for the stack's default (`IP_TTL`).
@@ -69,7 +64,7 @@ impl BindOptions {
             transparent: false,
             recv_buffer: 212_992,
             send_buffer: 212_992,
-            dont_fragment: false,
+            mtu_discover: MtuDiscover::Want,
             dscp: 0,
             ttl: None,
         }
@@ -157,13 +152,12 @@ impl Udp {
         let id = self.sockets.insert(Socket {
             claim,
             transparent: options.transparent,
-            dont_fragment: options.dont_fragment,
+            mtu_discover: options.mtu_discover,
             dscp: options.dscp & 0x3f,
             ttl: options.ttl,
             recv: ByteQueue::new(options.recv_buffer as usize),
             send: ByteQueue::new(options.send_buffer as usize),
             error: None,
-            path_mtu: None,
             is_ready: false,
             readable: false,
             writable: false,
@@ -188,11 +182,13 @@ impl Udp {
     /// Gives the socket one peer: it hears from nobody else any more, and ICMP errors about it.
     /// What other peers sent before is still delivered.
     pub fn connect(&mut self, id: SocketId, remote: SocketAddr) -> Result<(), ConnectError> {
-        let socket = self.live_mut(id).ok_or(ConnectError::NotFound)?;
+        let socket = self.live(id).ok_or(ConnectError::NotFound)?;
         let remote = plain(remote);
-        if !can_receive(socket.claim.local, remote) {
+        let local = socket.claim.local;
+        if !self.can_reach(local, remote) {
             return Err(ConnectError::InvalidRemote);
         }
+        let socket = self.live_mut(id).ok_or(ConnectError::NotFound)?;
         if socket.claim.local.port() == 0 {
             return Err(ConnectError::NoLocalPort);
         }
@@ -211,9 +207,33 @@ impl Udp {
         self.table.insert(claim, transparent, id);
         if let Some(socket) = self.live_mut(id) {
             socket.claim = claim;
-            (socket.error, socket.path_mtu) = (None, None);
+            socket.error = None;
         }
         Ok(())
+    }
+
+    /// TTL or hop limit of what the socket sends from now on; `None` for the stack's default
+    /// (`IP_TTL`, `IPV6_UNICAST_HOPS`). False when the socket is closed.
+    pub fn set_ttl(&mut self, id: SocketId, ttl: Option<NonZeroU8>) -> bool {
+        let socket = self.live_mut(id);
+        socket.map(|socket| socket.ttl = ttl).is_some()
+    }
+
+    /// What [`Udp::set_ttl`] said.
+    pub fn ttl(&self, id: SocketId) -> Option<NonZeroU8> {
+        self.live(id)?.ttl
+    }
+
+    /// DSCP of what the socket sends from now on, 0–63 (the upper six bits of `IP_TOS`). False
+    /// when the socket is closed.
+    pub fn set_dscp(&mut self, id: SocketId, dscp: u8) -> bool {
+        let socket = self.live_mut(id);
+        socket.map(|socket| socket.dscp = dscp & 0x3f).is_some()
+    }
+
+    /// DSCP of what the socket sends.
+    pub fn dscp(&self, id: SocketId) -> Option<u8> {
+        self.live(id).map(|socket| socket.dscp)
     }
 
     /// Closes the socket: unread datagrams are forgotten, queued ones still go out. The id is
@@ -240,18 +260,6 @@ impl Udp {
     /// Whom the socket is connected to.
     pub fn peer_addr(&self, id: SocketId) -> Option<SocketAddr> {
         self.live(id)?.claim.remote
-    }
-
-    /// The largest payload that reaches the peer of a connected socket (others: leaves the
-    /// device) in one packet, as far as is known (PM-11).
-    pub fn max_unfragmented(&self, id: SocketId) -> Option<usize> {
-        self.live(id).map(|socket| self.payload_limit(socket))
-    }
-
-    fn payload_limit(&self, socket: &Socket) -> usize {
-        let mtu = socket.path_mtu.unwrap_or(u16::MAX).min(self.config.mtu);
-        let ip_header = if socket.claim.local.is_ipv4() { 20 } else { 40 };
-        usize::from(mtu).saturating_sub(ip_header + HEADER_LEN)
     }
 
     /// A datagram arrived. `ours` says whether `datagram.local` is one of this host's own
@@ -285,10 +293,9 @@ impl Udp {
             return;
         };
         let error = match error {
-            IcmpError::PacketTooBig { mtu } => {
-                socket.path_mtu = Some(socket.path_mtu.unwrap_or(u16::MAX).min(mtu));
-                return;
-            }
+            // IP knows the path; who lets it fragment need not.
+            IcmpError::PacketTooBig { .. } if socket.mtu_discover == MtuDiscover::Want => return,
+            IcmpError::PacketTooBig { .. } => SocketError::MessageTooLong,
             IcmpError::PortUnreachable => SocketError::ConnectionRefused,
             IcmpError::HostUnreachable => SocketError::HostUnreachable,
             IcmpError::NetUnreachable => SocketError::NetUnreachable,
@@ -305,123 +312,6 @@ impl Udp {
         match socket.error.take() {
             Some(error) => Err(error),
             None => Ok(socket.recv.pop_datagram()),
-        }
-    }
-
-    /// Queues a datagram. `local` overrides the source (an address of this host on a socket bound
-    /// to any; whatever a transparent socket wants), `remote` the connected peer.
-    pub fn send(
-        &mut self,
-        id: SocketId,
-        local: Option<SocketAddr>,
-        remote: Option<SocketAddr>,
-        data: Bytes,
-    ) -> Result<(), SendError> {
-        let socket = self.live(id).ok_or(SendError::NotFound)?;
-        let meta = self.check_send(socket, local, remote, data.len())?;
-        let socket = self.live_mut(id).ok_or(SendError::NotFound)?;
-        if let Some(error) = socket.error.take() {
-            return Err(SendError::Socket(error));
-        }
-        if socket
-            .send
-            .push(data.len(), Outgoing { meta, data })
-            .is_err()
-        {
-            socket.wants_room = true;
-            self.counters.sndbuf_errors += 1;
-            return Err(SendError::WouldBlock);
-        }
-        if !socket.is_ready {
-            socket.is_ready = true;
-            self.ready.push_back(id);
-        }
-        Ok(())
-    }
-
-    fn check_send(
-        &self,
-        socket: &Socket,
-        local: Option<SocketAddr>,
-        remote: Option<SocketAddr>,
-        len: usize,
-    ) -> Result<TxMeta, SendError> {
-        let bound = socket.claim.local;
-        let remote = remote.or(socket.claim.remote).map(plain);
-        let remote = remote.ok_or(SendError::DestinationRequired)?;
-        if !can_receive(bound, remote) {
-            return Err(SendError::InvalidRemote);
-        }
-        let local = local.map_or(bound, plain);
-        let is_ours = local.ip() == bound.ip()
-            || local.ip() == any(bound.ip())
-            || (bound.ip().is_unspecified() && self.config.addresses.contains(&local.ip()));
-        let is_allowed = if socket.transparent {
-            bound.port() == 0 || local.port() == bound.port()
-        } else {
-            is_ours && local.port() == bound.port()
-        };
-        if !is_allowed || local.is_ipv4() != bound.is_ipv4() || local.port() == 0 {
-            return Err(SendError::InvalidLocal);
-        }
-        let local = if local.ip().is_unspecified() {
-            SocketAddr::new(bound.ip(), local.port())
-        } else {
-            local
-        };
-        let limit = match (socket.dont_fragment, bound.is_ipv4()) {
-            (true, _) => self.payload_limit(socket),
-            (false, true) => MAX_PAYLOAD_V4,
-            (false, false) => MAX_PAYLOAD_V6,
-        };
-        if len > limit {
-            return Err(SendError::MessageTooLong);
-        }
-        Ok(TxMeta {
-            local,
-            remote,
-            dscp: socket.dscp,
-            ecn: 0,
-            ttl: socket.ttl,
-            dont_fragment: socket.dont_fragment,
-        })
-    }
-
-    /// Whether [`Udp::send`] would find room for `len` bytes. Where not, [`Event::Writable`]
-    /// follows.
-    pub fn poll_room(&mut self, id: SocketId, len: usize) -> Result<bool, SocketError> {
-        let socket = self.live_mut(id).ok_or(SocketError::NotFound)?;
-        let has_room = socket.send.has_room(len);
-        socket.wants_room |= !has_room;
-        Ok(has_room)
-    }
-
-    /// Hands out what is to be sent, as far as `tx` has budget, sockets in turn.
-    pub fn poll_transmit(&mut self, tx: &mut impl Transmit) {
-        while tx.budget() > 0 {
-            let Some(id) = self.ready.pop_front() else {
-                return;
-            };
-            let Some(socket) = self.sockets.get_mut(id) else {
-                continue;
-            };
-            for _ in 0..BURST.min(tx.budget()) {
-                let Some(Outgoing { meta, data }) = socket.send.pop() else {
-                    break;
-                };
-                self.counters.out_datagrams += 1;
-                tx.push(&meta, data);
-            }
-            socket.is_ready = !socket.send.is_empty();
-            if socket.is_ready {
-                self.ready.push_back(id);
-            } else if socket.is_closing {
-                self.sockets.remove(id);
-                continue;
-            }
-            if socket_wants_room(self.sockets.get_mut(id)) {
-                self.notify_writable(id);
-            }
         }
     }
 
@@ -485,19 +375,6 @@ impl Udp {
     fn live_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
         self.sockets.get_mut(id).filter(|socket| !socket.is_closing)
     }
-}
-
-fn socket_wants_room(socket: Option<&mut Socket>) -> bool {
-    socket.is_some_and(|socket| core::mem::take(&mut socket.wants_room))
-}
-
-fn can_receive(local: SocketAddr, remote: SocketAddr) -> bool {
-    let ip = remote.ip();
-    local.is_ipv4() == remote.is_ipv4()
-        && remote.port() != 0
-        && !ip.is_unspecified()
-        && !ip.is_multicast()
-        && ip != IpAddr::V4(core::net::Ipv4Addr::BROADCAST)
 }
 
 #[cfg(test)]

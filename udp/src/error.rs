@@ -70,6 +70,9 @@ pub enum SocketError {
     HostUnreachable,
     /// The peer's network cannot be reached.
     NetUnreachable,
+    /// A datagram that must not be fragmented was larger than the path takes; [`Udp::max_unfragmented`](crate::Udp::max_unfragmented)
+    /// says what it takes now (PM-11).
+    MessageTooLong,
 }
 
 /// An ICMP error about a datagram of ours.
@@ -98,6 +101,7 @@ impl fmt::Display for SocketError {
             Self::ConnectionRefused => "connection refused",
             Self::HostUnreachable => "host unreachable",
             Self::NetUnreachable => "network unreachable",
+            Self::MessageTooLong => "message too long",
         })
     }
 }

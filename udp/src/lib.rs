@@ -21,6 +21,7 @@ extern crate std;
 
 mod endpoint;
 mod error;
+mod plpmtud;
 mod queue;
 mod socket;
 mod table;
@@ -28,8 +29,9 @@ pub mod wire;
 
 pub use endpoint::{BindOptions, Config, Counters, Event, Udp};
 pub use error::{BindError, ConnectError, Dropped, IcmpError, SendError, SocketError};
+pub use plpmtud::{Plpmtud, PlpmtudState};
 pub use queue::{Datagram, OVERHEAD};
-pub use socket::{Transmit, TxMeta};
+pub use socket::{MtuDiscover, Transmit, TxMeta};
 pub use table::SocketId;
 
 /// The largest payload over IPv4: 65,535 less the IP and UDP headers.

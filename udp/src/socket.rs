@@ -22,8 +22,22 @@ pub struct TxMeta {
     pub ecn: u8,
     /// TTL or hop limit; `None` for the stack's default.
     pub ttl: Option<NonZeroU8>,
-    /// Never fragment: drop what the path does not take.
-    pub dont_fragment: bool,
+    /// What happens to a datagram that is larger than the path takes.
+    pub mtu_discover: MtuDiscover,
+}
+
+/// How a socket's datagrams stand to the MTU of their path, in the words of Linux's
+/// `IP_MTU_DISCOVER`. DF is set on whole packets in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MtuDiscover {
+    /// What does not fit leaves in fragments.
+    #[default]
+    Want,
+    /// Nothing is fragmented: what is larger than the path is known to take is an error (PM-11).
+    Do,
+    /// Nothing is fragmented, and only the device's MTU is an error, whatever ICMP has said of the
+    /// path: for applications that probe it ([`Plpmtud`](crate::Plpmtud)).
+    Probe,
 }
 
 /// Where outgoing datagrams go: the IP layer, or a test's recorder.
@@ -48,15 +62,13 @@ pub(crate) struct Outgoing {
 pub(crate) struct Socket {
     pub(crate) claim: Claim,
     pub(crate) transparent: bool,
-    pub(crate) dont_fragment: bool,
+    pub(crate) mtu_discover: MtuDiscover,
     pub(crate) dscp: u8,
     pub(crate) ttl: Option<NonZeroU8>,
     pub(crate) recv: ByteQueue<Datagram>,
     pub(crate) send: ByteQueue<Outgoing>,
     /// Reported to the next call, then forgotten.
     pub(crate) error: Option<SocketError>,
-    /// The path MTU that ICMP reported to a connected socket.
-    pub(crate) path_mtu: Option<u16>,
     /// Stands in the ready list.
     pub(crate) is_ready: bool,
     /// Events not yet handed out.

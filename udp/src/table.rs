@@ -21,9 +21,10 @@ pub(crate) struct Claim {
     pub(crate) remote: Option<SocketAddr>,
 }
 
-/// The same address without what distinguishes no socket: flow label and scope.
+/// The same address without what distinguishes no socket: flow label, scope, and the IPv6 way to
+/// write an IPv4 one.
 pub(crate) const fn plain(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip(), addr.port())
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
 /// The unspecified address of the family of `ip`.
@@ -188,8 +189,8 @@ impl Table {
             let remote = Some(remote);
             self.claims.get(&Claim { local, remote }).copied()
         };
-        let any = SocketAddr::new(any(local.ip()), local.port());
-        claim(local).or_else(|| claim(any).filter(|_| ours))
+        let wildcards = || wildcards(local).into_iter().find_map(claim);
+        claim(local).or_else(|| wildcards().filter(|_| ours))
     }
 
     /// Whose datagram this is. The most specific claim wins; `ours` says whether `local` is an
@@ -203,8 +204,7 @@ impl Table {
         if let Some(id) = self.find_connected(local, remote, ours) {
             return Some(id);
         }
-        let any_ip = any(local.ip());
-        let any_addr = SocketAddr::new(any_ip, local.port());
+        let [any, both] = wildcards(local);
         let claim = |local| {
             self.claims
                 .get(&Claim {
@@ -218,11 +218,28 @@ impl Table {
             if local.port() == 0 {
                 return None;
             }
-            return claim(local).or_else(|| claim(any_addr));
+            return [local, any, both].into_iter().find_map(claim);
         }
-        let every_port = |ip| SocketAddr::new(ip, 0);
-        [local, every_port(local.ip()), any_addr, every_port(any_ip)]
-            .iter()
-            .find_map(|addr| self.transparent.get(addr).copied())
+        let every_port = |addr: SocketAddr| SocketAddr::new(addr.ip(), 0);
+        [
+            local,
+            every_port(local),
+            any,
+            every_port(any),
+            both,
+            every_port(both),
+        ]
+        .iter()
+        .find_map(|addr| self.transparent.get(addr).copied())
     }
+}
+
+/// The port of `local` at any address of its family, and at any of both: `[::]` takes IPv4, too,
+/// as a listener of TCP there does.
+const fn wildcards(local: SocketAddr) -> [SocketAddr; 2] {
+    let both = IpAddr::V6(core::net::Ipv6Addr::UNSPECIFIED);
+    [
+        SocketAddr::new(any(local.ip()), local.port()),
+        SocketAddr::new(both, local.port()),
+    ]
 }

@@ -341,7 +341,7 @@ fn send_datagram(ip: &mut Ip, tx: &mut TxBatch, (us, them): (&str, &str), payloa
         dscp: 0,
         ecn: 0,
         ttl: None,
-        dont_fragment: false,
+        mtu_discover: ustack_udp::MtuDiscover::Want,
     };
     let payload = Bytes::copy_from_slice(payload);
     ustack_udp::Transmit::push(&mut ip.output(at(1), tx), &meta, payload);

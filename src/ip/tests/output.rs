@@ -94,7 +94,7 @@ fn the_transport_chooses_the_traffic_class() {
             gso_size: None,
             ecn: Ecn::Ect0,
             dscp: 46,
-            ttl: std::num::NonZeroU8::new(9),
+            ttl: NonZeroU8::new(9),
         };
         ustack_tcp::Transmit::push(&mut ip.output(at(1), &mut tx), &meta, std::iter::empty());
         let packet = packets(&tx).remove(0);
@@ -120,7 +120,7 @@ fn flow_labels() {
             dscp: 0,
             ecn: 0,
             ttl: None,
-            dont_fragment: false,
+            mtu_discover: ustack_udp::MtuDiscover::Want,
         };
         ustack_udp::Transmit::push(&mut ip.output(at(1), &mut tx), &meta, Bytes::new());
         let packet = packets(&tx).remove(0);
@@ -204,7 +204,7 @@ fn dont_fragment_is_kept() {
         dscp: 0,
         ecn: 0,
         ttl: None,
-        dont_fragment: true,
+        mtu_discover: ustack_udp::MtuDiscover::Do,
     };
     for (len, sent) in [(1472, 1), (1473, 1)] {
         let payload = pattern(len).into();

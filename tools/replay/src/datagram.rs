@@ -99,7 +99,7 @@ impl Host {
         let Some(echo) = self.echo else { return Ok(()) };
         while let Some(datagram) = self.udp.recv(echo).map_err(|error| format!("{error:?}"))? {
             self.udp
-                .send(echo, None, Some(datagram.remote), datagram.data)
+                .send(echo, None, Some(datagram.remote), datagram.data, |_| MTU)
                 .map_err(|error| format!("cannot echo: {error:?}"))?;
         }
         Ok(())

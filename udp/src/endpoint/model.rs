@@ -1,5 +1,7 @@
 //! Demultiplexing against an oracle that looks at every socket.
 
+use bytes::Bytes;
+
 use super::*;
 use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
 
@@ -46,26 +48,33 @@ impl Known {
             None => ours || self.transparent,
         };
         (has_ip && has_port && is_peer && may).then(|| {
-            u32::from(self.remote.is_some()) * 4
-                + u32::from(!is_any) * 2
-                + u32::from(self.local.port() != 0)
+            let address = match self.local.ip() {
+                IpAddr::V4(ip) if !ip.is_unspecified() => 4,
+                IpAddr::V4(_) => 2,
+                IpAddr::V6(_) => 0,
+            };
+            u32::from(self.remote.is_some()) * 8 + address + u32::from(self.local.port() != 0)
         })
     }
 }
 
-/// 0: any; 1 and 2: ours; 3 and 4: others'.
+/// 0: any; 1 and 2: ours; 3 and 4: others'; 5: any of both families.
 fn ip(n: u8) -> IpAddr {
-    IpAddr::from(if n == 0 { [0; 4] } else { [10, 0, 0, n] })
+    match n {
+        0 => IpAddr::from([0; 4]),
+        5 => IpAddr::from([0; 16]),
+        n => IpAddr::from([10, 0, 0, n]),
+    }
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let index = any::<prop::sample::Index>;
     prop_oneof![
-        3 => (0..5_u8, 0..4_u16, any::<bool>())
+        3 => (0..6_u8, 0..4_u16, any::<bool>())
             .prop_map(|(ip, port, transparent)| Op::Bind { ip, port, transparent }),
-        2 => (index(), 5..8_u8).prop_map(|(nth, remote)| Op::Connect { nth, remote }),
+        2 => (index(), 6..9_u8).prop_map(|(nth, remote)| Op::Connect { nth, remote }),
         1 => index().prop_map(|nth| Op::Close { nth }),
-        6 => (1..5_u8, 1..4_u16, 5..8_u8)
+        6 => (1..5_u8, 1..4_u16, 6..9_u8)
             .prop_map(|(ip, port, remote)| Op::Deliver { ip, port, remote }),
     ]
 }

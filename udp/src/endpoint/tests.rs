@@ -1,7 +1,11 @@
+use bytes::Bytes;
 use covers::covers;
 
+use super::send::BURST;
 use super::*;
+use crate::error::SendError;
 use crate::queue::OVERHEAD;
+use crate::socket::{Transmit, TxMeta};
 use alloc::vec;
 use core::num::NonZeroU16;
 
@@ -41,6 +45,17 @@ fn udp() -> Udp {
 
 fn bind(udp: &mut Udp, local: &str) -> SocketId {
     udp.bind(BindOptions::new(addr(local))).expect("bind")
+}
+
+/// Sends over a path of 1,500 bytes.
+fn send(
+    udp: &mut Udp,
+    id: SocketId,
+    local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+    data: Bytes,
+) -> Result<(), SendError> {
+    udp.send(id, local, remote, data, |_| 1500)
 }
 
 fn deliver(udp: &mut Udp, local: &str, remote: &str, ours: bool) -> Result<(), Dropped> {
@@ -133,7 +148,8 @@ fn only_transparent_sockets_take_foreign_datagrams() {
     assert!(udp.recv(plain).expect("no error").is_some());
     // The answer leaves from the foreign address.
     let data = Bytes::from_static(b"answer");
-    udp.send(
+    send(
+        &mut udp,
         every,
         Some(addr("8.8.8.8:53")),
         Some(addr("10.9.9.9:1")),
@@ -159,14 +175,13 @@ fn an_address_that_is_not_ours_cannot_be_bound_or_sent_from() {
     let peer = Some(addr("10.9.9.9:1"));
     for local in ["10.0.0.2:5", "10.0.0.1:6", "[fd00::1]:5"] {
         assert_eq!(
-            udp.send(id, Some(addr(local)), peer, Bytes::new()),
+            send(&mut udp, id, Some(addr(local)), peer, Bytes::new()),
             Err(SendError::InvalidLocal)
         );
     }
     // Bound to any, the source may be chosen among ours (UD-7).
     let any = bind(&mut udp, "0.0.0.0:6");
-    udp.send(any, Some(addr("10.0.0.2:6")), peer, Bytes::new())
-        .expect("sent");
+    send(&mut udp, any, Some(addr("10.0.0.2:6")), peer, Bytes::new()).expect("sent");
     assert_eq!(drain(&mut udp)[0].0.local, addr("10.0.0.2:6"));
 }
 
@@ -175,7 +190,7 @@ fn impossible_destinations_are_refused() {
     let mut udp = udp();
     let id = bind(&mut udp, "0.0.0.0:5");
     assert_eq!(
-        udp.send(id, None, None, Bytes::new()),
+        send(&mut udp, id, None, None, Bytes::new()),
         Err(SendError::DestinationRequired)
     );
     for remote in [
@@ -184,9 +199,10 @@ fn impossible_destinations_are_refused() {
         "255.255.255.255:1",
         "10.0.0.9:0",
         "[::2]:1",
+        "127.0.0.1:1",
     ] {
         assert_eq!(
-            udp.send(id, None, Some(addr(remote)), Bytes::new()),
+            send(&mut udp, id, None, Some(addr(remote)), Bytes::new()),
             Err(SendError::InvalidRemote)
         );
         assert_eq!(
@@ -267,10 +283,10 @@ fn the_send_queue_blocks_and_says_when_it_has_room() {
     let to = Some(addr("10.9.9.9:1"));
     let data = Bytes::from(vec![1; 1500]);
     assert!(!udp.has_ready());
-    udp.send(id, None, to, data.clone()).expect("room");
-    udp.send(id, None, to, data.clone()).expect("room");
+    send(&mut udp, id, None, to, data.clone()).expect("room");
+    send(&mut udp, id, None, to, data.clone()).expect("room");
     assert_eq!(
-        udp.send(id, None, to, data.clone()),
+        send(&mut udp, id, None, to, data.clone()),
         Err(SendError::WouldBlock)
     );
     assert!(udp.has_ready());
@@ -293,9 +309,9 @@ fn the_largest_datagram_is_as_large_as_ip_allows() {
     ] {
         let id = bind(&mut udp, local);
         let to = Some(addr(remote));
-        udp.send(id, None, to, vec![0; max].into()).expect("fits");
+        send(&mut udp, id, None, to, vec![0; max].into()).expect("fits");
         assert_eq!(
-            udp.send(id, None, to, vec![0; max + 1].into()),
+            send(&mut udp, id, None, to, vec![0; max + 1].into()),
             Err(SendError::MessageTooLong)
         );
     }
@@ -306,25 +322,152 @@ fn the_largest_datagram_is_as_large_as_ip_allows() {
 #[covers("PM-11")]
 fn dont_fragment_knows_the_path() {
     let mut udp = udp();
+    for (local, remote, most) in [
+        ("10.0.0.1:9", "10.9.9.9:1", 1472),
+        ("[fd00::1]:9", "[fd00::9]:1", 1452),
+    ] {
+        let options = BindOptions {
+            mtu_discover: MtuDiscover::Do,
+            ..BindOptions::new(addr(local))
+        };
+        let id = udp.bind(options).expect("bind");
+        let try_send = |udp: &mut Udp, len: usize, mtu: u16| {
+            udp.send(id, None, Some(addr(remote)), vec![0; len].into(), |_| mtu)
+        };
+        for (mtu, most) in [(1500, most), (1400, most - 100), (9000, most + 7500)] {
+            let limit = udp.max_unfragmented(id, Some(addr(remote)), |_| mtu);
+            assert_eq!(limit, Ok(most));
+            assert_eq!(try_send(&mut udp, most, mtu), Ok(()));
+            let refused = try_send(&mut udp, most + 1, mtu);
+            assert_eq!(refused, Err(SendError::MessageTooLong));
+        }
+        assert_eq!(
+            udp.max_unfragmented(id, None, |_| 1500),
+            Err(SendError::DestinationRequired)
+        );
+        drain(&mut udp);
+        udp.close(id);
+    }
+}
+
+/// PM-11: the path became narrower while datagrams were queued, or ICMP says so of one that is
+/// gone: the socket hears of it, once.
+#[test]
+#[covers("PM-11")]
+fn a_narrower_path_is_reported() {
+    let mut udp = udp();
     let options = BindOptions {
-        dont_fragment: true,
+        mtu_discover: MtuDiscover::Do,
         ..BindOptions::new(addr("10.0.0.1:9"))
     };
     let id = udp.bind(options).expect("bind");
     udp.connect(id, addr("10.9.9.9:1")).expect("connect");
-    assert_eq!(udp.max_unfragmented(id), Some(1472));
-    udp.send(id, None, None, vec![0; 1472].into())
-        .expect("fits");
-    udp.on_icmp_error(
-        addr("10.0.0.1:9"),
-        addr("10.9.9.9:1"),
-        IcmpError::PacketTooBig { mtu: 1400 },
-    );
-    assert_eq!(udp.max_unfragmented(id), Some(1372));
-    assert_eq!(
-        udp.send(id, None, None, vec![0; 1373].into()),
-        Err(SendError::MessageTooLong)
-    );
+    for len in [2000, 100] {
+        udp.send(id, None, None, vec![0; len].into(), |_| 9000)
+            .expect("fits");
+    }
+    assert_eq!(drain(&mut udp).len(), 1, "the recorder's path takes 1,500");
+    assert_eq!(udp.poll_event(), Some(Event::Writable(id)));
+    assert_eq!(udp.poll_event(), Some(Event::Readable(id)));
+    assert_eq!(udp.recv(id), Err(SocketError::MessageTooLong));
+    assert_eq!(udp.recv(id), Ok(None));
+    let too_big = IcmpError::PacketTooBig { mtu: 1400 };
+    udp.on_icmp_error(addr("10.0.0.1:9"), addr("10.9.9.9:1"), too_big);
+    assert_eq!(udp.recv(id), Err(SocketError::MessageTooLong));
+    // Who lets IP fragment needs not know; who probes is told, and may go on.
+    for (port, mtu_discover, expected) in [
+        (10, MtuDiscover::Want, Ok(None)),
+        (11, MtuDiscover::Probe, Err(SocketError::MessageTooLong)),
+    ] {
+        let local = SocketAddr::new(addr("10.0.0.1:0").ip(), port);
+        let options = BindOptions {
+            mtu_discover,
+            ..BindOptions::new(local)
+        };
+        let id = udp.bind(options).expect("bind");
+        udp.connect(id, addr("10.9.9.9:1")).expect("connect");
+        udp.on_icmp_error(local, addr("10.9.9.9:1"), too_big);
+        assert_eq!(udp.recv(id), expected);
+        udp.send(id, None, None, vec![0; 1472].into(), |_| 1400)
+            .expect("leaves in fragments, or as a probe");
+    }
+    assert_eq!(drain(&mut udp).len(), 2);
+}
+
+/// `[::]` takes both families and answers each in its own; what is bound to IPv4 alone comes
+/// first. The IPv6 way to write an IPv4 address means the same socket.
+#[test]
+#[covers("UD-7")]
+fn an_unspecified_ipv6_socket_takes_both_families() {
+    let mut udp = udp();
+    let both = bind(&mut udp, "[::]:53");
+    for (local, remote) in [
+        ("10.0.0.2:53", "10.9.9.9:1"),
+        ("[fd00::1]:53", "[fd00::9]:1"),
+    ] {
+        deliver(&mut udp, local, remote, true).expect("delivered");
+        let datagram = udp.recv(both).expect("no error").expect("a datagram");
+        assert_eq!(datagram.local, addr(local));
+        assert_eq!(datagram.remote, addr(remote));
+        send(
+            &mut udp,
+            both,
+            Some(addr(local)),
+            Some(addr(remote)),
+            Bytes::new(),
+        )
+        .expect("sent");
+        send(&mut udp, both, None, Some(addr(remote)), Bytes::new()).expect("sent");
+        let sources: Vec<_> = drain(&mut udp).iter().map(|(meta, _)| meta.local).collect();
+        assert_eq!(sources, [addr(local), addr("[::]:53")], "or IP's choice");
+        let other = if local.starts_with('[') {
+            "10.0.0.2:53"
+        } else {
+            "[fd00::1]:53"
+        };
+        let crossed = send(
+            &mut udp,
+            both,
+            Some(addr(other)),
+            Some(addr(remote)),
+            Bytes::new(),
+        );
+        assert_eq!(crossed, Err(SendError::InvalidLocal));
+    }
+    let v4 = bind(&mut udp, "0.0.0.0:53");
+    deliver(&mut udp, "10.0.0.2:53", "10.9.9.9:1", true).expect("delivered");
+    assert!(udp.recv(v4).expect("no error").is_some());
+    udp.close(v4);
+    udp.connect(both, addr("[::ffff:10.9.9.9]:1"))
+        .expect("connect");
+    assert_eq!(udp.peer_addr(both), Some(addr("10.9.9.9:1")));
+    deliver(&mut udp, "10.0.0.2:53", "10.9.9.9:1", true).expect("its peer");
+    let stranger = deliver(&mut udp, "10.0.0.2:53", "10.9.9.9:2", true);
+    assert_eq!(stranger, Err(Dropped::NoSocket));
+    // A socket of one IPv6 address is no IPv4 socket.
+    let one = bind(&mut udp, "[fd00::1]:54");
+    let crossed = send(&mut udp, one, None, Some(addr("10.9.9.9:1")), Bytes::new());
+    assert_eq!(crossed, Err(SendError::InvalidRemote));
+}
+
+/// UD-7, IP-7: TTL and DSCP can be changed at any time, for what is sent from then on.
+#[test]
+#[covers("UD-7", "IP-7")]
+fn ttl_and_dscp_are_the_sockets() {
+    let mut udp = udp();
+    let id = bind(&mut udp, "10.0.0.1:9");
+    let to = Some(addr("10.9.9.9:1"));
+    send(&mut udp, id, None, to, Bytes::new()).expect("sent");
+    assert!(udp.set_ttl(id, NonZeroU8::new(1)) && udp.set_dscp(id, 46));
+    assert_eq!((udp.ttl(id), udp.dscp(id)), (NonZeroU8::new(1), Some(46)));
+    send(&mut udp, id, None, to, Bytes::new()).expect("sent");
+    let seen: Vec<_> = drain(&mut udp)
+        .iter()
+        .map(|(meta, _)| (meta.ttl, meta.dscp, meta.ecn))
+        .collect();
+    assert_eq!(seen, [(None, 0, 0), (NonZeroU8::new(1), 46, 0)]);
+    udp.close(id);
+    assert!(!udp.set_ttl(id, None) && !udp.set_dscp(id, 0));
 }
 
 /// UD-6: the connected socket hears of it, once; others never do.
@@ -354,11 +497,10 @@ fn port_unreachable_refuses_the_connected_socket_once() {
         IcmpError::PortUnreachable,
     );
     assert_eq!(
-        udp.send(id, None, None, Bytes::new()),
+        send(&mut udp, id, None, None, Bytes::new()),
         Err(SendError::Socket(SocketError::ConnectionRefused))
     );
-    udp.send(id, None, None, Bytes::new())
-        .expect("the error is spent");
+    send(&mut udp, id, None, None, Bytes::new()).expect("the error is spent");
 }
 
 /// A joined super-datagram is one charge and as many datagrams as the wire carried.
@@ -386,8 +528,14 @@ fn a_super_datagram_is_read_piece_by_piece() {
 fn a_closed_socket_sends_what_it_has_and_is_gone() {
     let mut udp = udp();
     let id = bind(&mut udp, "10.0.0.1:9");
-    udp.send(id, None, Some(addr("10.9.9.9:1")), Bytes::from_static(b"x"))
-        .expect("room");
+    send(
+        &mut udp,
+        id,
+        None,
+        Some(addr("10.9.9.9:1")),
+        Bytes::from_static(b"x"),
+    )
+    .expect("room");
     udp.close(id);
     assert_eq!(udp.recv(id), Err(SocketError::NotFound));
     assert_eq!(udp.socket_count(), 1);
@@ -411,8 +559,7 @@ fn sockets_take_turns() {
     let ids = [bind(&mut udp, "10.0.0.1:1"), bind(&mut udp, "10.0.0.1:2")];
     for id in ids {
         for _ in 0..40 {
-            udp.send(id, None, Some(addr("10.9.9.9:1")), Bytes::new())
-                .expect("room");
+            send(&mut udp, id, None, Some(addr("10.9.9.9:1")), Bytes::new()).expect("room");
         }
     }
     let sent = drain(&mut udp);

@@ -92,10 +92,10 @@ impl Kernel {
         let data = message.data.bytes()?;
         let to = message.to.map(unmapped);
         let id = self.udp_id(fd, to)?;
-        let sent = self
-            .host
-            .udp_mut()
-            .send(id, None, to, Bytes::copy_from_slice(&data));
+        let path = to.or_else(|| self.host.udp_mut().peer_addr(id));
+        let mtu = path.map_or(0, |path| self.host.ip().path_mtu(path.ip()));
+        let payload = Bytes::copy_from_slice(&data);
+        let sent = self.host.udp_mut().send(id, None, to, payload, |_| mtu);
         self.turn();
         sent.map_err(|error| match error {
             SendError::WouldBlock => libc::EAGAIN,
@@ -155,6 +155,7 @@ const fn udp_errno(error: SocketError) -> Errno {
         SocketError::ConnectionRefused => libc::ECONNREFUSED,
         SocketError::HostUnreachable => libc::EHOSTUNREACH,
         SocketError::NetUnreachable => libc::ENETUNREACH,
+        SocketError::MessageTooLong => libc::EMSGSIZE,
         _ => libc::EBADF,
     }
 }
