@@ -20,6 +20,7 @@ impl Connection {
     pub(super) const fn on_sign_of_life(&mut self, now: Instant) {
         self.last_received = now;
         self.keepalive_probes = 0;
+        self.timers.probed_at = None;
     }
 
     /// Something waits for the peer, or nothing does any more.
@@ -89,8 +90,10 @@ impl Connection {
         if self.snd.flight.outstanding() > 0 || self.snd.end() > self.snd.nxt {
             return None;
         }
-        let probes = keepalive.interval * u32::from(self.keepalive_probes);
-        Some(self.last_received + keepalive.idle + probes)
+        Some(match self.timers.probed_at {
+            Some(at) => at + keepalive.interval,
+            None => self.last_received + keepalive.idle,
+        })
     }
 
     pub(super) fn on_idle(&mut self, now: Instant) {
@@ -117,6 +120,7 @@ impl Connection {
             self.give_up();
         } else {
             self.keepalive_probes = self.keepalive_probes.saturating_add(1);
+            self.timers.probed_at = Some(now);
             self.timers.probe_owed = true;
         }
     }

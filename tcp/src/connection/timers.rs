@@ -42,6 +42,8 @@ pub(crate) struct Timers {
     pub(crate) stalled_since: Option<Instant>,
     /// When what a cork holds back leaves all the same.
     pub(crate) cork: Option<Instant>,
+    /// When keep-alive asked last, without an answer yet.
+    pub(crate) probed_at: Option<Instant>,
     /// When the application let go.
     pub(crate) released_at: Option<Instant>,
 }
