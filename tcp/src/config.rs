@@ -35,6 +35,18 @@ impl PartialEq for CustomCongestion {
 
 impl Eq for CustomCongestion {}
 
+/// Whether connections use explicit congestion notification (RFC 3168, `tcp_ecn`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EcnMode {
+    /// Never.
+    Off,
+    /// When the peer asks for it.
+    #[default]
+    Passive,
+    /// Ask for it, too; a peer that does not answer such a SYN is asked without.
+    On,
+}
+
 /// Settings of all connections of a [`Tcp`](crate::Tcp).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -68,10 +80,27 @@ pub struct Config {
     pub syn_retries: u8,
     /// Retransmissions of SYN,ACK before giving up (`tcp_synack_retries`).
     pub synack_retries: u8,
-    /// Connections in all states together.
+    /// Connections in all states but TIME-WAIT together.
     pub max_connections: usize,
     /// First and last ephemeral port (`ip_local_port_range`).
     pub ephemeral_ports: (u16, u16),
+    /// Explicit congestion notification (`tcp_ecn`).
+    pub ecn: EcnMode,
+    /// Answer SYNs without keeping state when a listener's backlog is full (`tcp_syncookies`);
+    /// off: the oldest handshake makes room.
+    pub syn_cookies: bool,
+    /// Passive handshakes under way, over all listeners (`tcp_max_syn_backlog`).
+    pub max_syn_backlog: usize,
+    /// Records of connections in TIME-WAIT; the oldest makes room (`tcp_max_tw_buckets`).
+    pub max_tw_buckets: usize,
+    /// Connections that no application holds any more and that are not yet in TIME-WAIT; one more
+    /// is reset (`tcp_max_orphans`).
+    pub max_orphans: usize,
+    /// Ignore RST in TIME-WAIT (RFC 1337, `tcp_rfc1337`).
+    pub rfc1337: bool,
+    /// The key of Fast Open cookies, for servers that share an address (`tcp_fastopen_key`);
+    /// `None`: a secret one that changes every hour.
+    pub fast_open_key: Option<[u8; 16]>,
 }
 
 impl Default for Config {
@@ -93,6 +122,13 @@ impl Default for Config {
             synack_retries: 5,
             max_connections: 1 << 20,
             ephemeral_ports: (1024, 65535),
+            ecn: EcnMode::default(),
+            syn_cookies: true,
+            max_syn_backlog: 4096,
+            max_tw_buckets: 1 << 18,
+            max_orphans: 1 << 16,
+            rfc1337: true,
+            fast_open_key: None,
         }
     }
 }
@@ -147,6 +183,17 @@ pub struct SocketOptions {
     /// A writer has no room while this many bytes are queued and not sent
     /// (`TCP_NOTSENT_LOWAT`).
     pub notsent_lowat: Option<u32>,
+    /// Hand a connection out only once data has come, or this time has passed
+    /// (`TCP_DEFER_ACCEPT`; for a listener).
+    pub defer_accept: Option<Duration>,
+    /// Take data from SYNs with a Fast Open cookie, on at most this many connections whose
+    /// handshake is not complete (`TCP_FASTOPEN`, RFC 7413; for a listener).
+    pub fast_open: Option<u16>,
+    /// How long it stays in FIN-WAIT-2 once released, if not [`Config::fin_timeout`]
+    /// (`TCP_LINGER2`).
+    pub linger2: Option<Duration>,
+    /// Retransmissions of its SYN, if not [`Config::syn_retries`] (`TCP_SYNCNT`).
+    pub syn_retries: Option<u8>,
 }
 
 impl SocketOptions {

@@ -1,6 +1,8 @@
 //! `Tcp`: every flow of a host behind one surface.
 
+mod active;
 mod counters;
+mod fast_open;
 mod input;
 mod passive;
 mod queued;
@@ -22,7 +24,7 @@ use bytes::Bytes;
 use crate::config::Config;
 use crate::connection::{Connection, Events, State};
 use crate::error::CloseReason;
-use crate::handshake::{SynReceived, SynSent};
+use crate::handshake::{FastOpenCache, SynReceived, SynSent};
 use crate::isn::Secrets;
 use crate::listener::Listeners;
 use crate::segment::{Ecn, FlowKey, Segment, Transmit, TxMeta};
@@ -30,7 +32,7 @@ use crate::table::Table;
 use crate::time::{Duration, Instant};
 use crate::wheel::Wheel;
 
-use time_wait::TimeWait;
+pub(crate) use time_wait::TimeWait;
 
 /// Answers to nobody's segments that wait for transmission; more are dropped and counted.
 const MAX_REPLIES: usize = 256;
@@ -52,10 +54,18 @@ enum Slot {
 #[derive(Debug)]
 struct Entry {
     slot: Slot,
+    /// The handshake of a connection that Fast Open began before it was complete.
+    opening: Option<Box<SynReceived>>,
     /// The wheel looks at it by then.
     armed: Option<Instant>,
     /// It is in the ready list.
     ready: bool,
+}
+
+impl Entry {
+    const fn is_half_open(&self) -> bool {
+        matches!(self.slot, Slot::SynReceived(_))
+    }
 }
 
 /// All TCP of a host.
@@ -77,7 +87,14 @@ pub struct Tcp {
     ready: VecDeque<ConnId>,
     replies: VecDeque<(FlowKey, Segment<()>)>,
     events: VecDeque<Event>,
+    /// Passive handshakes under way, over all listeners.
+    half_open: usize,
     time_waits: usize,
+    /// TIME-WAIT records, oldest first; some have ended since.
+    oldest_time_waits: VecDeque<ConnId>,
+    /// Connections released by their applications and not yet in TIME-WAIT.
+    orphans: usize,
+    fast_open: FastOpenCache,
     counters: Counters,
 }
 
@@ -95,7 +112,11 @@ impl Tcp {
             ready: VecDeque::new(),
             replies: VecDeque::new(),
             events: VecDeque::new(),
+            half_open: 0,
             time_waits: 0,
+            oldest_time_waits: VecDeque::new(),
+            orphans: 0,
+            fast_open: FastOpenCache::default(),
             counters: Counters::default(),
         }
     }
@@ -145,11 +166,17 @@ impl Tcp {
                     return;
                 }
             }
-            Slot::Connection(conn) => conn.on_timeout(now, &self.config),
+            Slot::Connection(conn) => {
+                conn.on_timeout(now, &self.config);
+                if let Some(syn) = &mut entry.opening
+                    && syn.on_timeout(now, &self.config)
+                {
+                    conn.on_handshake_failed(CloseReason::TimedOut);
+                }
+            }
             Slot::TimeWait(record) => {
                 if record.expires <= now {
-                    self.time_waits -= 1;
-                    self.table.remove(id);
+                    self.remove_time_wait(id);
                     return;
                 }
             }
@@ -189,7 +216,12 @@ impl Tcp {
                     }
                     false
                 }
-                Slot::Connection(conn) => conn.poll_transmit(now, self.config.tso, tx),
+                Slot::Connection(conn) => {
+                    if let Some(syn) = entry.opening.as_mut().filter(|syn| syn.is_due()) {
+                        syn.send(now, &self.config, tx);
+                    }
+                    conn.poll_transmit(now, self.config.tso, tx)
+                }
                 Slot::TimeWait(_) => false,
             };
             if more {
@@ -227,7 +259,15 @@ impl Tcp {
             let (state, totals) = match &entry.slot {
                 Slot::SynSent(_) => (State::SynSent, (0, 0, 0)),
                 Slot::SynReceived(_) => (State::SynReceived, (0, 0, 0)),
-                Slot::Connection(conn) => (conn.state(), conn.totals()),
+                Slot::Connection(conn) => {
+                    let opening = entry.opening.is_some() && conn.state() == State::Established;
+                    let state = if opening {
+                        State::SynReceived
+                    } else {
+                        conn.state()
+                    };
+                    (state, conn.totals())
+                }
                 Slot::TimeWait(_) => (State::TimeWait, (0, 0, 0)),
             };
             let (bytes_received, bytes_acked, total_retrans) = totals;
@@ -235,6 +275,7 @@ impl Tcp {
                 id,
                 flow: *flow,
                 state,
+                ecn: matches!(&entry.slot, Slot::Connection(conn) if conn.uses_ecn()),
                 bytes_received,
                 bytes_acked,
                 total_retrans,
@@ -260,10 +301,14 @@ impl Tcp {
         let (deadline, events) = match &mut entry.slot {
             Slot::SynSent(syn) => (syn.deadline(), Events::default()),
             Slot::SynReceived(syn) => (syn.deadline(), Events::default()),
-            Slot::Connection(conn) => (
-                conn.poll_timeout(&self.config),
-                core::mem::take(&mut conn.events),
-            ),
+            Slot::Connection(conn) => {
+                let opening = entry.opening.as_ref().and_then(|syn| syn.deadline());
+                let deadlines = [conn.poll_timeout(&self.config), opening];
+                (
+                    deadlines.into_iter().flatten().min(),
+                    core::mem::take(&mut conn.events),
+                )
+            }
             Slot::TimeWait(record) => (Some(record.expires), Events::default()),
         };
         let deadline = deadline.map(|deadline| deadline.min(now + MAX_SLEEP));
@@ -299,19 +344,24 @@ impl Tcp {
         let Slot::Connection(conn) = &entry.slot else {
             return;
         };
+        if entry.opening.is_some() && conn.state() == State::Closed {
+            self.end_opening(now, id, false);
+            return self.bury(now, id);
+        }
         if entry.ready {
             return;
         }
         match (conn.state(), conn.is_orphan()) {
             (State::Closed, true) => {
+                self.orphans -= 1;
                 self.table.remove(id);
             }
             (State::Closed, false) => self.table.forget_flow(id),
             (State::TimeWait, true) => {
                 let record = conn.time_wait(&self.config, now);
                 entry.slot = Slot::TimeWait(record);
-                self.time_waits += 1;
-                self.wheel.arm(id, &mut entry.armed, Some(record.expires));
+                self.orphans -= 1;
+                self.on_time_wait_record(id, &record);
             }
             _ => {}
         }
@@ -334,24 +384,15 @@ impl Tcp {
         }
     }
 
+    fn reset(&mut self, flow: &FlowKey, segment: Segment<()>) {
+        self.counters.out_rsts += 1;
+        self.reply(flow, segment);
+    }
+
     /// An attempt to open is over; whoever holds the id hears of it.
     fn drop_slot(&mut self, id: ConnId, reason: CloseReason) {
         self.table.remove(id);
         self.events.push_back(Event::Closed(id, reason));
-    }
-
-    fn drop_half_open(&mut self, id: ConnId, reason: CloseReason) {
-        self.counters.attempt_fails += 1;
-        if let Some(Entry {
-            slot: Slot::SynReceived(syn),
-            ..
-        }) = self.table.get(id)
-            && let Some(listener) = syn.listener
-            && let Some(listener) = self.listeners.get_mut(listener)
-        {
-            listener.half_open -= 1;
-        }
-        self.drop_slot(id, reason);
     }
 }
 

@@ -46,6 +46,26 @@ pub enum Dropped {
     RateLimited,
 }
 
+impl Dropped {
+    /// Every reason.
+    pub const ALL: [Self; 14] = [
+        Self::OutOfWindow,
+        Self::BlindReset,
+        Self::BadReset,
+        Self::BlindSyn,
+        Self::BadAck,
+        Self::NoAck,
+        Self::StaleTimestamp,
+        Self::NoTimestamp,
+        Self::Reset,
+        Self::NoSocket,
+        Self::BadFlags,
+        Self::BadAddress,
+        Self::BacklogFull,
+        Self::RateLimited,
+    ];
+}
+
 /// Why [`Tcp::listen`](crate::Tcp::listen) refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

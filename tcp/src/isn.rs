@@ -23,6 +23,8 @@ pub(crate) struct Secrets {
     ports: (u64, u64),
     port_index: (u64, u64),
     table: (u64, u64),
+    cookies: (u64, u64),
+    fast_open: (u64, u64),
     port_table: [u32; PORT_TABLE],
 }
 
@@ -50,6 +52,8 @@ impl Secrets {
             ports: derive(2),
             port_index: derive(3),
             table: derive(4),
+            cookies: derive(6),
+            fast_open: derive(7),
             port_table: core::array::from_fn(|n| derive(5).0.rotate_left(n as u32) as u32),
         }
     }
@@ -67,6 +71,27 @@ impl Secrets {
     /// What is added to the timestamp clock of this flow (TS-14).
     pub(crate) fn timestamp_offset(&self, flow: &FlowKey) -> u32 {
         hash(self.timestamps, flow) as u32
+    }
+
+    /// Authenticates what a SYN cookie says of `flow` (RFC 4987 §3.6).
+    pub(crate) fn cookie_mac(&self, flow: &FlowKey, said: &[u8]) -> u64 {
+        let (k0, k1) = self.cookies;
+        let mut hasher = SipHasher24::new_with_keys(k0, k1);
+        hash_flow(&mut hasher, flow);
+        hasher.write(said);
+        hasher.finish()
+    }
+
+    /// The key of Fast Open cookies in one epoch (RFC 7413 §4.1.2).
+    pub(crate) fn fast_open_key(&self, epoch: u64) -> [u8; 16] {
+        let (k0, k1) = self.fast_open;
+        let half = |half: u8| {
+            let mut hasher = SipHasher24::new_with_keys(k0, k1);
+            hasher.write(&epoch.to_be_bytes());
+            hasher.write(&[half]);
+            hasher.finish()
+        };
+        (u128::from(half(0)) << 64 | u128::from(half(1))).to_be_bytes()
     }
 
     /// RFC 6056 §3.3.4 (double hash): the ports to try for this peer, the first choice first, at
@@ -94,6 +119,11 @@ impl Secrets {
 
 fn hash((k0, k1): (u64, u64), flow: &FlowKey) -> u64 {
     let mut hasher = SipHasher24::new_with_keys(k0, k1);
+    hash_flow(&mut hasher, flow);
+    hasher.finish()
+}
+
+fn hash_flow(hasher: &mut SipHasher24, flow: &FlowKey) {
     for end in [flow.local, flow.remote] {
         match end.ip() {
             IpAddr::V4(ip) => hasher.write(&ip.octets()),
@@ -101,7 +131,6 @@ fn hash((k0, k1): (u64, u64), flow: &FlowKey) -> u64 {
         }
         hasher.write(&end.port().to_be_bytes());
     }
-    hasher.finish()
 }
 
 #[cfg(test)]
@@ -131,10 +160,20 @@ mod tests {
         let (a, b) = (Secrets::new(&[7; 32]), Secrets::new(&[8; 32]));
         let keys: HashSet<_> = [&a, &b]
             .into_iter()
-            .flat_map(|s| [s.isn, s.timestamps, s.ports, s.port_index, s.table])
+            .flat_map(|s| {
+                [
+                    s.isn,
+                    s.timestamps,
+                    s.ports,
+                    s.port_index,
+                    s.table,
+                    s.cookies,
+                    s.fast_open,
+                ]
+            })
             .flat_map(|(k0, k1)| [k0, k1])
             .collect();
-        assert_eq!(keys.len(), 20);
+        assert_eq!(keys.len(), 28);
     }
 
     /// PT-1: no long run of consecutive ports towards different peers, and all lie in range.

@@ -81,7 +81,9 @@ pub mod time;
 pub(crate) mod wheel;
 pub mod wire;
 
-pub use config::{Config, CongestionAlgorithm, CustomCongestion, Keepalive, SocketOptions};
+pub use config::{
+    Config, CongestionAlgorithm, CustomCongestion, EcnMode, Keepalive, SocketOptions,
+};
 pub use connection::State;
 pub use endpoint::{
     ConnId, Counters, Event, ListenOptions, ListenerId, Queued, Read, Summary, Tcp, Verdict,

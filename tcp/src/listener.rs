@@ -7,6 +7,11 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::endpoint::{ConnId, ListenOptions, ListenerId};
 use crate::error::ListenError;
+use crate::time::{Duration, Instant};
+
+/// How long a Fast Open connection that was reset counts against the limit: the reset may be
+/// spoofed as the SYN was (RFC 7413 §5.1).
+const FAST_OPEN_RESET_LIFE: Duration = Duration::from_secs(60);
 
 /// One listener.
 #[derive(Debug)]
@@ -14,15 +19,57 @@ pub(crate) struct Listener {
     pub(crate) options: ListenOptions,
     /// Handshakes under way, held ones included.
     pub(crate) half_open: u32,
+    /// They, oldest first; some have ended since.
+    pub(crate) oldest: VecDeque<ConnId>,
     /// Open connections that wait for [`Tcp::accept`](crate::Tcp::accept).
     pub(crate) accept_queue: VecDeque<ConnId>,
+    /// Until when an ACK may bring back a SYN cookie.
+    pub(crate) cookies_until: Option<Instant>,
+    /// Connections opened by Fast Open whose handshake is not complete
+    /// (PendingFastOpenRequests).
+    pub(crate) fast_open_pending: u16,
+    /// When those end to count that were reset.
+    fast_open_resets: VecDeque<Instant>,
 }
 
 impl Listener {
-    /// Whether one more SYN fits the backlog.
-    pub(crate) fn has_room(&self) -> bool {
-        let used = self.half_open as usize + self.accept_queue.len();
-        used < usize::from(self.options.backlog.max(1))
+    const fn new(options: ListenOptions) -> Self {
+        Self {
+            options,
+            half_open: 0,
+            oldest: VecDeque::new(),
+            accept_queue: VecDeque::new(),
+            cookies_until: None,
+            fast_open_pending: 0,
+            fast_open_resets: VecDeque::new(),
+        }
+    }
+
+    /// Whether one more connection fits the queue of those to accept.
+    pub(crate) fn can_queue(&self) -> bool {
+        self.accept_queue.len() < usize::from(self.options.backlog.max(1))
+    }
+
+    /// Whether one more SYN may be held.
+    pub(crate) fn can_hold(&self) -> bool {
+        self.half_open < u32::from(self.options.backlog.max(1))
+    }
+
+    /// Whether one more connection may open before its handshake is complete (TF-5).
+    pub(crate) fn can_fast_open(&mut self, now: Instant) -> bool {
+        while self.fast_open_resets.front().is_some_and(|&end| end <= now) {
+            self.fast_open_resets.pop_front();
+        }
+        let limit = self.options.socket.fast_open.unwrap_or(0);
+        usize::from(self.fast_open_pending) + self.fast_open_resets.len() < usize::from(limit)
+    }
+
+    /// A connection opened by Fast Open is no longer pending.
+    pub(crate) fn on_fast_open_end(&mut self, now: Instant, reset: bool) {
+        self.fast_open_pending = self.fast_open_pending.saturating_sub(1);
+        if reset {
+            self.fast_open_resets.push_back(now + FAST_OPEN_RESET_LIFE);
+        }
     }
 }
 
@@ -54,12 +101,7 @@ impl Listeners {
                 Entry::Vacant(entry) => entry.insert(id),
             };
         }
-        let listener = Listener {
-            options,
-            half_open: 0,
-            accept_queue: VecDeque::new(),
-        };
-        self.by_id.insert(id, listener);
+        self.by_id.insert(id, Listener::new(options));
         self.next_id += 1;
         Ok(id)
     }
@@ -97,6 +139,13 @@ impl Listeners {
         bound
             .or_else(|| self.transparent.iter().find(|&&id| self.takes(id, local)))
             .copied()
+    }
+
+    /// The listener with the most handshakes under way.
+    pub(crate) fn busiest(&mut self) -> Option<&mut Listener> {
+        self.by_id
+            .values_mut()
+            .max_by_key(|listener| listener.half_open)
     }
 
     /// Whether the port has a listener, so that active opens leave it alone (PT-2).

@@ -77,11 +77,16 @@ impl Connection {
                 let entered = self
                     .timers
                     .entered_fin_wait_2
-                    .map(|at| at + config.fin_timeout);
+                    .map(|at| at + self.fin_timeout(config));
                 entered.max(self.timers.linger)
             }
             _ => self.keepalive_deadline(),
         }
+    }
+
+    /// How long an orphan stays in FIN-WAIT-2 (SM-17, `TCP_LINGER2`).
+    pub(super) fn fin_timeout(&self, config: &Config) -> Duration {
+        self.options.linger2.unwrap_or(config.fin_timeout)
     }
 
     /// MUST-26: only while nothing is outstanding.

@@ -8,6 +8,7 @@ mod idle;
 mod input;
 mod loss;
 mod nagle;
+mod opening;
 mod output;
 mod state;
 mod timers;
@@ -70,6 +71,8 @@ pub(crate) struct Negotiated {
     pub(crate) irs: WireSeq,
     /// The options of the peer's SYN.
     pub(crate) peer: SynOptions,
+    /// Both ends use ECN (RFC 3168 §6.1.1).
+    pub(crate) ecn: bool,
     /// The window of the segment that completed the handshake, in bytes.
     pub(crate) wnd: u32,
     /// What our SYN offered, in bytes.
@@ -82,6 +85,10 @@ pub(crate) struct Negotiated {
     /// How often our SYN or SYN,ACK was sent again.
     pub(crate) retransmits: u8,
     pub(crate) path_mtu: u16,
+    /// Bytes that went with our SYN and have been acknowledged; `iss` counts them in.
+    pub(crate) syn_data_acked: u32,
+    /// What the application wants sent first, as far as it is not there yet.
+    pub(crate) data: Bytes,
 }
 
 impl Negotiated {
@@ -173,6 +180,8 @@ pub(crate) struct Connection {
     rcv: RecvSpace,
     /// Both ends use SACK.
     sack: bool,
+    /// Both ends use ECN.
+    ecn: bool,
     timestamps: Option<TimestampState>,
     rtt: RttEstimator,
     recovery: Recovery,
@@ -223,6 +232,7 @@ impl Connection {
             state: State::Established,
             close_reason: None,
             sack: peer.sack_permitted,
+            ecn: settled.ecn,
             timestamps: peer.timestamps.map(|ts| TimestampState {
                 offset: settled.ts_offset,
                 recent: ts.tsval,
@@ -251,7 +261,7 @@ impl Connection {
             last_received: now,
             keepalive_probes: 0,
             bytes_received: 0,
-            bytes_acked: 0,
+            bytes_acked: u64::from(settled.syn_data_acked),
             total_retrans: 0,
         }
     }
@@ -301,8 +311,9 @@ impl Connection {
     }
 
     /// The window field that says what was offered already, and no more.
-    pub(crate) fn last_window(&self) -> WireWindow {
-        self.rcv.window.standing(self.rcv.nxt())
+    pub(crate) fn last_window(&self) -> (WireWindow, WindowScale) {
+        let window = &self.rcv.window;
+        (window.standing(self.rcv.nxt()), window.scale())
     }
 
     /// Owes an ACK now: the segment that opened the connection wants one.
@@ -460,7 +471,7 @@ impl Connection {
         }
         let _ = self.shutdown();
         if self.state == State::FinWait2 {
-            self.timers.linger = Some(now + config.fin_timeout);
+            self.timers.linger = Some(now + self.fin_timeout(config));
         }
     }
 

@@ -1,6 +1,8 @@
 //! What the endpoint counts.
 
-/// Segments counted, under their SNMP names where those exist (RFC 4022).
+use crate::error::Dropped;
+
+/// Segments and events counted, under their SNMP (RFC 4022) or Linux names where those exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
@@ -12,14 +14,67 @@ pub struct Counters {
     pub attempt_fails: u64,
     /// `tcpEstabResets`.
     pub estab_resets: u64,
-    /// `tcpInSegs`: super-segments count once.
+    /// `tcpInSegs`: super-segments count once. Each was accepted, or dropped for one reason.
     pub in_segs: u64,
     /// `tcpOutRsts`: resets for segments that belong to nobody.
     pub out_rsts: u64,
-    /// SYNs dropped because the backlog was full (`ListenOverflows`).
+    /// SYNs and ACKs dropped because the queue of connections to accept was full
+    /// (`ListenOverflows`).
     pub listen_overflows: u64,
+    /// Handshakes dropped for newer ones, and SYNs for which there was no room
+    /// (`TCPReqQFullDrop`).
+    pub req_q_full_drop: u64,
+    /// SYNs answered with a cookie (`SyncookiesSent`).
+    pub syncookies_sent: u64,
+    /// Cookies that came back (`SyncookiesRecv`).
+    pub syncookies_recv: u64,
+    /// ACKs that held none (`SyncookiesFailed`).
+    pub syncookies_failed: u64,
+    /// ACKs that opened no connection yet, for want of data (`TCPDeferAcceptDrop`).
+    pub defer_accept_drop: u64,
+    /// Active opens whose SYN's data was taken (`TCPFastOpenActive`).
+    pub fast_open_active: u64,
+    /// Those whose SYN's data was not (`TCPFastOpenActiveFail`).
+    pub fast_open_active_fail: u64,
+    /// Passive opens by cookie (`TCPFastOpenPassive`).
+    pub fast_open_passive: u64,
+    /// SYNs with a wrong cookie (`TCPFastOpenPassiveFail`).
+    pub fast_open_passive_fail: u64,
+    /// SYNs with a good cookie beyond the limit of the listener (`TCPFastOpenListenOverflow`).
+    pub fast_open_listen_overflow: u64,
+    /// Cookies asked for and given (`TCPFastOpenCookieReqd`).
+    pub fast_open_cookie_reqd: u64,
+    /// Connections that went through TIME-WAIT (`TW`).
+    pub time_waits: u64,
+    /// TIME-WAIT records that ended early, for newer ones (`TCPTimeWaitOverflow`).
+    pub time_wait_overflow: u64,
+    /// TIME-WAIT that ended early, for a new connection of its flow (`TWRecycled`).
+    pub time_wait_recycled: u64,
+    /// Connections reset on release because there were too many orphans (`TCPAbortOnMemory`).
+    pub abort_on_memory: u64,
     /// Answers dropped because too many were waiting.
     pub replies_dropped: u64,
     /// Segments that were dropped, for whatever reason.
     pub dropped: u64,
+    by_reason: [u64; Dropped::ALL.len()],
+}
+
+impl Counters {
+    /// Segments dropped for `reason`; over all reasons, [`dropped`](Self::dropped).
+    pub const fn dropped_for(&self, reason: Dropped) -> u64 {
+        self.by_reason[reason as usize]
+    }
+
+    /// Segments that went all the way.
+    pub const fn accepted(&self) -> u64 {
+        self.in_segs - self.dropped
+    }
+
+    pub(super) const fn on_segment(&mut self, outcome: Result<(), Dropped>) {
+        self.in_segs += 1;
+        if let Err(reason) = outcome {
+            self.dropped += 1;
+            self.by_reason[reason as usize] += 1;
+        }
+    }
 }

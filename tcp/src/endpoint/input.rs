@@ -1,14 +1,13 @@
 //! Where a segment goes: its connection, a listener, or back as a RST (RFC 9293 §3.10.7).
 
-use alloc::boxed::Box;
 use core::net::IpAddr;
 
-use crate::connection::{Connection, State};
-use crate::endpoint::{ConnId, Entry, Event, Slot, Tcp};
+use crate::connection::State;
+use crate::endpoint::{ConnId, Entry, Slot, Tcp};
 use crate::error::{CloseReason, Dropped, IcmpError};
-use crate::handshake::{Ours, SynReceived, SynSentOutcome, reset_for};
+use crate::handshake::reset_for;
 use crate::segment::{Ecn, Flags, FlowKey, Options, Segment, SegmentOptions};
-use crate::seq::WireSeq;
+use crate::seq::{WireSeq, WireWindow};
 use crate::time::Instant;
 
 impl Tcp {
@@ -22,12 +21,11 @@ impl Tcp {
         _ecn: Ecn,
         segment: Segment,
     ) -> Result<(), Dropped> {
-        self.counters.in_segs += 1;
         let done = match self.table.lookup(flow) {
             Some(id) => self.on_flow_segment(now, id, local, segment),
             None => self.on_unknown(now, flow, local, &segment),
         };
-        self.counters.dropped += u64::from(done.is_err());
+        self.counters.on_segment(done);
         done
     }
 
@@ -42,16 +40,12 @@ impl Tcp {
             return Err(Dropped::NoSocket);
         };
         match &mut entry.slot {
-            Slot::Connection(conn)
-                if conn.state() == State::TimeWait
-                    && conn.time_wait(&self.config, now).is_reopened_by(&segment) =>
-            {
-                // The application keeps its socket, and the flow begins anew (TW-1).
-                conn.end_time_wait();
-                let flow = conn.flow;
-                self.table.forget_flow(id);
-                self.settle(now, id);
-                self.on_unknown(now, &flow, local, &segment)
+            Slot::Connection(conn) if conn.state() == State::TimeWait => {
+                let record = conn.time_wait(&self.config, now);
+                self.on_held_time_wait(now, id, record, local, segment)
+            }
+            Slot::Connection(_) if entry.opening.is_some() => {
+                self.on_opening_segment(now, id, segment)
             }
             Slot::Connection(conn) => {
                 let done = conn.on_segment(now, segment);
@@ -76,86 +70,26 @@ impl Tcp {
         seg: &Segment,
     ) -> Result<(), Dropped> {
         let listener = self.listeners.lookup(flow.local, local);
-        match (listener, &seg.options) {
-            (Some(listener), Options::Syn(peer))
-                if !seg.flags.intersects(Flags::ACK | Flags::RST | Flags::FIN) =>
-            {
-                self.on_syn(now, flow, listener, seg, *peer)
-            }
-            // SYN with FIN is nobody's honest beginning, and is not worth an answer.
-            (Some(_), _) if seg.has(Flags::SYN | Flags::FIN) => Err(Dropped::BadFlags),
-            (Some(_), _) if !seg.flags.intersects(Flags::ACK | Flags::SYN | Flags::RST) => {
-                Err(Dropped::BadFlags)
-            }
-            // A transparent host leaves other hosts' addresses alone.
-            (None, _) if !local => Err(Dropped::NoSocket),
-            _ => {
-                if let Some(reset) = reset_for(seg) {
-                    self.counters.out_rsts += 1;
-                    self.reply(flow, reset);
-                }
-                Err(Dropped::NoSocket)
-            }
-        }
-    }
-
-    fn on_syn_sent(&mut self, now: Instant, id: ConnId, seg: Segment) -> Result<(), Dropped> {
-        let Some(Entry {
-            slot: Slot::SynSent(syn),
-            ..
-        }) = self.table.get(id)
-        else {
-            return Err(Dropped::NoSocket);
-        };
-        let flow = syn.ours.flow;
-        match syn.on_segment(now, &self.config, &seg) {
-            SynSentOutcome::Ignore => return Err(Dropped::BadFlags),
-            SynSentOutcome::Reply(segment) => {
-                self.reply(&flow, segment);
-                return Err(Dropped::BadAck);
-            }
-            SynSentOutcome::Refused => {
-                self.counters.attempt_fails += 1;
-                self.drop_slot(id, CloseReason::Refused);
-                return Err(Dropped::Reset);
-            }
-            SynSentOutcome::SimultaneousOpen(irs, peer, wnd) => {
-                let ours = Ours::new(flow, syn.ours.options, syn.ours.iss, syn.ours.ts_offset);
-                let slot = SynReceived::new(ours, None, irs, peer, wnd, false);
-                self.replace(id, Slot::SynReceived(Box::new(slot)));
-            }
-            SynSentOutcome::Connected(settled) => {
-                let mut conn = Connection::new(now, &self.config, &settled);
-                conn.owe_ack();
-                self.replace(id, Slot::Connection(Box::new(conn)));
-                self.counters.active_opens += 1;
-                self.events.push_back(Event::Connected(id));
-                if !seg.payload.is_empty() || seg.has(Flags::FIN) {
-                    self.on_rest(now, id, seg);
-                }
-            }
-        }
-        self.settle(now, id);
-        Ok(())
-    }
-
-    /// What a SYN,ACK carried besides: text and FIN come one number after the SYN.
-    pub(super) fn on_rest(&mut self, now: Instant, id: ConnId, mut seg: Segment) {
-        seg.seq = seg.seq.wrapping_add(1);
-        seg.flags = Flags(seg.flags.0 & !Flags::SYN.0);
-        let timestamps = seg.options.timestamps();
-        seg.options = Options::Segment(SegmentOptions {
-            timestamps,
-            ..Default::default()
-        });
-        if let Some(Entry {
-            slot: Slot::Connection(conn),
-            ..
-        }) = self.table.get_mut(id)
+        if let Some(listener) = listener
+            && !seg.has(Flags::RST)
         {
-            // Whatever is wrong with it, the handshake stands.
-            let _ = conn.on_segment(now, seg);
+            match &seg.options {
+                _ if seg.has(Flags::ACK) => {
+                    if let Some(done) = self.on_cookie(now, flow, listener, seg) {
+                        return done;
+                    }
+                }
+                Options::Syn(peer) => return self.on_syn(now, flow, listener, (seg, *peer), None),
+                Options::Segment(_) => return Err(Dropped::BadFlags),
+            }
         }
+        // A transparent host leaves other hosts' addresses alone.
+        if let Some(reset) = reset_for(seg)
+            && (local || listener.is_some())
+        {
+            self.reset(flow, reset);
+        }
+        Err(Dropped::NoSocket)
     }
 
     /// ICMP reports an error about a segment with this sequence number.
@@ -171,18 +105,26 @@ impl Tcp {
                 conn.on_icmp_error(error, seq);
                 self.settle(now, id);
             }
-            Slot::SynSent(syn) if seq == syn.ours.iss => match error {
-                // Hard errors end an attempt (SHLD-26), the others only explain a timeout.
-                IcmpError::PortUnreachable | IcmpError::ProtocolUnreachable => {
+            Slot::SynSent(syn) if seq == syn.ours.iss => match (close_reason(error), error) {
+                (Some(reason), _) => {
                     self.counters.attempt_fails += 1;
-                    self.drop_slot(id, CloseReason::Refused);
+                    self.drop_slot(id, reason);
                 }
-                IcmpError::HostUnreachable | IcmpError::NetUnreachable | IcmpError::Prohibited => {
-                    self.counters.attempt_fails += 1;
-                    self.drop_slot(id, CloseReason::Unreachable);
+                (None, IcmpError::PacketTooBig { .. }) => {
+                    if syn.on_packet_too_big() {
+                        self.settle(now, id);
+                    }
                 }
-                _ => syn.soft_error = true,
+                (None, _) => syn.soft_error = true,
             },
+            // What only could not be reached may be again: the SYN,ACK is repeated.
+            Slot::SynReceived(syn)
+                if seq == syn.ours.iss
+                    && !syn.held
+                    && close_reason(error) == Some(CloseReason::Refused) =>
+            {
+                self.drop_half_open(id, CloseReason::Refused);
+            }
             _ => {}
         }
     }
@@ -192,6 +134,7 @@ impl Tcp {
             flow,
             Entry {
                 slot,
+                opening: None,
                 armed: None,
                 ready: false,
             },
@@ -203,6 +146,34 @@ impl Tcp {
             entry.slot = slot;
         }
     }
+}
+
+/// Errors that end an attempt to open (SHLD-26); the others only explain a timeout.
+const fn close_reason(error: IcmpError) -> Option<CloseReason> {
+    match error {
+        IcmpError::PortUnreachable | IcmpError::ProtocolUnreachable => Some(CloseReason::Refused),
+        IcmpError::HostUnreachable | IcmpError::NetUnreachable | IcmpError::Prohibited => {
+            Some(CloseReason::Unreachable)
+        }
+        _ => None,
+    }
+}
+
+/// What a SYN or SYN,ACK carried besides: text and FIN come one number after the SYN, and the window
+/// was not scaled.
+pub(super) fn text_of_syn(mut seg: Segment) -> Segment {
+    let Options::Syn(options) = &seg.options else {
+        return seg;
+    };
+    let scale = options.window_scale.unwrap_or_default();
+    seg.window = WireWindow::from_bytes(u32::from(seg.window.0), scale);
+    seg.options = Options::Segment(SegmentOptions {
+        timestamps: options.timestamps,
+        ..Default::default()
+    });
+    seg.seq = seg.seq.wrapping_add(1);
+    seg.flags = Flags(seg.flags.0 & !Flags::SYN.0);
+    seg
 }
 
 /// MUST-46, MUST-57, MUST-63: who can be at the other end of a connection.

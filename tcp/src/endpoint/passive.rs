@@ -1,53 +1,174 @@
-//! Passive opens: a SYN for a listener, and the handshake that follows (RFC 9293 §3.10.7.2, §3.10.7.4).
+//! Passive opens: a SYN for a listener, and the handshake that follows (RFC 9293 §3.10.7.2,
+//! §3.10.7.4), with or without state (RFC 4987).
 
 use alloc::boxed::Box;
 
 use crate::connection::{Connection, Negotiated};
 use crate::endpoint::input::can_open;
-use crate::endpoint::{ConnId, Entry, Event, ListenerId, Slot, Tcp};
+use crate::endpoint::{ConnId, Entry, Event, ListenerId, Slot, Tcp, TimeWait};
 use crate::error::{CloseReason, Dropped};
-use crate::handshake::{Ours, SynReceived, SynReceivedOutcome};
+use crate::handshake::{
+    COOKIE_LIFE, Ours, PeerSyn, SynReceived, SynReceivedOutcome, cookie_syn_ack,
+};
+use crate::listener::Listener;
 use crate::segment::{Flags, FlowKey, Segment, SynOptions};
 use crate::time::Instant;
 
 impl Tcp {
+    /// `before`: the connection in TIME-WAIT that this SYN follows.
     pub(super) fn on_syn(
+        &mut self,
+        now: Instant,
+        flow: &FlowKey,
+        id: ListenerId,
+        (seg, options): (&Segment, SynOptions),
+        before: Option<TimeWait>,
+    ) -> Result<(), Dropped> {
+        if !can_open(flow) {
+            return Err(Dropped::BadAddress);
+        }
+        let full = self.connection_count() >= self.config.max_connections;
+        let Some(listener) = self.listeners.get_mut(id) else {
+            return Err(Dropped::NoSocket);
+        };
+        if full || !listener.can_queue() {
+            self.counters.listen_overflows += 1;
+            return Err(Dropped::BacklogFull);
+        }
+        let held = listener.options.hold;
+        let socket = listener.options.socket;
+        if held && !listener.can_hold() {
+            self.counters.req_q_full_drop += 1;
+            return Err(Dropped::BacklogFull);
+        }
+        let peer = PeerSyn::new(seg, options, &self.config);
+        if self.half_open >= self.config.max_syn_backlog {
+            // Neither a held SYN nor one that follows a connection in TIME-WAIT can be answered
+            // without a memory of it.
+            if self.config.syn_cookies && !held && before.is_none() {
+                self.send_cookie(now, flow, id, peer);
+                return Ok(());
+            }
+            self.drop_oldest();
+        }
+        let mut ours = self.ours(now, flow, socket);
+        if let Some(before) = &before {
+            ours.iss = before.next_iss(ours.iss);
+        }
+        let mut syn = SynReceived::new(ours, Some(id), peer, held);
+        syn.time_wait = before;
+        if socket.fast_open.is_some() && !held {
+            self.on_fast_open_syn(now, syn, seg, options.fast_open);
+        } else {
+            self.begin(now, syn);
+        }
+        Ok(())
+    }
+
+    /// This end of a passive open.
+    fn ours(&self, now: Instant, flow: &FlowKey, socket: crate::SocketOptions) -> Ours {
+        let iss = self.secrets.isn(now, flow);
+        Ours::new(*flow, socket, iss, self.secrets.timestamp_offset(flow))
+    }
+
+    /// One more handshake is under way.
+    pub(super) fn begin(&mut self, now: Instant, syn: SynReceived) {
+        let (flow, irs, held, listener) = (syn.ours.flow, syn.peer.irs, syn.held, syn.listener);
+        let id = self.insert(flow, Slot::SynReceived(Box::new(syn)));
+        if let Some(listener) = listener
+            && let Some(waiting) = self.listeners.get_mut(listener)
+        {
+            self.half_open += 1;
+            waiting.half_open += 1;
+            waiting.oldest.push_back(id);
+            if waiting.oldest.len() > 2 * waiting.half_open as usize + 64 {
+                waiting
+                    .oldest
+                    .retain(|&id| self.table.get(id).is_some_and(Entry::is_half_open));
+            }
+            if held {
+                self.events.push_back(Event::Incoming {
+                    listener,
+                    conn: id,
+                    flow,
+                    seq: irs,
+                });
+            }
+        }
+        self.settle(now, id);
+    }
+
+    /// Makes room for a SYN: the oldest handshake goes, of the listener that has the most.
+    fn drop_oldest(&mut self) {
+        while let Some(listener) = self.listeners.busiest()
+            && let Some(oldest) = listener.oldest.pop_front()
+        {
+            if self.table.get(oldest).is_some_and(Entry::is_half_open) {
+                self.counters.req_q_full_drop += 1;
+                self.drop_half_open(oldest, CloseReason::Aborted);
+                return;
+            }
+        }
+    }
+
+    /// Answers a SYN and forgets it (SY-2).
+    fn send_cookie(&mut self, now: Instant, flow: &FlowKey, id: ListenerId, peer: PeerSyn) {
+        let Some(listener) = self.listeners.get_mut(id) else {
+            return;
+        };
+        listener.cookies_until = Some(now + COOKIE_LIFE);
+        let socket = listener.options.socket;
+        let ours = self.ours(now, flow, socket);
+        let segment = cookie_syn_ack(now, &self.config, &self.secrets, ours, peer);
+        self.counters.syncookies_sent += 1;
+        self.reply(flow, segment);
+    }
+
+    /// An ACK for a listener: it may bring a cookie back. `None`: it does not.
+    pub(super) fn on_cookie(
         &mut self,
         now: Instant,
         flow: &FlowKey,
         listener_id: ListenerId,
         seg: &Segment,
-        peer: SynOptions,
-    ) -> Result<(), Dropped> {
-        if !can_open(flow) {
-            return Err(Dropped::BadAddress);
+    ) -> Option<Result<(), Dropped>> {
+        let listener = self.listeners.get(listener_id)?;
+        let expected = listener.cookies_until.is_some_and(|until| now <= until);
+        if !expected || seg.flags.intersects(Flags::SYN | Flags::RST) || !can_open(flow) {
+            return None;
         }
-        let full = self.table.len() >= self.config.max_connections;
-        let Some(listener) = self.listeners.get_mut(listener_id) else {
-            return Err(Dropped::NoSocket);
+        let (room, socket) = (listener.can_queue(), listener.options.socket);
+        let ours = self.ours(now, flow, socket);
+        let settled = crate::handshake::check_cookie(
+            now,
+            &self.config,
+            &self.secrets,
+            ours,
+            listener_id,
+            seg,
+        );
+        let Some(settled) = settled else {
+            self.counters.syncookies_failed += 1;
+            return None;
         };
-        if full || !listener.has_room() {
+        if !room || self.connection_count() >= self.config.max_connections {
             self.counters.listen_overflows += 1;
-            return Err(Dropped::BacklogFull);
+            return Some(Err(Dropped::BacklogFull));
         }
-        listener.half_open += 1;
-        let (options, held) = (listener.options.socket, listener.options.hold);
-        let iss = self.secrets.isn(now, flow);
-        let ours = Ours::new(*flow, options, iss, self.secrets.timestamp_offset(flow));
-        let wnd = u32::from(seg.window.0);
-        let syn = SynReceived::new(ours, Some(listener_id), seg.seq, peer, wnd, held);
-        let id = self.insert(*flow, Slot::SynReceived(Box::new(syn)));
-        if held {
-            let (listener, seq) = (listener_id, seg.seq);
-            self.events.push_back(Event::Incoming {
-                listener,
-                conn: id,
-                flow: *flow,
-                seq,
-            });
+        self.counters.syncookies_recv += 1;
+        let conn = Connection::new(now, &self.config, &settled);
+        let id = self.insert(*flow, Slot::Connection(Box::new(conn)));
+        self.queue_accept(id, listener_id);
+        Some(self.on_flow_segment(now, id, true, seg.clone()))
+    }
+
+    /// A connection waits for [`Tcp::accept`].
+    pub(super) fn queue_accept(&mut self, id: ConnId, listener_id: ListenerId) {
+        self.counters.passive_opens += 1;
+        if let Some(listener) = self.listeners.get_mut(listener_id) {
+            listener.accept_queue.push_back(id);
+            self.events.push_back(Event::Accepted(listener_id));
         }
-        self.settle(now, id);
-        Ok(())
     }
 
     pub(super) fn on_syn_received(
@@ -63,18 +184,29 @@ impl Tcp {
         else {
             return Err(Dropped::NoSocket);
         };
-        let (flow, active) = (syn.ours.flow, syn.listener.is_none());
-        match syn.on_segment(now, &self.config, &seg) {
-            SynReceivedOutcome::Ignore => {
+        let flow = syn.ours.flow;
+        let nxt = syn.snd_nxt();
+        match syn.on_segment(now, &self.config, &seg, nxt) {
+            SynReceivedOutcome::Noted => {
                 self.settle(now, id);
-                Err(Dropped::BadFlags)
+                Ok(())
+            }
+            SynReceivedOutcome::Deferred => {
+                self.counters.defer_accept_drop += 1;
+                self.settle(now, id);
+                Ok(())
+            }
+            SynReceivedOutcome::Drop(reason) => {
+                self.settle(now, id);
+                Err(reason)
             }
             SynReceivedOutcome::Reply(segment) => {
-                self.reply(&flow, segment);
+                self.reset(&flow, segment);
                 Err(Dropped::BadAck)
             }
             SynReceivedOutcome::Reset => {
-                let reason = if active {
+                // MUST-11: back to LISTEN, or the application hears of it.
+                let reason = if syn.listener.is_none() {
                     CloseReason::Refused
                 } else {
                     CloseReason::Reset
@@ -83,6 +215,12 @@ impl Tcp {
                 Err(Dropped::Reset)
             }
             SynReceivedOutcome::Connected(settled) => {
+                let queue = settled.listener.and_then(|id| self.listeners.get(id));
+                if !queue.is_none_or(Listener::can_queue) {
+                    // The SYN,ACK will go out again, and its ACK find room perhaps (SY-4).
+                    self.counters.listen_overflows += 1;
+                    return Err(Dropped::BacklogFull);
+                }
                 self.on_opened(now, id, &settled);
                 if seg.has(Flags::SYN) {
                     self.settle(now, id); // a crossed SYN,ACK: nothing in it is new
@@ -95,18 +233,47 @@ impl Tcp {
 
     /// The third segment of a handshake arrived.
     fn on_opened(&mut self, now: Instant, id: ConnId, settled: &Negotiated) {
-        let conn = Connection::new(now, &self.config, settled);
-        self.replace(id, Slot::Connection(Box::new(conn)));
+        self.open(now, id, settled);
         let Some(listener_id) = settled.listener else {
             self.counters.active_opens += 1;
             self.events.push_back(Event::Connected(id));
             return;
         };
-        self.counters.passive_opens += 1;
-        if let Some(listener) = self.listeners.get_mut(listener_id) {
+        self.on_handshake_end(Some(listener_id));
+        self.queue_accept(id, listener_id);
+    }
+
+    /// A handshake no longer counts against its listener.
+    pub(super) fn on_handshake_end(&mut self, listener: Option<ListenerId>) {
+        if let Some(listener) = listener.and_then(|id| self.listeners.get_mut(id)) {
             listener.half_open -= 1;
-            listener.accept_queue.push_back(id);
-            self.events.push_back(Event::Accepted(listener_id));
+        }
+        self.half_open -= usize::from(listener.is_some());
+    }
+
+    /// Puts a connection in the place of its handshake.
+    pub(super) fn open(&mut self, now: Instant, id: ConnId, settled: &Negotiated) {
+        let mut conn = Connection::new(now, &self.config, settled);
+        // All of it fits, or `connect_with_data` had not taken it.
+        let _ = conn.write(&settled.data);
+        self.replace(id, Slot::Connection(Box::new(conn)));
+    }
+
+    /// A handshake came to nothing: the flow is free, or in TIME-WAIT as before (MAY-2).
+    pub(super) fn drop_half_open(&mut self, id: ConnId, reason: CloseReason) {
+        self.counters.attempt_fails += 1;
+        let Some(Entry {
+            slot: Slot::SynReceived(syn),
+            ..
+        }) = self.table.get_mut(id)
+        else {
+            return;
+        };
+        let (flow, listener, before) = (syn.ours.flow, syn.listener, syn.time_wait.take());
+        self.on_handshake_end(listener);
+        self.drop_slot(id, reason);
+        if let Some(record) = before {
+            self.insert_time_wait(flow, record);
         }
     }
 }

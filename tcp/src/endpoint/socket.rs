@@ -1,20 +1,13 @@
 //! What applications ask of the endpoint: listen, accept, connect, read, write, close.
 
-use alloc::boxed::Box;
-
 use bytes::Bytes;
 
 use crate::config::SocketOptions;
-use crate::connection::Connection;
-use crate::endpoint::input::can_open;
+use crate::connection::{Connection, State};
 use crate::endpoint::{ConnId, Entry, ListenOptions, ListenerId, Read, Slot, Tcp, Verdict};
-use crate::error::{CloseReason, ConnectError, ListenError, SocketError};
-use crate::handshake::{Ours, SynSent};
+use crate::error::{CloseReason, ListenError, SocketError};
 use crate::segment::FlowKey;
 use crate::time::Instant;
-
-/// Ports tried before an active open gives up (PT-2).
-const MAX_PORT_TRIES: u32 = 65_536;
 
 impl Tcp {
     /// Listens.
@@ -31,19 +24,8 @@ impl Tcp {
             self.abort(now, conn);
             self.release(now, conn);
         }
-        let half_open: alloc::vec::Vec<_> = self
-            .table
-            .iter()
-            .filter_map(|(conn, flow, entry)| match &entry.slot {
-                Slot::SynReceived(syn) if syn.listener == Some(id) => {
-                    Some((conn, *flow, syn.refusal()))
-                }
-                _ => None,
-            })
-            .collect();
-        for (conn, flow, refusal) in half_open {
-            self.reply(&flow, refusal);
-            self.drop_slot(conn, CloseReason::Aborted);
+        for conn in listener.oldest {
+            self.refuse(conn);
         }
     }
 
@@ -83,50 +65,6 @@ impl Tcp {
             Verdict::Refuse => self.refuse(conn),
             Verdict::Drop => self.drop_half_open(conn, CloseReason::Aborted),
         }
-    }
-
-    /// Opens a connection. A local port of 0 is replaced by an ephemeral one; the flow it got is
-    /// returned. [`Event::Connected`](crate::Event::Connected) or
-    /// [`Event::Closed`](crate::Event::Closed) follows.
-    pub fn connect(
-        &mut self,
-        now: Instant,
-        flow: FlowKey,
-        options: SocketOptions,
-    ) -> Result<(ConnId, FlowKey), ConnectError> {
-        if !can_open(&flow) {
-            return Err(ConnectError::InvalidRemote);
-        }
-        if self.table.len() >= self.config.max_connections {
-            return Err(ConnectError::TooManyConnections);
-        }
-        let flow = self.choose_port(flow)?;
-        if self.table.lookup(&flow).is_some() {
-            return Err(ConnectError::AddrInUse);
-        }
-        let iss = self.secrets.isn(now, &flow);
-        let offset = self.secrets.timestamp_offset(&flow);
-        let syn = SynSent::new(Ours::new(flow, options, iss, offset));
-        let id = self.insert(flow, Slot::SynSent(Box::new(syn)));
-        self.settle(now, id);
-        Ok((id, flow))
-    }
-
-    fn choose_port(&mut self, mut flow: FlowKey) -> Result<FlowKey, ConnectError> {
-        if flow.local.port() != 0 {
-            return Ok(flow);
-        }
-        let range = self.config.ephemeral_ports;
-        let ports = self
-            .secrets
-            .ports(flow.local.ip(), flow.remote, range, MAX_PORT_TRIES);
-        for port in ports {
-            flow.local.set_port(port);
-            if !self.listeners.has_port(port) && self.table.lookup(&flow).is_none() {
-                return Ok(flow);
-            }
-        }
-        Err(ConnectError::AddrNotAvailable)
     }
 
     /// Queues a chunk for sending; returns how many bytes of it were taken (the caller keeps the
@@ -207,7 +145,12 @@ impl Tcp {
         };
         match &mut entry.slot {
             Slot::Connection(conn) => {
+                self.orphans += usize::from(!conn.is_orphan());
                 conn.release(now, &self.config);
+                if self.orphans > self.config.max_orphans && conn.state() != State::TimeWait {
+                    self.counters.abort_on_memory += 1;
+                    conn.abort();
+                }
                 self.settle(now, id);
             }
             Slot::SynSent(_) => {
@@ -226,9 +169,9 @@ impl Tcp {
         }) = self.table.get(id)
         {
             let (flow, refusal) = (syn.ours.flow, syn.refusal());
-            self.reply(&flow, refusal);
+            self.reset(&flow, refusal);
+            self.drop_half_open(id, CloseReason::Aborted);
         }
-        self.drop_half_open(id, CloseReason::Aborted);
     }
 
     /// Whether every queued byte and the FIN were acknowledged, or the connection is gone.

@@ -1,11 +1,11 @@
-//! TIME-WAIT once the application has let go: a record, and what it answers.
+//! TIME-WAIT: what ends it early, and the record that stays once the application has let go.
 
 use crate::config::Config;
 use crate::connection::{Connection, OUT_OF_WINDOW_PERIOD};
-use crate::endpoint::{ConnId, NO_MSS, Slot, Tcp};
+use crate::endpoint::{ConnId, Entry, NO_MSS, Slot, Tcp};
 use crate::error::Dropped;
-use crate::segment::{Flags, Options, Segment, SegmentOptions, Timestamps};
-use crate::seq::{SeqNum, WireSeq, WireWindow};
+use crate::segment::{Flags, FlowKey, Options, Segment, SegmentOptions, Timestamps};
+use crate::seq::{SeqNum, WindowScale, WireSeq, WireWindow};
 use crate::time::Instant;
 
 /// What is left of a connection in TIME-WAIT: enough to answer a FIN sent again and to tell a
@@ -16,8 +16,9 @@ pub(crate) struct TimeWait {
     rcv_nxt: SeqNum,
     /// TS.Recent and our offset, where timestamps were in use.
     timestamps: Option<(u32, u32)>,
-    /// The window field of the last ACK.
+    /// The window field of the last ACK, and its shift.
     window: WireWindow,
+    scale: WindowScale,
     pub(super) expires: Instant,
     /// When a segment without text was answered last.
     answered_at: Option<Instant>,
@@ -25,8 +26,20 @@ pub(crate) struct TimeWait {
 
 const _: () = assert!(size_of::<TimeWait>() <= 48);
 
+/// What a record makes of a segment.
+enum Answer {
+    /// It is fine, and changes nothing.
+    Nothing,
+    /// It is no good, and deserves no answer.
+    Silence(Dropped),
+    /// An ACK, if one of those without text was not answered just now.
+    Ack(Dropped),
+    /// The peer's FIN came again: an ACK, and all the time once more (SM-15).
+    Restart,
+}
+
 impl Tcp {
-    /// RFC 9293 §3.10.7.4 for TIME-WAIT, with RFC 1337 (RST) and RFC 6191 (SYN).
+    /// A segment for a record.
     pub(super) fn on_time_wait(
         &mut self,
         now: Instant,
@@ -38,84 +51,241 @@ impl Tcp {
         let Some(&flow) = self.table.flow(id) else {
             return Err(Dropped::NoSocket);
         };
+        if let Some(done) = self.reopen(now, id, record, local, seg) {
+            return done;
+        }
         if seg.has(Flags::RST) {
-            return Err(Dropped::BadReset); // TW-4
+            return if record.is_closed_by(seg) && !self.config.rfc1337 {
+                self.remove_time_wait(id);
+                Err(Dropped::Reset)
+            } else {
+                Err(Dropped::BadReset) // TW-4
+            };
         }
-        let seq = record.rcv_nxt.expand(seg.seq);
-        if record.is_reopened_by(seg) {
-            self.time_waits -= 1;
-            self.table.remove(id);
-            return self.on_unknown(now, &flow, local, seg); // TW-1
+        let (done, restart) = match record.answer(seg) {
+            Answer::Nothing => return Ok(()),
+            Answer::Silence(reason) => return Err(reason),
+            Answer::Ack(reason) => (Err(reason), false),
+            Answer::Restart => (Err(Dropped::OutOfWindow), true),
+        };
+        // Two ends in TIME-WAIT must not answer each other for ever.
+        let recently = |at| now - at < OUT_OF_WINDOW_PERIOD;
+        if has_text(seg) || !record.answered_at.is_some_and(recently) {
+            self.reply(&flow, record.ack(now));
         }
-        if seg.is_empty() {
-            // Two ends in TIME-WAIT must not answer each other for ever.
-            let recently = record
-                .answered_at
-                .is_some_and(|at| now - at < OUT_OF_WINDOW_PERIOD);
-            if seq == record.rcv_nxt {
-                return Ok(());
-            }
-            if recently {
-                return Err(Dropped::OutOfWindow);
-            }
-        }
-        let timestamps = record.timestamps.map(|(recent, offset)| Timestamps {
-            tsval: (now.as_millis() as u32).wrapping_add(offset),
-            tsecr: recent,
-        });
-        self.reply(
-            &flow,
-            Segment {
-                seq: record.snd_nxt,
-                ack: record.rcv_nxt.wire(),
-                window: record.window,
-                flags: Flags::ACK,
-                options: Options::Segment(SegmentOptions {
-                    timestamps,
-                    ..Default::default()
-                }),
-                payload: (),
-                urgent: 0,
-                mss: NO_MSS,
-            },
-        );
-        let fin_again = seg.has(Flags::FIN) && seq + seg.len() == record.rcv_nxt;
         if let Some(entry) = self.table.get_mut(id)
             && let Slot::TimeWait(record) = &mut entry.slot
         {
-            if fin_again {
-                record.expires = now + self.config.time_wait; // SM-15
+            if restart {
+                record.expires = now + self.config.time_wait;
             }
-            if seg.is_empty() {
+            if !has_text(seg) {
                 record.answered_at = Some(now);
             }
         }
-        Err(Dropped::OutOfWindow)
+        done
+    }
+
+    /// A segment for a connection in TIME-WAIT that an application still holds.
+    pub(super) fn on_held_time_wait(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        record: TimeWait,
+        local: bool,
+        seg: Segment,
+    ) -> Result<(), Dropped> {
+        if let Some(done) = self.reopen(now, id, record, local, &seg) {
+            return done;
+        }
+        let Some(Entry {
+            slot: Slot::Connection(conn),
+            ..
+        }) = self.table.get_mut(id)
+        else {
+            return Err(Dropped::NoSocket);
+        };
+        let done = if seg.has(Flags::RST) && record.is_closed_by(&seg) && !self.config.rfc1337 {
+            conn.end_time_wait();
+            Err(Dropped::Reset)
+        } else {
+            conn.on_segment(now, seg)
+        };
+        self.settle(now, id);
+        done
+    }
+
+    /// A SYN of a new connection takes the flow over, if somebody listens (TW-1, MAY-2). `None`:
+    /// it is none, and TIME-WAIT goes on (TW-3).
+    fn reopen(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        record: TimeWait,
+        local: bool,
+        seg: &Segment,
+    ) -> Option<Result<(), Dropped>> {
+        let flow = *self.table.flow(id)?;
+        let listener = self.listeners.lookup(flow.local, local)?;
+        let Options::Syn(options) = seg.options else {
+            return None;
+        };
+        if !record.is_reopened_by(seg) {
+            return None;
+        }
+        match &mut self.table.get_mut(id)?.slot {
+            Slot::Connection(conn) => {
+                // The application keeps its socket.
+                conn.end_time_wait();
+                self.table.forget_flow(id);
+                self.settle(now, id);
+            }
+            _ => self.remove_time_wait(id),
+        }
+        let done = self.on_syn(now, &flow, listener, (seg, options), Some(record));
+        if done.is_ok() {
+            self.counters.time_wait_recycled += 1;
+        } else {
+            self.insert_time_wait(flow, record);
+        }
+        Some(done)
+    }
+
+    pub(super) fn insert_time_wait(&mut self, flow: FlowKey, record: TimeWait) {
+        let id = self.insert(flow, Slot::TimeWait(record));
+        self.on_time_wait_record(id, &record);
+    }
+
+    /// One record more: the oldest makes room (TW-5).
+    pub(super) fn on_time_wait_record(&mut self, id: ConnId, record: &TimeWait) {
+        if let Some(entry) = self.table.get_mut(id) {
+            self.wheel.arm(id, &mut entry.armed, Some(record.expires));
+        }
+        self.time_waits += 1;
+        self.counters.time_waits += 1;
+        self.oldest_time_waits.push_back(id);
+        while let Some(&oldest) = self.oldest_time_waits.front() {
+            let entry = self.table.get(oldest);
+            let lives = entry.is_some_and(|entry| matches!(entry.slot, Slot::TimeWait(_)));
+            if lives && self.time_waits <= self.config.max_tw_buckets {
+                break;
+            }
+            self.oldest_time_waits.pop_front();
+            if lives {
+                self.counters.time_wait_overflow += 1;
+                self.remove_time_wait(oldest);
+            }
+        }
+    }
+
+    pub(super) fn remove_time_wait(&mut self, id: ConnId) {
+        self.time_waits -= 1;
+        self.table.remove(id);
     }
 }
 
 impl TimeWait {
     /// RFC 6191 §2: whether `seg` is a SYN from after the old connection.
-    pub(super) fn is_reopened_by(&self, seg: &Segment) -> bool {
+    fn is_reopened_by(&self, seg: &Segment) -> bool {
         let newer = match (self.timestamps, seg.options.timestamps()) {
             (Some((recent, _)), Some(got)) if got.tsval != recent => {
                 (got.tsval.wrapping_sub(recent) as i32) > 0
             }
-            _ => self.rcv_nxt.expand(seg.seq) > self.rcv_nxt,
+            // Old segments have none, and PAWS will tell.
+            (None, Some(_)) => true,
+            _ => self.rcv_nxt.expand(seg.seq) >= self.rcv_nxt,
         };
         seg.has(Flags::SYN) && !seg.flags.intersects(Flags::ACK | Flags::RST) && newer
     }
+
+    /// The ISN of a connection that follows: beyond what this one used (MAY-2).
+    pub(super) fn next_iss(&self, iss: WireSeq) -> WireSeq {
+        if (iss.0.wrapping_sub(self.snd_nxt.0) as i32) > 0 {
+            iss
+        } else {
+            self.snd_nxt.wrapping_add(u32::from(u16::MAX) + 2)
+        }
+    }
+
+    /// RFC 5961 §3.2: the exact number, as in any synchronized state.
+    fn is_closed_by(&self, seg: &Segment) -> bool {
+        seg.seq == self.rcv_nxt.wire()
+    }
+
+    /// RFC 9293 §3.10.7.4, for what is neither RST nor a new SYN.
+    fn answer(&self, seg: &Segment) -> Answer {
+        if seg.has(Flags::SYN) {
+            return Answer::Ack(Dropped::BlindSyn); // RFC 5961 §4.2
+        }
+        if let Some((recent, _)) = self.timestamps {
+            match seg.options.timestamps() {
+                None => return Answer::Silence(Dropped::NoTimestamp),
+                Some(got) if (got.tsval.wrapping_sub(recent) as i32) < 0 => {
+                    return Answer::Ack(Dropped::StaleTimestamp);
+                }
+                Some(_) => {}
+            }
+        }
+        let seq = self.rcv_nxt.expand(seg.seq);
+        let right = self.rcv_nxt + self.window.bytes(self.scale);
+        let acceptable = if seg.is_empty() {
+            self.rcv_nxt <= seq && seq < right || seq == self.rcv_nxt
+        } else {
+            seq + seg.len() > self.rcv_nxt && seq < right
+        };
+        if !acceptable {
+            let again = seg.has(Flags::FIN) && seq + seg.len() == self.rcv_nxt;
+            return if again {
+                Answer::Restart
+            } else {
+                Answer::Ack(Dropped::OutOfWindow)
+            };
+        }
+        if !seg.has(Flags::ACK) {
+            return Answer::Silence(Dropped::NoAck);
+        }
+        if (seg.ack.0.wrapping_sub(self.snd_nxt.0) as i32) > 0 {
+            return Answer::Ack(Dropped::BadAck);
+        }
+        Answer::Nothing // nothing follows a FIN
+    }
+
+    fn ack(&self, now: Instant) -> Segment<()> {
+        let timestamps = self.timestamps.map(|(recent, offset)| Timestamps {
+            tsval: (now.as_millis() as u32).wrapping_add(offset),
+            tsecr: recent,
+        });
+        Segment {
+            seq: self.snd_nxt,
+            ack: self.rcv_nxt.wire(),
+            window: self.window,
+            flags: Flags::ACK,
+            options: Options::Segment(SegmentOptions {
+                timestamps,
+                ..Default::default()
+            }),
+            payload: (),
+            urgent: 0,
+            mss: NO_MSS,
+        }
+    }
+}
+
+fn has_text(seg: &Segment) -> bool {
+    !seg.payload.is_empty() || seg.has(Flags::FIN)
 }
 
 impl Connection {
     /// What stays in the table when nobody holds a connection in TIME-WAIT any more.
     pub(super) fn time_wait(&self, config: &Config, now: Instant) -> TimeWait {
         let (snd_nxt, rcv_nxt, timestamps) = self.last_numbers();
+        let (window, scale) = self.last_window();
         TimeWait {
             snd_nxt,
             rcv_nxt,
             timestamps,
-            window: self.last_window(),
+            window,
+            scale,
             answered_at: None,
             expires: self.time_wait_end(config).unwrap_or(now + config.time_wait),
         }

@@ -34,7 +34,7 @@ pub struct ListenOptions {
     /// Address and port; an unspecified address accepts any of the host's addresses of its
     /// family (of both, for `[::]`), port 0 together with `transparent` accepts every port.
     pub local: SocketAddr,
-    /// Handshakes under way plus connections not yet accepted.
+    /// Connections not yet accepted; with `hold`, SYNs not yet decided on.
     pub backlog: u16,
     /// Accept any destination address, not only this host's (port 0: any port too).
     pub transparent: bool,
@@ -115,6 +115,8 @@ pub struct Summary {
     pub flow: FlowKey,
     /// RFC 9293 state.
     pub state: State,
+    /// Both ends use ECN (RFC 3168).
+    pub ecn: bool,
     /// Payload bytes accepted from the peer so far.
     pub bytes_received: u64,
     /// Payload bytes the peer has acknowledged so far.

@@ -1,72 +1,31 @@
 //! Opening a connection: SYN-SENT and SYN-RECEIVED, small records that are consumed into a
 //! `Connection` once the handshake is complete (RFC 9293 §3.5, §3.10.7.3–4).
 
+mod cookie;
+mod fast_open;
+mod repeat;
 mod syn_received;
 mod syn_sent;
 
+pub(crate) use cookie::{COOKIE_LIFE, check as check_cookie, syn_ack as cookie_syn_ack};
+pub(crate) use fast_open::{CookieCheck, FastOpenCache, FastOpenKeys, FastOpenRequest};
 pub(crate) use syn_received::{SynReceived, SynReceivedOutcome};
 pub(crate) use syn_sent::{SynSent, SynSentOutcome};
 
 use core::num::NonZeroU16;
 
-use crate::config::{Config, SocketOptions};
+use bytes::Bytes;
+
+use crate::config::{Config, EcnMode, SocketOptions};
 use crate::connection::{Negotiated, header_overhead};
 use crate::endpoint::ListenerId;
 use crate::segment::{
-    Ecn, Flags, FlowKey, Options, Segment, SynOptions, Timestamps, Transmit, TxMeta,
+    Ecn, FastOpen, Flags, FlowKey, Options, Segment, SynOptions, Timestamps, Transmit, TxMeta,
 };
 use crate::seq::{WindowScale, WireSeq, WireWindow};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
-/// RFC 6298 §2.1: the first timeout, before any sample.
-const INITIAL_RTO: Duration = Duration::from_secs(1);
-
-/// What a SYN or SYN,ACK of ours is sent with, and how often it was.
-#[derive(Debug)]
-struct Repeat {
-    sent: u8,
-    sent_at: Option<Instant>,
-    deadline: Option<Instant>,
-    due: bool,
-}
-
-impl Repeat {
-    const fn new() -> Self {
-        Self {
-            sent: 0,
-            sent_at: None,
-            deadline: None,
-            due: true,
-        }
-    }
-
-    fn on_sent(&mut self, now: Instant) {
-        let backoff = 1 << self.sent.min(7);
-        self.deadline = Some(now + INITIAL_RTO * backoff);
-        self.sent_at = Some(now);
-        self.sent = self.sent.saturating_add(1);
-        self.due = false;
-    }
-
-    /// True when it has been sent as often as may be.
-    fn on_timeout(&mut self, now: Instant, retries: u8) -> bool {
-        if self.deadline.is_none_or(|deadline| deadline > now) {
-            return false;
-        }
-        self.deadline = None;
-        self.due = self.sent <= retries;
-        !self.due
-    }
-
-    /// Karn's rule: no sample once anything was sent twice.
-    fn rtt(&self, now: Instant) -> Option<Duration> {
-        self.sent_at.filter(|_| self.sent == 1).map(|at| now - at)
-    }
-
-    const fn retransmits(&self) -> u8 {
-        self.sent.saturating_sub(1)
-    }
-}
+use repeat::Repeat;
 
 /// What both kinds of handshake know of this end.
 #[derive(Debug)]
@@ -75,8 +34,45 @@ pub(crate) struct Ours {
     pub(crate) options: SocketOptions,
     pub(crate) iss: WireSeq,
     pub(crate) ts_offset: u32,
+    /// What the application wants sent first (RFC 7413 §4.2.1).
+    pub(crate) data: Bytes,
+    /// How much of `data` went out with a SYN: the peer may acknowledge that much.
+    syn_data: u32,
     path_mtu: u16,
     repeat: Repeat,
+}
+
+/// What the peer's SYN said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerSyn {
+    pub(crate) irs: WireSeq,
+    pub(crate) options: SynOptions,
+    /// Its window, never scaled.
+    pub(crate) wnd: u32,
+    /// It asks for ECN, and so do we or at least we agree.
+    pub(crate) ecn: bool,
+}
+
+/// What a SYN or SYN,ACK of ours carries besides what all of them do.
+struct Syn<'a> {
+    /// A SYN,ACK: what it acknowledges, and what the peer can do.
+    answers: Option<(WireSeq, &'a PeerSyn)>,
+    ecn: Flags,
+    fast_open: Option<FastOpen>,
+    window: u32,
+}
+
+impl PeerSyn {
+    /// Reads a SYN. RFC 3168 §6.1.1: an ECN-setup SYN bears both flags; one that asks for more
+    /// (AE, RFC 9768) is answered as if it asked for this (AE-3).
+    pub(crate) fn new(seg: &Segment, options: SynOptions, config: &Config) -> Self {
+        Self {
+            irs: seg.seq,
+            options,
+            wnd: u32::from(seg.window.0),
+            ecn: config.ecn != EcnMode::Off && seg.has(Flags::ECE | Flags::CWR),
+        }
+    }
 }
 
 impl Ours {
@@ -91,12 +87,23 @@ impl Ours {
             options,
             iss,
             ts_offset,
+            data: Bytes::new(),
+            syn_data: 0,
             path_mtu: 0,
             repeat: Repeat::new(),
         }
     }
 
-    fn tsval(&self, now: Instant) -> u32 {
+    /// The same end, about to answer a SYN that crossed its own (RFC 9293 §3.5, MUST-10).
+    pub(crate) fn crossed(&self) -> Self {
+        Self {
+            data: self.data.clone(),
+            syn_data: self.syn_data,
+            ..Self::new(self.flow, self.options, self.iss, self.ts_offset)
+        }
+    }
+
+    const fn tsval(&self, now: Instant) -> u32 {
         (now.as_millis() as u32).wrapping_add(self.ts_offset)
     }
 
@@ -113,28 +120,25 @@ impl Ours {
         WindowScale::for_buffer(self.options.recv_buffer.unwrap_or(config.recv_buffer_max))
     }
 
-    /// Sends a SYN, or a SYN,ACK when `peer` is known: then with what both ends can do.
-    fn send_syn(
-        &mut self,
-        now: Instant,
-        config: &Config,
-        ack: Option<(WireSeq, &SynOptions)>,
-        tx: &mut impl Transmit,
-    ) {
-        self.path_mtu = tx.path_mtu(self.flow.remote_ip());
+    /// Whether `ack` acknowledges our SYN, and perhaps what came with it.
+    fn acks_syn(&self, ack: WireSeq) -> bool {
+        ack.0.wrapping_sub(self.iss.0).wrapping_sub(1) <= self.syn_data
+    }
+
+    fn syn(&self, now: Instant, config: &Config, syn: &Syn<'_>) -> Segment<()> {
         let mss = self.options.clamp_mss(
             config
                 .mtu
                 .saturating_sub(header_overhead(self.flow.remote_ip())),
         );
-        let peer = ack.map(|(_, peer)| peer);
+        let peer = syn.answers.map(|(_, peer)| &peer.options);
         let options = SynOptions {
             mss: Some(mss), // MUST-14, MUST-67
             window_scale: peer
                 .is_none_or(|peer| peer.window_scale.is_some())
                 .then(|| self.scale(config)),
             sack_permitted: peer.is_none_or(|peer| peer.sack_permitted),
-            fast_open: None,
+            fast_open: syn.fast_open,
             timestamps: match peer {
                 None => Some(Timestamps {
                     tsval: self.tsval(now),
@@ -146,57 +150,73 @@ impl Ours {
                 }),
             },
         };
-        let segment = Segment {
+        let ack = if syn.answers.is_some() {
+            Flags::ACK
+        } else {
+            Flags::NONE
+        };
+        Segment {
             seq: self.iss,
-            ack: ack.map_or(WireSeq(0), |(irs, _)| irs.wrapping_add(1)),
-            window: WireWindow::from_bytes(self.window(config), WindowScale::default()),
-            flags: if ack.is_some() {
-                Flags::SYN | Flags::ACK
-            } else {
-                Flags::SYN
-            },
+            ack: syn.answers.map_or(WireSeq(0), |(ack, _)| ack),
+            window: WireWindow::from_bytes(syn.window, WindowScale::default()),
+            flags: Flags::SYN | ack | syn.ecn,
             options: Options::Syn(options),
             payload: (),
             urgent: 0,
             mss: NonZeroU16::MIN,
-        };
-        self.push(&segment, tx);
+        }
+    }
+
+    fn send_syn(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        syn: &Syn<'_>,
+        data: Bytes,
+        tx: &mut impl Transmit,
+    ) {
+        self.path_mtu = tx.path_mtu(self.flow.remote_ip());
+        self.push(&self.syn(now, config, syn), data, tx);
         self.repeat.on_sent(now);
     }
 
-    fn push(&self, segment: &Segment<()>, tx: &mut impl Transmit) {
+    fn push(&self, segment: &Segment<()>, data: Bytes, tx: &mut impl Transmit) {
         let meta = TxMeta {
             flow: &self.flow,
             segment,
-            payload_len: 0,
+            payload_len: data.len() as u32,
             gso_size: None,
-            ecn: Ecn::NotEct,
+            ecn: Ecn::NotEct, // RFC 3168 §6.1.1: neither SYN nor SYN,ACK (EC-2)
             dscp: self.options.dscp,
             ttl: self.options.ttl,
         };
-        tx.push(&meta, core::iter::empty());
+        tx.push(
+            &meta,
+            Some(data).filter(|data| !data.is_empty()).into_iter(),
+        );
     }
 
+    /// What both ends can do, now that the peer acknowledged `ack`, with `wnd` bytes to spare.
     fn settle(
         &self,
         now: Instant,
         config: &Config,
-        irs: WireSeq,
-        peer: SynOptions,
-        wnd: u32,
+        peer: &PeerSyn,
+        (ack, wnd): (WireSeq, u32),
         listener: Option<ListenerId>,
     ) -> Negotiated {
-        let scaled = peer.window_scale.is_some();
+        let acked = (ack.0.wrapping_sub(self.iss.0).wrapping_sub(1)).min(self.syn_data);
         Negotiated {
             flow: self.flow,
             options: self.options,
             listener,
-            iss: self.iss,
-            irs,
-            peer,
+            iss: self.iss.wrapping_add(acked),
+            irs: peer.irs,
+            peer: peer.options,
+            ecn: peer.ecn,
             wnd,
             our_window: self.window(config),
-            our_scale: if scaled {
+            our_scale: if peer.options.window_scale.is_some() {
                 self.scale(config)
             } else {
                 WindowScale::default()
@@ -209,6 +229,8 @@ impl Ours {
             } else {
                 self.path_mtu
             },
+            syn_data_acked: acked,
+            data: self.data.slice(acked as usize..),
         }
     }
 }

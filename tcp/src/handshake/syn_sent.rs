@@ -2,13 +2,14 @@
 
 use alloc::boxed::Box;
 
-use crate::config::Config;
-use crate::connection::Negotiated;
-use crate::segment::{Flags, Options, Segment, SynOptions, Transmit};
-use crate::seq::WireSeq;
+use bytes::Bytes;
+
+use crate::config::{Config, EcnMode};
+use crate::connection::{Negotiated, header_overhead};
+use crate::segment::{FastOpen, Flags, Options, Segment, Transmit};
 use crate::time::Instant;
 
-use super::{Ours, reset};
+use super::{FastOpenRequest, Ours, PeerSyn, Syn, reset};
 
 /// An active open under way.
 #[derive(Debug)]
@@ -16,6 +17,12 @@ pub(crate) struct SynSent {
     pub(crate) ours: Ours,
     /// ICMP called the peer unreachable; told to the application if nothing better comes.
     pub(crate) soft_error: bool,
+    /// The SYN that is out asks for ECN.
+    ecn: bool,
+    /// What the first SYN says of Fast Open.
+    fast_open: Option<FastOpenRequest>,
+    /// Neither ECN nor Fast Open any more: something on the path dislikes them.
+    plain: bool,
 }
 
 /// What a segment makes of [`SynSent`].
@@ -27,29 +34,33 @@ pub(crate) enum SynSentOutcome {
     Reply(Segment<()>),
     /// The peer refuses.
     Refused,
-    /// The handshake is complete.
-    Connected(Box<Negotiated>),
+    /// It may be ECN that is refused: the SYN goes out again without (RFC 3168 §6.1.1.1).
+    Retry,
+    /// The handshake is complete; the Fast Open option of the SYN,ACK.
+    Connected(Box<Negotiated>, Option<FastOpen>),
     /// Both ends opened at once.
-    SimultaneousOpen(WireSeq, SynOptions, u32),
+    SimultaneousOpen(PeerSyn),
 }
 
 impl SynSent {
-    pub(crate) const fn new(ours: Ours) -> Self {
+    pub(crate) const fn new(ours: Ours, fast_open: Option<FastOpenRequest>) -> Self {
         Self {
             ours,
             soft_error: false,
+            ecn: false,
+            fast_open,
+            plain: false,
         }
     }
 
     /// RFC 9293 §3.10.7.3.
     pub(crate) fn on_segment(
-        &self,
+        &mut self,
         now: Instant,
         config: &Config,
         seg: &Segment,
     ) -> SynSentOutcome {
-        let ack_acceptable = seg.ack == self.ours.iss.wrapping_add(1);
-        if seg.has(Flags::ACK) && !ack_acceptable {
+        if seg.has(Flags::ACK) && !self.ours.acks_syn(seg.ack) {
             return if seg.has(Flags::RST) {
                 SynSentOutcome::Ignore
             } else {
@@ -57,22 +68,28 @@ impl SynSent {
             };
         }
         if seg.has(Flags::RST) {
-            return if seg.has(Flags::ACK) {
-                SynSentOutcome::Refused
-            } else {
-                SynSentOutcome::Ignore
+            return match (seg.has(Flags::ACK), self.ecn) {
+                (false, _) => SynSentOutcome::Ignore,
+                (true, false) => SynSentOutcome::Refused,
+                (true, true) => {
+                    self.fall_back();
+                    SynSentOutcome::Retry
+                }
             };
         }
-        let (true, Options::Syn(peer)) = (seg.has(Flags::SYN), &seg.options) else {
+        let (true, Options::Syn(options)) = (seg.has(Flags::SYN), &seg.options) else {
             return SynSentOutcome::Ignore;
         };
-        let wnd = u32::from(seg.window.0);
-        if seg.has(Flags::ACK) {
-            let settled = self.ours.settle(now, config, seg.seq, *peer, wnd, None);
-            SynSentOutcome::Connected(Box::new(settled))
-        } else {
-            SynSentOutcome::SimultaneousOpen(seg.seq, *peer, wnd)
+        let mut peer = PeerSyn::new(seg, *options, config);
+        if !seg.has(Flags::ACK) {
+            return SynSentOutcome::SimultaneousOpen(peer);
         }
+        // EC-1: ECE alone says yes; both flags are our own, reflected.
+        peer.ecn = self.ecn && seg.has(Flags::ECE) && !seg.has(Flags::CWR);
+        let settled = self
+            .ours
+            .settle(now, config, &peer, (seg.ack, peer.wnd), None);
+        SynSentOutcome::Connected(Box::new(settled), options.fast_open)
     }
 
     pub(crate) const fn is_due(&self) -> bool {
@@ -80,15 +97,75 @@ impl SynSent {
     }
 
     pub(crate) fn send(&mut self, now: Instant, config: &Config, tx: &mut impl Transmit) {
-        self.ours.send_syn(now, config, None, tx);
+        // A SYN sent again is bare: RFC 3168 §6.1.1.1 (EC-9), RFC 7413 §4.2.1 (TF-5).
+        let fancy = self.ours.repeat.is_first() && !self.plain;
+        self.ecn = fancy && config.ecn == EcnMode::On;
+        let request = self.fast_open.filter(|_| fancy);
+        let fast_open = request.map(FastOpenRequest::option);
+        let syn = Syn {
+            answers: None,
+            ecn: if self.ecn {
+                Flags::ECE | Flags::CWR
+            } else {
+                Flags::NONE
+            },
+            fast_open,
+            window: self.ours.window(config),
+        };
+        let data = match request {
+            Some(FastOpenRequest::Cookie { mss, .. }) => {
+                let room = self.data_room(config, mss, &self.ours.syn(now, config, &syn));
+                self.ours.data.slice(..room.min(self.ours.data.len()))
+            }
+            _ => Bytes::new(),
+        };
+        self.ours.syn_data = self.ours.syn_data.max(data.len() as u32);
+        self.ours.send_syn(now, config, &syn, data, tx);
     }
 
-    pub(crate) const fn deadline(&self) -> Option<Instant> {
-        self.ours.repeat.deadline
+    /// Bytes that fit a SYN: the peer's MSS and our MTU, less the options (RFC 7413 §4.2.1).
+    fn data_room(&self, config: &Config, peer_mss: u16, syn: &Segment<()>) -> usize {
+        let path = config.mtu - header_overhead(self.ours.flow.remote_ip()).min(config.mtu);
+        usize::from(peer_mss.min(path)).saturating_sub(syn.options.len() as usize)
     }
 
-    /// True when the peer has been asked often enough (MUST-23).
+    /// Sends the SYN again at once, bare.
+    fn fall_back(&mut self) {
+        self.plain = true;
+        self.ours.repeat.due = true;
+    }
+
+    /// The path is too narrow for what is out: a SYN with data goes again without (RFC 7413
+    /// §4.1.3); a bare SYN fits any path. True when something is to be sent.
+    pub(crate) fn on_packet_too_big(&mut self) -> bool {
+        let with_data = self.ours.syn_data > 0 && !self.plain;
+        if with_data && self.ours.repeat.retransmits() == 0 {
+            self.fall_back();
+        }
+        with_data
+    }
+
+    /// Whether Fast Open was tried, and whether its first SYN went unanswered.
+    pub(crate) const fn fast_open_tried(&self) -> (bool, bool) {
+        let tried = self.fast_open.is_some();
+        (tried, tried && self.ours.repeat.retransmits() > 0)
+    }
+
+    /// Bytes that went out with the SYN.
+    pub(crate) const fn syn_data(&self) -> u32 {
+        self.ours.syn_data
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.ours.repeat.deadline(self.ours.options.user_timeout)
+    }
+
+    /// True when the peer has been asked often enough (MUST-23), or for as long as the
+    /// application waits (MUST-21).
     pub(crate) fn on_timeout(&mut self, now: Instant, config: &Config) -> bool {
-        self.ours.repeat.on_timeout(now, config.syn_retries)
+        let options = &self.ours.options;
+        let retries = options.syn_retries.unwrap_or(config.syn_retries);
+        let limit = options.user_timeout;
+        self.ours.repeat.on_timeout(now, retries, limit)
     }
 }
