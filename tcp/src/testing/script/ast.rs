@@ -331,7 +331,12 @@ impl Expr {
 
     /// How the expression reads.
     pub fn describe(&self) -> String {
-        let join = |list: &[Self]| list.iter().map(Self::describe).collect::<Vec<_>>().join(", ");
+        let join = |list: &[Self]| {
+            list.iter()
+                .map(Self::describe)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         match self {
             Self::Ellipsis => "...".to_string(),
             Self::Number(n) => n.to_string(),
@@ -345,7 +350,10 @@ impl Expr {
                     "" => value.describe(),
                     name => std::format!("{name}={}", value.describe()),
                 };
-                std::format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(", "))
+                std::format!(
+                    "{{{}}}",
+                    fields.iter().map(field).collect::<Vec<_>>().join(", ")
+                )
             }
         }
     }

@@ -46,15 +46,9 @@ fn parse_expr(scanner: &mut Scanner<'_>) -> Result<Expr> {
             '|'
         } else if scanner.eat("<<") {
             '<'
-        } else if scanner.eat("*") {
-            '*'
-        } else if scanner.peek("+") && matches!(left, Expr::Number(_) | Expr::Name(_)) {
-            // `= 5` may be followed by the next event's `+0`.
-            if !is_sum(scanner) {
-                return Ok(left);
-            }
-            scanner.eat("+");
-            '+'
+        } else if let Some(op) = ['*', '+'].into_iter().find(|op| goes_on(scanner, *op)) {
+            scanner.eat(op.encode_utf8(&mut [0; 4]));
+            op
         } else {
             return Ok(left);
         };
@@ -63,11 +57,14 @@ fn parse_expr(scanner: &mut Scanner<'_>) -> Result<Expr> {
     }
 }
 
-/// Whether the `+` that is next is followed by a sum's second number, and not by an event.
-fn is_sum(scanner: &Scanner<'_>) -> bool {
+/// Whether the `op` that is next joins two numbers: after a result, it begins the next event.
+fn goes_on(scanner: &Scanner<'_>, op: char) -> bool {
     let mut ahead = scanner.clone();
-    ahead.eat("+");
-    ahead.number().is_some() && (ahead.peek(")") || ahead.peek(",") || ahead.peek("]"))
+    ahead.eat(op.encode_utf8(&mut [0; 4]))
+        && (ahead.number().is_some() || ahead.word().is_some())
+        && [")", ",", "]", "*", "+"]
+            .iter()
+            .any(|next| ahead.peek(next))
 }
 
 fn parse_primary(scanner: &mut Scanner<'_>) -> Result<Expr> {

@@ -1,5 +1,6 @@
 //! TCP options between a script's names and their bytes.
 
+use std::fmt::Write;
 use std::format;
 use std::string::String;
 use std::vec::Vec;
@@ -55,8 +56,14 @@ pub fn encode(options: &[TcpOption]) -> Vec<u8> {
 /// The order tells the kind: 172 starts with ECT(0), 174 with ECT(1).
 fn encode_accecn(counters: &[(AccEcnField, u32)]) -> (u8, Vec<u8>) {
     let first = counters.first().map(|(field, _)| *field);
-    let kind = if first == Some(AccEcnField::E1b) { 174 } else { 172 };
-    let bytes = counters.iter().flat_map(|(_, n)| n.to_be_bytes().into_iter().skip(1));
+    let kind = if first == Some(AccEcnField::E1b) {
+        174
+    } else {
+        172
+    };
+    let bytes = counters
+        .iter()
+        .flat_map(|(_, n)| n.to_be_bytes().into_iter().skip(1));
     (kind, bytes.collect())
 }
 
@@ -89,7 +96,9 @@ pub fn decode(mut bytes: &[u8]) -> Vec<TcpOption> {
 
 fn decode_one(kind: u8, value: &[u8]) -> TcpOption {
     let word = |at: usize| {
-        let bytes = value.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+        let bytes = value
+            .get(at..at + 4)
+            .and_then(|bytes| bytes.try_into().ok());
         u32::from_be_bytes(bytes.unwrap_or([0; 4]))
     };
     match (kind, value) {
@@ -114,7 +123,11 @@ fn decode_one(kind: u8, value: &[u8]) -> TcpOption {
 
 fn decode_accecn(kind: u8, value: &[u8]) -> TcpOption {
     use AccEcnField::{Ceb, E0b, E1b};
-    let order = if kind == 172 { [E0b, Ceb, E1b] } else { [E1b, Ceb, E0b] };
+    let order = if kind == 172 {
+        [E0b, Ceb, E1b]
+    } else {
+        [E1b, Ceb, E0b]
+    };
     let counters = value
         .chunks(3)
         .zip(order)
@@ -124,7 +137,12 @@ fn decode_accecn(kind: u8, value: &[u8]) -> TcpOption {
 
 /// Writes options as a script does, without the angle brackets.
 pub fn describe(options: &[TcpOption]) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| {
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    };
     let describe = |option: &TcpOption| match option {
         TcpOption::Eol => String::from("eol"),
         TcpOption::Nop => String::from("nop"),

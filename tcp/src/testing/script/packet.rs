@@ -17,7 +17,7 @@ pub(super) fn parse_packet(scanner: &mut Scanner<'_>) -> Result<PacketLine> {
         scanner.expect(">")?;
         Direction::Out
     };
-    let mut encapsulation = parse_outer_headers(scanner)?;
+    let mut encapsulation = parse_outer_headers(scanner);
     let ip = parse_ip(scanner)?;
     let body = if scanner.eat_word("icmp") || scanner.eat_word("icmpv6") {
         Body::Icmp(parse_icmp(scanner)?)
@@ -30,7 +30,10 @@ pub(super) fn parse_packet(scanner: &mut Scanner<'_>) -> Result<PacketLine> {
     } else if let Some(word) = scanner.peek_word().filter(|word| !is_flags(word)) {
         encapsulation = Some(word.to_string());
         scanner.line_rest();
-        Body::Udp { ports: None, len: 0 }
+        Body::Udp {
+            ports: None,
+            len: 0,
+        }
     } else {
         Body::Tcp(parse_tcp(scanner)?)
     };
@@ -46,12 +49,15 @@ pub(super) fn parse_packet(scanner: &mut Scanner<'_>) -> Result<PacketLine> {
 }
 
 /// `ipv4 a > b: gre: mpls (…): …`: everything up to the last colon that ends a header.
-fn parse_outer_headers(scanner: &mut Scanner<'_>) -> Result<Option<String>> {
+fn parse_outer_headers(scanner: &mut Scanner<'_>) -> Option<String> {
     let outer = ["ipv4", "ipv6", "gre", "mpls", "psp"];
-    if !scanner.peek_word().is_some_and(|word| outer.contains(&word)) {
-        return Ok(None);
+    if !scanner
+        .peek_word()
+        .is_some_and(|word| outer.contains(&word))
+    {
+        return None;
     }
-    Ok(Some(scanner.line_rest().to_string()))
+    Some(scanner.line_rest().to_string())
 }
 
 fn is_flags(word: &str) -> bool {
@@ -138,6 +144,7 @@ fn parse_tcp(scanner: &mut Scanner<'_>) -> Result<TcpLine> {
 
 /// `10:20(10)`, `...(0)`, and `!` after either.
 fn parse_range(scanner: &mut Scanner<'_>, line: &mut TcpLine) -> Result<()> {
+    let mut start = scanner.clone();
     let mut end = None;
     if scanner.eat("...") {
         line.any_seq = true;
@@ -151,7 +158,7 @@ fn parse_range(scanner: &mut Scanner<'_>, line: &mut TcpLine) -> Result<()> {
     scanner.expect(")")?;
     line.raw_seq = scanner.eat("!");
     if end.is_some_and(|end| end != line.seq.wrapping_add(line.len)) {
-        return scanner.error("the range is not as long as it says");
+        return start.error("the range is not as long as it says");
     }
     Ok(())
 }
@@ -177,7 +184,7 @@ fn parse_flags(scanner: &mut Scanner<'_>, letters: &str) -> Result<(u8, bool)> {
             '0'..='7' => {
                 let ace = letter as u8 - b'0';
                 ae = ace & 4 != 0;
-                (ace & 2) * (flag::CWR / 2) | (ace & 1) * flag::ECE
+                ((ace & 2) * (flag::CWR / 2)) | ((ace & 1) * flag::ECE)
             }
             other => return scanner.error(format!("unknown flag {other}")),
         };
@@ -295,7 +302,11 @@ fn parse_quote(scanner: &mut Scanner<'_>) -> Result<Quote> {
         scanner.expect("(")?;
         let len = scanner.expect_number()?;
         scanner.expect(")")?;
-        return Ok(if udp { Quote::Udp(len) } else { Quote::Raw(len) });
+        return Ok(if udp {
+            Quote::Udp(len)
+        } else {
+            Quote::Raw(len)
+        });
     }
     let seq = scanner.expect_wire()?;
     scanner.expect(":")?;

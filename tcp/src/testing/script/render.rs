@@ -41,7 +41,11 @@ pub fn describe_flags(line: &TcpLine) -> String {
     if line.has(flag::ACK) {
         text.push('.');
     }
-    if text.is_empty() { "-".to_string() } else { text }
+    if text.is_empty() {
+        "-".to_string()
+    } else {
+        text
+    }
 }
 
 /// Writes a segment as a script does.
@@ -178,7 +182,9 @@ fn same_options(wanted: &[TcpOption], sent: &[TcpOption], ordered: bool) -> bool
     if ordered {
         // A list that is not a multiple of four bytes long is padded by whoever sends it.
         let trailing = |list: &[TcpOption]| {
-            list.iter().rposition(|option| *option != TcpOption::Eol).map_or(0, |at| at + 1)
+            list.iter()
+                .rposition(|option| *option != TcpOption::Eol)
+                .map_or(0, |at| at + 1)
         };
         let (wanted, sent) = (&wanted[..trailing(wanted)], &sent[..trailing(sent)]);
         return wanted.len() == sent.len() && wanted.iter().zip(sent).all(|(a, b)| same(a, b));

@@ -43,12 +43,17 @@ impl<'a> Scanner<'a> {
     /// The line of the next token.
     pub(super) fn line(&mut self) -> usize {
         self.skip();
-        let before = &self.text.as_bytes()[..self.pos];
-        1 + before.iter().filter(|&&byte| byte == b'\n').count()
+        let read = &self.text[..self.pos.min(self.text.trim_end().len())];
+        1 + read.matches('\n').count()
     }
 
     pub(super) fn error<T>(&mut self, reason: impl Into<String>) -> Result<T> {
-        let near: String = self.rest().chars().take(30).take_while(|c| *c != '\n').collect();
+        let near: String = self
+            .rest()
+            .chars()
+            .take(30)
+            .take_while(|c| *c != '\n')
+            .collect();
         Err(ParseError {
             line: self.line(),
             reason: format!("{} at `{near}`", reason.into()),
@@ -144,7 +149,11 @@ impl<'a> Scanner<'a> {
             return None;
         };
         // Hexadecimal constants may use all 64 bits.
-        Some(if negative { -(value as i64) } else { value as i64 })
+        Some(if negative {
+            -(value as i64)
+        } else {
+            value as i64
+        })
     }
 
     pub(super) fn expect_number<T: TryFrom<i64>>(&mut self) -> Result<T> {
@@ -178,12 +187,22 @@ impl<'a> Scanner<'a> {
         if !has_fraction && whole.is_empty() {
             return None;
         }
-        let end = if has_fraction { digits(whole_end + 1) } else { whole_end };
+        let end = if has_fraction {
+            digits(whole_end + 1)
+        } else {
+            whole_end
+        };
         let fraction = self.text.get(whole_end + 1..end).unwrap_or("");
-        let nanos: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+        let nanos: String = fraction
+            .chars()
+            .chain("000000000".chars())
+            .take(9)
+            .collect();
         let whole: i64 = format!("0{whole}").parse().ok()?;
         self.pos = end;
-        whole.checked_mul(1_000_000_000)?.checked_add(nanos.parse().ok()?)
+        whole
+            .checked_mul(1_000_000_000)?
+            .checked_add(nanos.parse().ok()?)
     }
 
     /// Text between `open`, which is next, and `close`.

@@ -72,8 +72,14 @@ pub fn checksum(parts: &[&[u8]]) -> u16 {
     let mut sum: u64 = 0;
     for part in parts {
         let mut words = part.chunks_exact(2);
-        sum += words.by_ref().map(|w| u64::from(u16::from_be_bytes([w[0], w[1]]))).sum::<u64>();
-        sum += words.remainder().first().map_or(0, |byte| u64::from(*byte) << 8);
+        sum += words
+            .by_ref()
+            .map(|w| u64::from(u16::from_be_bytes([w[0], w[1]])))
+            .sum::<u64>();
+        sum += words
+            .remainder()
+            .first()
+            .map_or(0, |byte| u64::from(*byte) << 8);
     }
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -139,7 +145,10 @@ pub fn decode(bytes: &[u8], verify: bool) -> Result<Packet, String> {
         1 | 58 => Payload::Icmp {
             kind: *body.first().ok_or_else(short)?,
             code: *body.get(1).ok_or_else(short)?,
-            rest: body.get(4..8).and_then(|b| b.try_into().ok()).ok_or_else(short)?,
+            rest: body
+                .get(4..8)
+                .and_then(|b| b.try_into().ok())
+                .ok_or_else(short)?,
             data: body[8..].to_vec(),
         },
         other => Payload::Other(other),
@@ -275,7 +284,11 @@ pub fn encode_ip(fields: &IpFields, protocol: u8, mut body: Vec<u8>) -> Vec<u8> 
             1 => checksum(&[&body]),
             _ => checksum(&[&pseudo, &body]),
         };
-        let sum = if protocol == 17 && sum == 0 { 0xffff } else { sum };
+        let sum = if protocol == 17 && sum == 0 {
+            0xffff
+        } else {
+            sum
+        };
         body[at..at + 2].copy_from_slice(&sum.to_be_bytes());
     }
     let mut bytes = Vec::with_capacity(40 + body.len());

@@ -1,0 +1,105 @@
+//! What a run of scripts is told.
+
+use std::net::IpAddr;
+
+use crate::kernel::Family;
+
+/// What the scripts' authors had before them: it decides how the host is set up, and what about
+/// a packet is compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Suite {
+    /// Our own scripts: ustack's defaults; nothing may leave that no line asks for.
+    Own,
+    /// google/packetdrill, Linux selftests, gVisor: Linux's defaults and a device with TSO.
+    #[default]
+    Linux,
+    /// The FreeBSD test suite: options are compared without their order and padding.
+    Freebsd,
+}
+
+/// How late or early things may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// In nanoseconds.
+    pub nanos: i64,
+    /// A part of the time since the event before, 0.125 for an eighth.
+    pub part: f64,
+}
+
+/// How to run a script.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which packets and sockets.
+    pub family: Family,
+    /// Whose script it is.
+    pub suite: Suite,
+    /// Overrides the suite's and the script's own.
+    pub tolerance: Option<Tolerance>,
+    /// Words that the script may use, with what they stand for.
+    pub defines: Vec<(String, String)>,
+    /// Added to the peer's initial sequence number, which scripts write as 0.
+    pub peer_isn: u32,
+    /// The secret that the host's own ISN comes from.
+    pub seed: [u8; 32],
+}
+
+impl Options {
+    /// For scripts of `suite`, over `family`.
+    pub fn new(suite: Suite, family: Family) -> Self {
+        let (host, level, kind) = match family {
+            Family::V6 => ("address_unreachable", "SOL_IPV6", "IPV6_RECVERR"),
+            _ => ("host_unreachable", "SOL_IP", "IP_RECVERR"),
+        };
+        let cookie = match family {
+            Family::V6 => "c1d1e9742a47a9bc",
+            _ => "3021b9d889017eeb",
+        };
+        let mut defines = vec![
+            ("CODE".to_string(), host.to_string()),
+            ("CMSG_LEVEL_IP".to_string(), level.to_string()),
+            ("CMSG_TYPE_RECVERR".to_string(), kind.to_string()),
+            ("TFO_COOKIE".to_string(), cookie.to_string()),
+        ];
+        if suite == Suite::Freebsd {
+            defines.push(("STANDARD".to_string(), String::new()));
+        }
+        Self {
+            family,
+            suite,
+            tolerance: None,
+            defines,
+            peer_isn: 0,
+            seed: [7; 32],
+        }
+    }
+}
+
+/// The addresses of both ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// The host under test.
+    pub local: IpAddr,
+    /// Its peer, whom the script plays.
+    pub remote: IpAddr,
+    /// The length of the host's own prefix.
+    pub prefix: u8,
+}
+
+impl Addresses {
+    /// What a script gets that names none.
+    pub fn of(family: Family) -> Self {
+        let v4 = |a, b, c, d| IpAddr::from([a, b, c, d]);
+        match family {
+            Family::V4 | Family::V4Mapped => Self {
+                local: v4(192, 168, 0, 1),
+                remote: v4(192, 0, 2, 1),
+                prefix: 16,
+            },
+            Family::V6 => Self {
+                local: IpAddr::from([0xfd3d, 0x0a0b, 0x17d6, 0, 0, 0, 0, 1]),
+                remote: IpAddr::from([0xfd3d, 0xfa7b, 0xd17d, 0, 0, 0, 0, 1]),
+                prefix: 64,
+            },
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Shell commands: those that set up a host are carried out on the host under test.
+
+use ustack::tcp::time::Duration;
+
+use super::{Result, Runner, failed, not_runnable};
+use crate::symbols;
+
+/// What the suites' `defaults.sh` sets that is not Linux's own default.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("net.ipv4.tcp_rmem", "4096 540000 15728640"),
+    ("net.ipv4.tcp_wmem", "4096 262144 4194304"),
+    ("net.ipv4.tcp_timestamps", "1"),
+    ("net.ipv4.tcp_syn_retries", "5"),
+    ("net.ipv4.tcp_synack_retries", "5"),
+    ("net.ipv4.tcp_sack", "1"),
+    ("net.ipv4.tcp_dsack", "1"),
+    ("net.ipv4.tcp_congestion_control", "cubic"),
+    ("net.ipv4.tcp_slow_start_after_idle", "0"),
+    ("net.ipv4.tcp_ecn", "0"),
+    ("net.ipv4.tcp_ecn_option", "2"),
+    ("net.ipv4.tcp_fastopen", "0x70403"),
+    (
+        "net.ipv4.tcp_fastopen_key",
+        "a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4",
+    ),
+    ("net.ipv4.tcp_syncookies", "1"),
+];
+
+impl Runner<'_> {
+    pub(super) fn shell(&mut self, text: &str) -> Result<()> {
+        let text = text.replace("\\\n", " ");
+        for line in text.lines() {
+            let line = line.split(" #").next().unwrap_or("").trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            if line.contains("sockstat") {
+                self.sockstat(line)?;
+                continue;
+            }
+            for command in line.split("||").next().unwrap_or("").split([';', '&']) {
+                let words = words(command);
+                if let Some((program, args)) = words.split_first() {
+                    self.command(program, args)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, program: &str, args: &[String]) -> Result<()> {
+        let name = program.rsplit('/').next().unwrap_or(program);
+        match name {
+            "defaults.sh" => {
+                for (key, value) in DEFAULTS {
+                    self.sysctl(key, value);
+                }
+                Ok(())
+            }
+            "sysctl" | "set_sysctls.py" => {
+                for assignment in args.iter().filter(|arg| arg.contains('=')) {
+                    if let Some((key, value)) = assignment.split_once('=') {
+                        self.sysctl(key, value);
+                    }
+                }
+                Ok(())
+            }
+            "sleep" => {
+                let seconds = args.first().and_then(|arg| arg.parse::<f64>().ok());
+                let pause = Duration::from_secs_f64(seconds.unwrap_or(0.0).clamp(0.0, 3_600.0));
+                self.advance(self.kernel.now() + pause)
+            }
+            _ if name.starts_with("sysctl_restore") => Ok(()),
+            // The queue before the device is none of TCP's business while it lets packets pass.
+            "tc" if args.iter().any(|arg| arg == "limit") => {
+                Err(not_runnable("a queue that drops packets"))
+            }
+            "ip" if args.iter().any(|arg| arg == "change") => {
+                Err(not_runnable("routes with an MTU of their own"))
+            }
+            "tc" | "ip" | "ethtool" | "nstat" | "cat" | "echo" | "rm" | "dd" | "tcpdrop"
+            | "true" | ":" | "1" => {
+                self.note(format!("`{name}` is not carried out"));
+                Ok(())
+            }
+            _ => Err(not_runnable(format!("the command {name}"))),
+        }
+    }
+
+    fn sysctl(&mut self, key: &str, value: &str) {
+        let key = key.trim_start_matches("/proc/sys/").replace('/', ".");
+        if !self.kernel.set_sysctl(&key, value) {
+            self.note(format!("sysctl {key} is not known"));
+        }
+    }
+
+    /// `sockstat … | grep -c STATE | grep N`: so many connections are in that state (FreeBSD).
+    fn sockstat(&mut self, line: &str) -> Result<()> {
+        let words = words(line);
+        let state = words.iter().find_map(|word| symbols::state_value(word));
+        let count = words.last().and_then(|word| word.parse::<usize>().ok());
+        let (Some(state), Some(wanted)) = (state, count) else {
+            return Err(not_runnable("this use of sockstat"));
+        };
+        let tcp = self.kernel.host().tcp();
+        let in_state = tcp
+            .connections()
+            .filter(|c| symbols::state_value(&c.state.to_string()) == Some(state));
+        let got = in_state.count();
+        self.row(' ', line.to_string(), format!("{got} connections"));
+        if got == wanted {
+            Ok(())
+        } else {
+            failed(format!("{got} connections in that state, not {wanted}"))
+        }
+    }
+}
+
+/// The words of a command; quotes keep blanks together, redirections are left out.
+fn words(command: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quote = None;
+    for c in command.chars() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            None if c == '"' || c == '\'' => quote = Some(c),
+            None if c.is_whitespace() => {
+                if !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+            }
+            _ => word.push(c),
+        }
+    }
+    if !word.is_empty() {
+        words.push(word);
+    }
+    words.retain(|word| !word.contains('>') && word != "/dev/null");
+    words
+}
