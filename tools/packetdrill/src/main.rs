@@ -130,9 +130,10 @@ fn run(args: &Args) -> Result<ExitCode, String> {
                 Family::V4Mapped => "mapped",
             };
             let text = run.report.to_string();
-            let text = match args.brief {
-                true => text.lines().next().unwrap_or(""),
-                false => text.trim_end(),
+            let text = if args.brief {
+                text.lines().next().unwrap_or("")
+            } else {
+                text.trim_end()
             };
             println!("{} [{name}]: {text}", path.display());
             for note in run.report.notes.iter().filter(|_| args.notes) {
