@@ -45,13 +45,15 @@ impl Connection {
         });
     }
 
-    /// A congestion signal; FlightSize is what is outstanding (RFC 5681 §3.1 (4)).
+    /// A congestion signal. FlightSize is what is outstanding (RFC 5681 §3.1 (4)) without what
+    /// left beyond cwnd for duplicate ACKs (limited transmit, §3.2).
     pub(super) fn on_congestion(&mut self, now: Instant, kind: CongestionKind) {
-        let flight_size = self.snd.flight.outstanding();
+        let cwnd = self.cc.cwnd();
+        let flight_size = self.snd.flight.outstanding().min(cwnd);
         let in_flight = match kind {
             CongestionKind::Timeout => flight_size,
             CongestionKind::Loss | CongestionKind::Ecn => {
-                self.snd.usage.loss_base(flight_size, self.cc.cwnd())
+                self.snd.usage.loss_base(flight_size, cwnd)
             }
         };
         self.cc.on_congestion(&CongestionEvent {

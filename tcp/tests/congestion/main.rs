@@ -1,0 +1,12 @@
+//! Congestion control as the wire shows it, under virtual time.
+
+mod cubic;
+mod custom;
+mod hystart;
+mod path;
+mod reno;
+mod validation;
+
+use std::time::Duration;
+
+const MS: Duration = Duration::from_millis(1);
