@@ -101,6 +101,16 @@ pub struct Config {
     /// The key of Fast Open cookies, for servers that share an address (`tcp_fastopen_key`);
     /// `None`: a secret one that changes every hour.
     pub fast_open_key: Option<[u8; 16]>,
+    /// Challenge ACKs per connection in five seconds (RFC 5961 §7; `tcp_challenge_ack_limit`,
+    /// which counts for the whole host and so tells one peer of another: BL-6).
+    pub challenge_ack_limit: u16,
+    /// Data segments at the start of a connection that are acknowledged at once, each by its own
+    /// ACK, so that the peer's slow start does not wait for delayed ones. 0, the default: RFC 5681
+    /// §4.2 from the first byte on. Linux has up to 16.
+    pub quick_acks: u8,
+    /// Drops segments without a timestamp once both ends agreed on timestamps, as RFC 7323 §3.2
+    /// says (TS-8); off: takes them, as Linux does.
+    pub timestamps_required: bool,
 }
 
 impl Default for Config {
@@ -129,6 +139,9 @@ impl Default for Config {
             max_orphans: 1 << 16,
             rfc1337: true,
             fast_open_key: None,
+            challenge_ack_limit: 10,
+            quick_acks: 0,
+            timestamps_required: true,
         }
     }
 }
@@ -194,6 +207,9 @@ pub struct SocketOptions {
     pub linger2: Option<Duration>,
     /// Retransmissions of its SYN, if not [`Config::syn_retries`] (`TCP_SYNCNT`).
     pub syn_retries: Option<u8>,
+    /// Acknowledge every data segment at once (`TCP_QUICKACK`, which Linux forgets again after a
+    /// while); off: delayed ACKs (RFC 5681 §4.2).
+    pub quickack: bool,
 }
 
 impl SocketOptions {

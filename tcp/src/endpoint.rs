@@ -321,8 +321,14 @@ impl Tcp {
         let Events {
             readable,
             writable,
+            urgent,
+            pruned,
             closed,
         } = events;
+        self.counters.ofo_pruned += u64::from(pruned);
+        if urgent {
+            self.events.push_back(Event::Urgent(id));
+        }
         if readable {
             self.events.push_back(Event::Readable(id));
         }

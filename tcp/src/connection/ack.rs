@@ -1,6 +1,7 @@
 //! When an ACK is owed. Input owes, `poll_transmit` pays: a batch of segments costs one ACK, and
 //! data can carry it (MUST-58).
 
+use crate::config::Config;
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 
@@ -13,8 +14,8 @@ const DELAY: Duration = Duration::from_millis(40);
 const MAX_DUPLICATES: u8 = 8;
 const MAX_DUPLICATES_WITH_SACK: u8 = 2;
 
-/// Challenge ACKs a connection sends in [`CHALLENGE_PERIOD`] (RFC 5961 §7, BL-6).
-const CHALLENGES: u8 = 10;
+/// The time in which a connection sends [`Config::challenge_ack_limit`] challenge ACKs at most
+/// (RFC 5961 §7, BL-6).
 const CHALLENGE_PERIOD: Duration = Duration::from_secs(5);
 
 /// ACKs of segments outside the window that carry no data come no faster (a storm of two
@@ -36,13 +37,18 @@ pub(crate) struct Acks {
     duplicates: u8,
     /// The largest wire segment seen: what "full-sized" means for this peer.
     full_size: u32,
-    challenges: u8,
+    /// ACKs of data that are still to leave at once, while the peer's window is young.
+    quick: u8,
+    /// When data arrived last.
+    data_at: Option<Instant>,
+    challenge_limit: u16,
+    challenges: u16,
     challenges_since: Option<Instant>,
     out_of_window_at: Option<Instant>,
 }
 
 impl Acks {
-    pub(crate) const fn new(last_sent: SeqNum, mss: u32) -> Self {
+    pub(crate) const fn new(last_sent: SeqNum, mss: u32, config: &Config) -> Self {
         Self {
             last_sent,
             bytes: 0,
@@ -50,6 +56,9 @@ impl Acks {
             deadline: None,
             duplicates: 0,
             full_size: if mss < 536 { mss } else { 536 },
+            quick: config.quick_acks,
+            data_at: None,
+            challenge_limit: config.challenge_ack_limit,
             challenges: 0,
             challenges_since: None,
             out_of_window_at: None,
@@ -76,16 +85,29 @@ impl Acks {
         self.bytes
     }
 
-    /// `bytes` arrived in order, in wire segments of `segment` bytes: every second full-sized
-    /// one is acknowledged at once (SHLD-19), the rest within [`DELAY`].
+    /// `bytes` arrived in order, in wire segments of `segment` bytes: what follows a full-sized one
+    /// is acknowledged at once (SHLD-19), the rest within [`DELAY`].
     pub(crate) fn on_data(&mut self, now: Instant, bytes: u32, segment: u32) {
         self.full_size = self.full_size.max(segment);
         self.bytes += bytes;
-        if self.bytes >= 2 * self.full_size {
+        self.data_at = Some(now);
+        if self.bytes > self.full_size || self.quick > 0 {
             self.now = true;
         } else if self.deadline.is_none() {
             self.deadline = Some(now + DELAY);
         }
+    }
+
+    /// Data of ours answers data of the peer's, and will carry the ACKs of such a conversation.
+    pub(crate) fn on_answer(&mut self, now: Instant) {
+        if self.data_at.is_some_and(|at| now - at < DELAY) {
+            self.quick = 0;
+        }
+    }
+
+    /// Whether something is owed, now or later.
+    pub(crate) const fn is_owed(&self) -> bool {
+        self.now || self.deadline.is_some()
     }
 
     /// An ACK is owed at once.
@@ -114,7 +136,7 @@ impl Acks {
         {
             (self.challenges_since, self.challenges) = (Some(now), 0);
         }
-        if self.challenges < CHALLENGES {
+        if self.challenges < self.challenge_limit {
             self.challenges += 1;
             self.now = true;
         }
@@ -142,6 +164,7 @@ impl Acks {
     /// A segment that acknowledges `nxt` leaves.
     pub(crate) fn on_sent(&mut self, nxt: SeqNum) {
         self.last_sent = nxt;
+        self.quick = self.quick.saturating_sub((self.bytes > 0) as u8);
         self.bytes = 0;
         self.deadline = None;
         self.now = false;
@@ -159,7 +182,7 @@ mod tests {
     use crate::seq::WireSeq;
 
     fn acks() -> Acks {
-        Acks::new(SeqNum::first(WireSeq(0)), 1460)
+        Acks::new(SeqNum::first(WireSeq(0)), 1460, &Config::default())
     }
 
     /// SHLD-18, SHLD-19.

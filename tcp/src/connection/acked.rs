@@ -56,7 +56,7 @@ impl Connection {
             .on_ack(now, &facts, &mut self.snd.flight, &self.rtt);
         if reduce {
             self.on_congestion(now, CongestionKind::Loss);
-        } else if advanced {
+        } else if advanced && !self.ecn.is_echo(seg) {
             self.grow_window(now, &outcome, in_flight, recovering, rtt);
         }
         if advanced {

@@ -56,6 +56,7 @@ impl Connection {
                 self.snd.usage.loss_base(flight_size, cwnd)
             }
         };
+        self.ecn.on_reduced(self.snd.nxt);
         self.cc.on_congestion(&CongestionEvent {
             now,
             kind,

@@ -3,7 +3,9 @@
 
 mod ack;
 mod acked;
+mod check;
 mod congestion;
+mod ecn;
 mod idle;
 mod input;
 mod loss;
@@ -11,6 +13,7 @@ mod nagle;
 mod opening;
 mod output;
 mod state;
+mod text;
 mod timers;
 
 pub use state::State;
@@ -24,7 +27,7 @@ use crate::congestion::{CongestionController, Controller, Setup, WindowUsage, in
 use crate::endpoint::{ListenerId, Queued, Read};
 use crate::error::{CloseReason, IcmpError, SocketError};
 use crate::recovery::{Recovery, RttEstimator};
-use crate::recv::{Reassembler, RecvSpace, RecvWindow, Tuning};
+use crate::recv::{Dsacks, Reassembler, RecvSpace, RecvWindow, Tuning};
 use crate::segment::{FlowKey, SynOptions};
 use crate::send::{Fin, Flight, SendBuffer, SendSpace};
 use crate::seq::{SeqNum, WindowScale, WireSeq, WireWindow};
@@ -32,6 +35,7 @@ use crate::time::{Duration, Instant};
 
 use ack::Acks;
 pub(crate) use ack::OUT_OF_WINDOW_PERIOD;
+use ecn::EcnState;
 use state::Edge;
 use timers::Timers;
 
@@ -40,6 +44,10 @@ use timers::Timers;
 pub(crate) struct Events {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
+    /// The urgent pointer moved on.
+    pub(crate) urgent: bool,
+    /// Ranges above a gap that memory was too short for.
+    pub(crate) pruned: u32,
     pub(crate) closed: Option<CloseReason>,
 }
 
@@ -52,6 +60,8 @@ pub(crate) struct TimestampState {
     pub(crate) recent: u32,
     /// When TS.Recent was set.
     pub(crate) recent_at: Instant,
+    /// A segment without the option is dropped.
+    pub(crate) required: bool,
 }
 
 impl TimestampState {
@@ -140,7 +150,8 @@ impl Negotiated {
             window: RecvWindow::new(irs + self.our_window, self.our_scale, buffer),
             fin: None,
             fin_received: false,
-            dsack: None,
+            dsack: Dsacks::default(),
+            urgent: None,
         }
     }
 
@@ -180,13 +191,12 @@ pub(crate) struct Connection {
     rcv: RecvSpace,
     /// Both ends use SACK.
     sack: bool,
-    /// Both ends use ECN.
-    ecn: bool,
     timestamps: Option<TimestampState>,
     rtt: RttEstimator,
     recovery: Recovery,
     cc: Controller,
     acks: Acks,
+    ecn: EcnState,
     timers: Timers,
     tuning: Tuning,
     send_buffer_max: u32,
@@ -220,11 +230,7 @@ impl Connection {
         let snd = settled.send_space(now, config);
         let cc = settled.controller(config, snd.mss);
         let rcv = settled.recv_space(config);
-        let recv_max = if options.recv_buffer.is_some() {
-            0
-        } else {
-            config.recv_buffer_max
-        };
+        let recv_max = options.recv_buffer.map_or(config.recv_buffer_max, |_| 0);
         Self {
             flow: *flow,
             options: *options,
@@ -232,23 +238,20 @@ impl Connection {
             state: State::Established,
             close_reason: None,
             sack: peer.sack_permitted,
-            ecn: settled.ecn,
             timestamps: peer.timestamps.map(|ts| TimestampState {
                 offset: settled.ts_offset,
                 recent: ts.tsval,
                 recent_at: now,
+                required: config.timestamps_required,
             }),
             rtt: settled.rtt_estimator(now, config),
             recovery: Recovery::new(),
             cc,
-            acks: Acks::new(rcv.nxt(), snd.mss),
+            acks: Acks::new(rcv.nxt(), snd.mss, config),
+            ecn: EcnState::new(settled.ecn, snd.nxt),
             timers: Timers::default(),
             tuning: Tuning::new(now, recv_max, settled.rtt),
-            send_buffer_max: if options.send_buffer.is_some() {
-                0
-            } else {
-                config.send_buffer_max
-            },
+            send_buffer_max: options.send_buffer.map_or(config.send_buffer_max, |_| 0),
             path_mtu: *path_mtu,
             snd,
             rcv,
@@ -292,6 +295,10 @@ impl Connection {
         if algorithm != before.congestion.unwrap_or(config.congestion) {
             self.change_controller(config, algorithm);
         }
+        self.resize_buffers(&before);
+        if self.options.quickack && self.acks.is_owed() {
+            self.acks.owe();
+        }
         if self.options.nodelay && !before.nodelay {
             self.push_queued(); // even out of a cork, as Linux does
         }
@@ -302,6 +309,21 @@ impl Connection {
             self.update_mss();
         }
         self.wake_writer();
+    }
+
+    /// Buffers of the application's choice are no longer tuned.
+    fn resize_buffers(&mut self, before: &SocketOptions) {
+        if self.options.recv_buffer != before.recv_buffer
+            && let Some(bytes) = self.options.recv_buffer
+        {
+            self.rcv.window.resize(bytes);
+            self.tuning.stop();
+        }
+        if self.options.send_buffer != before.send_buffer
+            && let Some(bytes) = self.options.send_buffer
+        {
+            (self.snd.capacity, self.send_buffer_max) = (bytes, 0);
+        }
     }
 
     /// SND.NXT, RCV.NXT, and TS.Recent with our offset: what outlives the connection.
@@ -384,7 +406,7 @@ impl Connection {
     }
 
     pub(crate) fn read(&mut self, now: Instant, max: usize) -> Result<Read, SocketError> {
-        if let Some(data) = self.rcv.reassembler.read(max) {
+        if let Some(data) = self.rcv.read(max) {
             self.on_read(now, data.len() as u32);
             return Ok(Read::Data(data));
         }
@@ -414,6 +436,11 @@ impl Connection {
     /// A copy of unread bytes.
     pub(crate) fn peek(&self, max: usize) -> alloc::vec::Vec<u8> {
         self.rcv.reassembler.peek(max)
+    }
+
+    /// Bytes between the reader and the end of the urgent ones: 0 at the mark, `None` past it.
+    pub(crate) fn urgent_left(&self) -> Option<u32> {
+        self.rcv.urgent_left()
     }
 
     /// The reader took bytes: the buffer may grow, the window may open.

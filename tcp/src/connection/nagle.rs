@@ -21,6 +21,14 @@ impl Connection {
         if unsent == 0 && !fin_waits {
             return None;
         }
+        if self.ecn.hold().is_some() {
+            return None; // EC-6
+        }
+        let limit = if self.ecn.is_cwr_owed() {
+            limit.min(self.options_mss()) // alone: what cuts super-segments could repeat the flag
+        } else {
+            limit
+        };
         let window = snd.usable_window();
         let room = self.cwnd_room();
         let mss = self.options_mss();

@@ -18,7 +18,7 @@ impl Connection {
 
     /// Both ends use ECN.
     pub(crate) const fn uses_ecn(&self) -> bool {
-        self.ecn
+        self.ecn.is_enabled()
     }
 
     /// The SYN,ACK acknowledges what has come so far: no ACK is owed for it.

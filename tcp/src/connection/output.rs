@@ -3,8 +3,6 @@
 use core::num::NonZeroU16;
 use core::ops::Range;
 
-use bytes::Bytes;
-
 use crate::segment::{
     Ecn, Flags, Options, SackBlock, Segment, SegmentOptions, Timestamps, Transmit, TxMeta,
 };
@@ -143,9 +141,11 @@ impl Connection {
             return 0;
         }
         let most = if self.timestamps.is_some() { 3 } else { 4 };
-        let dsack = usize::from(self.rcv.dsack.is_some());
+        let duplicate = self.rcv.dsack.first();
+        let dsack = usize::from(duplicate.is_some());
         let gaps = if self.rcv.reassembler.has_gap() {
-            self.rcv.reassembler.sack_blocks(most - dsack).len()
+            let blocks = self.rcv.reassembler.sack_blocks(most - dsack, duplicate);
+            blocks.len()
         } else {
             0
         };
@@ -164,21 +164,19 @@ impl Connection {
         if data_end == self.snd.buffer.end() && payload_len > 0 {
             flags = flags | Flags::PSH; // MUST-60
         }
-        let segment = self.segment(now, flags, range.start);
+        let is_new = payload_len > 0 && range.start >= self.snd.nxt;
+        if is_new {
+            self.acks.on_answer(now);
+        }
+        let (ecn, cwr) = self.ecn.mark(is_new);
+        let segment = self.segment(now, flags | cwr, range.start);
         let gso_size = (payload_len > mss)
             .then(|| NonZeroU16::new(mss as u16))
             .flatten();
         self.note_sent(now, payload_len);
         let chunks = self.snd.buffer.chunks(range.start..data_end);
-        push(
-            &self.flow,
-            &self.options,
-            &segment,
-            payload_len,
-            gso_size,
-            chunks,
-            tx,
-        );
+        let meta = self.meta(&segment, payload_len, gso_size, ecn);
+        tx.push(&meta, chunks);
         if range.start < self.snd.nxt {
             self.snd.flight.on_retransmit(now, range.end);
             self.total_retrans += u64::from(payload_len.div_ceil(mss).max(1));
@@ -206,15 +204,8 @@ impl Connection {
 
     fn send_control(&mut self, now: Instant, flags: Flags, seq: SeqNum, tx: &mut impl Transmit) {
         let segment = self.segment(now, flags, seq);
-        push(
-            &self.flow,
-            &self.options,
-            &segment,
-            0,
-            None,
-            core::iter::empty(),
-            tx,
-        );
+        let meta = self.meta(&segment, 0, None, Ecn::NotEct);
+        tx.push(&meta, core::iter::empty());
     }
 
     /// A header with everything that the peer should know now; pays the ACK that is owed.
@@ -223,16 +214,19 @@ impl Connection {
         let charged = self.rcv.reassembler.charged();
         let held = self.rcv.reassembler.readable();
         let window = self.rcv.window.offer(nxt, charged, held, self.snd.mss);
-        let options = if flags.contains(Flags::RST) {
-            Options::none()
+        let (flags, options) = if flags.contains(Flags::RST) {
+            (flags, Options::none())
         } else {
-            self.segment_options(now)
+            (flags | self.ecn.ack_flags(), self.segment_options(now))
         };
         self.acks.on_sent(nxt);
         let (flags, urgent) = match self.snd.urgent_pointer(seq) {
             Some(pointer) if !flags.contains(Flags::RST) => (flags | Flags::URG, pointer),
             _ => (flags, 0),
         };
+        if !self.rcv.dsack.is_empty() {
+            self.acks.owe(); // an ACK reports one duplicate
+        }
         Segment {
             seq: seq.wire(),
             ack: nxt.wire(),
@@ -255,7 +249,8 @@ impl Connection {
             timestamps,
             ..Default::default()
         };
-        if let Some(duplicate) = self.rcv.dsack.take() {
+        let duplicate = self.rcv.dsack.pop();
+        if let Some(duplicate) = &duplicate {
             let (left, right) = (duplicate.start.wire(), duplicate.end.wire());
             options.sack.push(SackBlock { left, right });
         }
@@ -263,30 +258,28 @@ impl Connection {
             let rest = self
                 .rcv
                 .reassembler
-                .sack_blocks(blocks - options.sack.len());
+                .sack_blocks(blocks - options.sack.len(), duplicate.as_ref());
             options.sack.extend(rest);
         }
         Options::Segment(options)
     }
-}
 
-fn push(
-    flow: &crate::segment::FlowKey,
-    options: &crate::config::SocketOptions,
-    segment: &Segment<()>,
-    payload_len: u32,
-    gso_size: Option<NonZeroU16>,
-    payload: impl Iterator<Item = Bytes>,
-    tx: &mut impl Transmit,
-) {
-    let meta = TxMeta {
-        flow,
-        segment,
-        payload_len,
-        gso_size,
-        ecn: Ecn::NotEct,
-        dscp: options.dscp,
-        ttl: options.ttl,
-    };
-    tx.push(&meta, payload);
+    /// How IP and the device should treat a segment.
+    const fn meta<'a>(
+        &'a self,
+        segment: &'a Segment<()>,
+        payload_len: u32,
+        gso_size: Option<NonZeroU16>,
+        ecn: Ecn,
+    ) -> TxMeta<'a> {
+        TxMeta {
+            flow: &self.flow,
+            segment,
+            payload_len,
+            gso_size,
+            ecn,
+            dscp: self.options.dscp,
+            ttl: self.options.ttl,
+        }
+    }
 }

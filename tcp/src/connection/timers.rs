@@ -66,6 +66,7 @@ impl Connection {
             self.acks.deadline(),
             self.timers.cork,
             self.patience_deadline(),
+            self.ecn.hold(),
             self.idle_deadline(config),
         ]
         .into_iter()
@@ -83,6 +84,7 @@ impl Connection {
         if self.timers.cork.is_some_and(|at| at <= now) {
             self.push_queued();
         }
+        self.end_ecn_hold(now);
         if self
             .recovery
             .reorder_deadline()

@@ -10,7 +10,7 @@ use crate::endpoint::input::{can_open, text_of_syn};
 use crate::endpoint::{ConnId, Entry, Event, Slot, Tcp};
 use crate::error::{CloseReason, ConnectError, Dropped};
 use crate::handshake::{Ours, SynReceived, SynSent, SynSentOutcome};
-use crate::segment::{FastOpen, Flags, FlowKey, Segment};
+use crate::segment::{Ecn, FastOpen, Flags, FlowKey, Segment};
 use crate::time::Instant;
 
 /// Ports tried before an active open gives up (PT-2).
@@ -183,7 +183,7 @@ impl Tcp {
             conn.owe_ack();
             if !seg.payload.is_empty() || seg.has(Flags::FIN) {
                 // Whatever is wrong with it, the handshake stands.
-                let _ = conn.on_segment(now, text_of_syn(seg));
+                let _ = conn.on_segment(now, Ecn::NotEct, text_of_syn(seg));
             }
         }
     }

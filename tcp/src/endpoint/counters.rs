@@ -54,6 +54,8 @@ pub struct Counters {
     pub abort_on_memory: u64,
     /// Answers dropped because too many were waiting.
     pub replies_dropped: u64,
+    /// Ranges above a gap that memory was too short for (`OfoPruned`).
+    pub ofo_pruned: u64,
     /// Segments that were dropped, for whatever reason.
     pub dropped: u64,
     by_reason: [u64; Dropped::ALL.len()],

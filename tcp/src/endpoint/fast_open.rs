@@ -7,7 +7,7 @@ use crate::endpoint::input::text_of_syn;
 use crate::endpoint::{ConnId, Entry, Slot, Tcp};
 use crate::error::{CloseReason, Dropped};
 use crate::handshake::{CookieCheck, FastOpenKeys, SynReceived, SynReceivedOutcome};
-use crate::segment::{FastOpen, Flags, Segment};
+use crate::segment::{Ecn, FastOpen, Flags, Segment};
 use crate::time::Instant;
 
 impl Tcp {
@@ -63,7 +63,7 @@ impl Tcp {
         // Its ACK is still to come, and a FIN will come again with it.
         text.flags = Flags::ACK | Flags::PSH;
         text.ack = syn.snd_nxt();
-        let _ = conn.on_segment(now, text); // what the window does not take comes again, too
+        let _ = conn.on_segment(now, Ecn::NotEct, text); // what the window does not take comes again, too
         conn.on_syn_ack_due();
         let taken = conn.rcv_nxt().0.wrapping_sub(syn.rcv_nxt().0);
         let id = self.insert(settled.flow, Slot::Connection(Box::new(conn)));
@@ -83,6 +83,7 @@ impl Tcp {
         &mut self,
         now: Instant,
         id: ConnId,
+        ecn: Ecn,
         seg: Segment,
     ) -> Result<(), Dropped> {
         let Some(Entry {
@@ -109,7 +110,7 @@ impl Tcp {
             }
             SynReceivedOutcome::Connected(settled) => {
                 conn.on_handshake_complete(now, settled.rtt);
-                let done = conn.on_segment(now, seg);
+                let done = conn.on_segment(now, ecn, seg);
                 self.end_opening(now, id, false);
                 done
             }

@@ -18,11 +18,11 @@ impl Tcp {
         now: Instant,
         flow: &FlowKey,
         local: bool,
-        _ecn: Ecn,
+        ecn: Ecn,
         segment: Segment,
     ) -> Result<(), Dropped> {
         let done = match self.table.lookup(flow) {
-            Some(id) => self.on_flow_segment(now, id, local, segment),
+            Some(id) => self.on_flow_segment(now, id, local, ecn, segment),
             None => self.on_unknown(now, flow, local, &segment),
         };
         self.counters.on_segment(done);
@@ -34,6 +34,7 @@ impl Tcp {
         now: Instant,
         id: ConnId,
         local: bool,
+        ecn: Ecn,
         segment: Segment,
     ) -> Result<(), Dropped> {
         let Some(entry) = self.table.get_mut(id) else {
@@ -45,15 +46,15 @@ impl Tcp {
                 self.on_held_time_wait(now, id, record, local, segment)
             }
             Slot::Connection(_) if entry.opening.is_some() => {
-                self.on_opening_segment(now, id, segment)
+                self.on_opening_segment(now, id, ecn, segment)
             }
             Slot::Connection(conn) => {
-                let done = conn.on_segment(now, segment);
+                let done = conn.on_segment(now, ecn, segment);
                 self.settle(now, id);
                 done
             }
             Slot::SynSent(_) => self.on_syn_sent(now, id, segment),
-            Slot::SynReceived(_) => self.on_syn_received(now, id, segment),
+            Slot::SynReceived(_) => self.on_syn_received(now, id, ecn, segment),
             Slot::TimeWait(record) => {
                 let record = *record;
                 self.on_time_wait(now, id, record, local, &segment)

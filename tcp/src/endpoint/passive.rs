@@ -11,7 +11,7 @@ use crate::handshake::{
     COOKIE_LIFE, Ours, PeerSyn, SynReceived, SynReceivedOutcome, cookie_syn_ack,
 };
 use crate::listener::Listener;
-use crate::segment::{Flags, FlowKey, Segment, SynOptions};
+use crate::segment::{Ecn, Flags, FlowKey, Segment, SynOptions};
 use crate::time::Instant;
 
 impl Tcp {
@@ -159,7 +159,7 @@ impl Tcp {
         let conn = Connection::new(now, &self.config, &settled);
         let id = self.insert(*flow, Slot::Connection(Box::new(conn)));
         self.queue_accept(id, listener_id);
-        Some(self.on_flow_segment(now, id, true, seg.clone()))
+        Some(self.on_flow_segment(now, id, true, Ecn::NotEct, seg.clone()))
     }
 
     /// A connection waits for [`Tcp::accept`].
@@ -175,6 +175,7 @@ impl Tcp {
         &mut self,
         now: Instant,
         id: ConnId,
+        ecn: Ecn,
         seg: Segment,
     ) -> Result<(), Dropped> {
         let Some(Entry {
@@ -226,7 +227,7 @@ impl Tcp {
                     self.settle(now, id); // a crossed SYN,ACK: nothing in it is new
                     return Ok(());
                 }
-                self.on_flow_segment(now, id, true, seg)
+                self.on_flow_segment(now, id, true, ecn, seg)
             }
         }
     }

@@ -114,6 +114,14 @@ impl Tcp {
         Ok(read)
     }
 
+    /// Urgent data, which is read in line with all other (RFC 9293 §3.8.5): how many bytes are to
+    /// be read up to its end. `Some(0)`: the reader stands at the mark, as `sockatmark` says it
+    /// does; `None`: past it, or there never was any. New applications should not use it
+    /// (SHLD-13).
+    pub fn urgent_left(&mut self, id: ConnId) -> Result<Option<u32>, SocketError> {
+        Ok(self.connection_mut(id)?.urgent_left())
+    }
+
     /// Says FIN after what is queued (`shutdown(SHUT_WR)`).
     pub fn shutdown(&mut self, now: Instant, id: ConnId) -> Result<(), SocketError> {
         self.connection_mut(id)?.shutdown()?;

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::connection::{Connection, OUT_OF_WINDOW_PERIOD};
 use crate::endpoint::{ConnId, Entry, NO_MSS, Slot, Tcp};
 use crate::error::Dropped;
-use crate::segment::{Flags, FlowKey, Options, Segment, SegmentOptions, Timestamps};
+use crate::segment::{Ecn, Flags, FlowKey, Options, Segment, SegmentOptions, Timestamps};
 use crate::seq::{SeqNum, WindowScale, WireSeq, WireWindow};
 use crate::time::Instant;
 
@@ -109,7 +109,7 @@ impl Tcp {
             conn.end_time_wait();
             Err(Dropped::Reset)
         } else {
-            conn.on_segment(now, seg)
+            conn.on_segment(now, Ecn::NotEct, seg)
         };
         self.settle(now, id);
         done

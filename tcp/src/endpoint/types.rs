@@ -91,6 +91,10 @@ pub enum Event {
     Readable(ConnId),
     /// There is room in the send buffer again.
     Writable(ConnId),
+    /// The peer says that urgent data is on its way; [`Tcp::urgent_left`] tells where it ends.
+    ///
+    /// [`Tcp::urgent_left`]: crate::Tcp::urgent_left
+    Urgent(ConnId),
     /// The connection is over; reads may still find bytes that came before.
     Closed(ConnId, CloseReason),
 }

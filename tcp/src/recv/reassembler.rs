@@ -117,6 +117,8 @@ pub(crate) struct Reassembler {
     /// Charge of all ranges, their overhead included.
     ooo_charged: u32,
     generation: u64,
+    /// The segment above the gap that came last, kept or not.
+    newest: Option<SeqRange>,
 }
 
 impl Reassembler {
@@ -130,6 +132,7 @@ impl Reassembler {
             ooo_bytes: 0,
             ooo_charged: 0,
             generation: 0,
+            newest: None,
         }
     }
 
@@ -200,31 +203,68 @@ impl Reassembler {
     }
 
     /// The blocks to report, at most `max`: the range that a segment joined last comes first, then
-    /// the others by recency (RFC 2018 §4).
-    pub(crate) fn sack_blocks(&self, max: usize) -> SackBlocks {
+    /// the others by recency (RFC 2018 §4). After the report of a `duplicate` the range around
+    /// that one comes first (RFC 2883 §4).
+    pub(crate) fn sack_blocks(&self, max: usize, duplicate: Option<&SeqRange>) -> SackBlocks {
         let mut blocks = SackBlocks::new();
+        let most = max.min(blocks.capacity());
+        let first = duplicate.map_or_else(|| self.newest_unkept(), |seen| self.enclosing(seen));
+        if let Some(first) = &first
+            && most > 0
+        {
+            blocks.push(block(first));
+        }
         let mut below = u64::MAX;
-        while blocks.len() < max.min(blocks.capacity()) {
+        while blocks.len() < most {
             // At most four passes over at most 1,024 ranges, once per ACK and only in loss.
             let next = self
                 .ranges
                 .iter()
                 .filter(|range| range.generation < below)
+                .filter(|range| {
+                    first
+                        .as_ref()
+                        .is_none_or(|first| first.start != range.start)
+                })
                 .max_by_key(|range| range.generation);
             let Some(range) = next else { break };
             below = range.generation;
-            blocks.push(SackBlock {
-                left: range.start.wire(),
-                right: range.end.wire(),
-            });
+            blocks.push(block(&(range.start..range.end)));
         }
         blocks
+    }
+
+    /// The whole range that `part` belongs to.
+    fn enclosing(&self, part: &SeqRange) -> Option<SeqRange> {
+        let range = self.ranges.get(self.first_reaching(part.start + 1u32))?;
+        (range.start <= part.start).then_some(range.start..range.end)
+    }
+
+    /// The newest segment if there was no place for it: it is reported all the same (RFC 2018 §8).
+    fn newest_unkept(&self) -> Option<SeqRange> {
+        let newest = self.newest.as_ref()?;
+        self.enclosing(newest).is_none().then(|| newest.clone())
+    }
+
+    /// Drops the highest ranges while all together cost more than `limit`; returns how many.
+    pub(crate) fn prune(&mut self, limit: u32) -> u32 {
+        let mut pruned = 0;
+        while self.ooo_charged > limit
+            && self.ranges.len() > 1
+            && let Some(range) = self.ranges.pop_back()
+        {
+            self.ooo_bytes -= range.end - range.start;
+            self.ooo_charged -= range.queue.charged + RANGE_OVERHEAD;
+            pruned += 1;
+        }
+        pruned
     }
 
     /// Forgets everything above the gap, which RFC 2018 §8 allows: memory is short. Returns how
     /// many bytes that were.
     pub(crate) fn discard_out_of_order(&mut self) -> u32 {
         self.ranges = VecDeque::new();
+        self.newest = None;
         self.ooo_charged = 0;
         core::mem::take(&mut self.ooo_bytes)
     }
@@ -252,6 +292,7 @@ impl Reassembler {
     fn insert_in_order(&mut self, segment: &Incoming) -> Inserted {
         let before = self.nxt;
         let filled_gap = self.has_gap();
+        self.newest = None;
         while let Some(range) = self.ranges.front()
             && range.start <= segment.end()
         {
@@ -280,6 +321,7 @@ impl Reassembler {
 
     fn insert_above(&mut self, segment: &Incoming) -> Inserted {
         self.generation += 1;
+        self.newest = Some(segment.start..segment.end());
         let index = self.first_reaching(segment.start);
         let joins = self
             .ranges
@@ -345,6 +387,13 @@ impl Reassembler {
             refused,
             ..Inserted::default()
         }
+    }
+}
+
+fn block(range: &SeqRange) -> SackBlock {
+    SackBlock {
+        left: range.start.wire(),
+        right: range.end.wire(),
     }
 }
 

@@ -40,6 +40,11 @@ impl RecvWindow {
         self.buffer
     }
 
+    /// A buffer of the application's choice. What was offered stays offered (SHLD-14).
+    pub(crate) const fn resize(&mut self, buffer: u32) {
+        self.buffer = buffer;
+    }
+
     /// Lets the buffer grow; it never shrinks under data that is on its way.
     pub(crate) fn grow(&mut self, buffer: u32) {
         self.buffer = self.buffer.max(buffer);
@@ -111,6 +116,11 @@ impl Tuning {
             copied: 0,
             mark: None,
         }
+    }
+
+    /// The application has chosen the size.
+    pub(crate) const fn stop(&mut self) {
+        self.max = 0;
     }
 
     /// A sample of the round trip from an echoed timestamp.

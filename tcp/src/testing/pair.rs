@@ -48,6 +48,8 @@ pub struct Link {
     pub reorder: u32,
     /// Delivered twice.
     pub duplicate: u32,
+    /// Marked CE, if ECN-capable.
+    pub ce: u32,
     /// MTU of the path.
     pub mtu: u16,
 }
@@ -61,6 +63,7 @@ impl Default for Link {
             loss: 0,
             reorder: 0,
             duplicate: 0,
+            ce: 0,
             mtu: 1500,
         }
     }
@@ -73,6 +76,8 @@ pub struct Sent {
     pub flow: FlowKey,
     /// Header and payload.
     pub segment: Segment,
+    /// The ECN code point of its packet.
+    pub ecn: Ecn,
 }
 
 /// A [`Transmit`] that cuts super-segments and keeps what was sent.
@@ -127,6 +132,7 @@ impl Transmit for Recorder {
             self.sent.push(Sent {
                 flow: *meta.flow,
                 segment: parsed.segment,
+                ecn: meta.ecn,
             });
             offset = end;
             if offset >= bytes.len() {
@@ -276,7 +282,7 @@ impl Pair {
             let now = self.now;
             let _ = self
                 .end(from.peer())
-                .on_segment(now, &flow, true, Ecn::NotEct, sent.segment);
+                .on_segment(now, &flow, true, sent.ecn, sent.segment);
         }
         for side in [Side::Client, Side::Server] {
             let now = self.now;
@@ -315,7 +321,7 @@ impl Pair {
         }
     }
 
-    fn put_on_wire(&mut self, from: Side, sent: Sent) {
+    fn put_on_wire(&mut self, from: Side, mut sent: Sent) {
         if !self.quiet {
             self.log.push((self.now, from, sent.clone()));
         }
@@ -337,6 +343,9 @@ impl Pair {
             }
             at += each;
             self.free_at[from as usize] = at;
+        }
+        if sent.ecn != Ecn::NotEct && self.chance(self.link.ce) {
+            sent.ecn = Ecn::Ce;
         }
         at += self.link.delay;
         if self.chance(self.link.reorder) {

@@ -49,20 +49,20 @@ fn blocks_are_in_the_order_of_rfc_2018() {
     assert!(insert(&mut queue, 1500, 500).ooo);
     assert!(insert(&mut queue, 2500, 500).ooo);
     assert_eq!(
-        queue.sack_blocks(3)[..],
+        queue.sack_blocks(3, None)[..],
         [block(2500..3000), block(1500..2000), block(500..1000)]
     );
     // The fourth segment fills the lower gap: its range is now the most recent one.
     let filled = insert(&mut queue, 1000, 500);
     assert!(filled.filled_gap && filled.in_order == 0);
     assert_eq!(
-        queue.sack_blocks(4)[..],
+        queue.sack_blocks(4, None)[..],
         [block(500..2000), block(2500..3000)]
     );
     let filled = insert(&mut queue, 0, 500);
     assert!(filled.filled_gap && filled.in_order == 2000);
-    assert_eq!(queue.sack_blocks(4)[..], [block(2500..3000)]);
-    assert_eq!(queue.sack_blocks(0)[..], []);
+    assert_eq!(queue.sack_blocks(4, None)[..], [block(2500..3000)]);
+    assert_eq!(queue.sack_blocks(0, None)[..], []);
 }
 
 /// RFC 2883 §4.1 and §4.2: below the cumulative ACK, and inside a block.
@@ -238,7 +238,7 @@ proptest! {
             let recount = queue.queue.chunks.iter().map(Chunk::charge).sum::<u32>()
                 + queue.ranges.iter().map(|r| RANGE_OVERHEAD + r.queue.chunks.iter().map(Chunk::charge).sum::<u32>()).sum::<u32>();
             prop_assert_eq!(queue.charged(), recount);
-            let blocks = queue.sack_blocks(4);
+            let blocks = queue.sack_blocks(4, None);
             prop_assert_eq!(blocks.len(), ranges.len().min(4));
             for reported in &blocks {
                 prop_assert!(ranges.iter().any(|range| block(range.clone()) == *reported));

@@ -1,0 +1,10 @@
+//! The receiving side, on the wire: what arrives, what leaves, and what the application sees.
+
+mod acceptable;
+mod acks;
+mod dsack;
+mod ecn;
+mod peer;
+mod timestamps;
+mod urgent;
+mod window;
