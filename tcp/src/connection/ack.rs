@@ -85,13 +85,13 @@ impl Acks {
         self.bytes
     }
 
-    /// `bytes` arrived in order, in wire segments of `segment` bytes: what follows a full-sized one
-    /// is acknowledged at once (SHLD-19), the rest within [`DELAY`].
+    /// `bytes` arrived in order, in wire segments of `segment` bytes: every second full-sized
+    /// one is acknowledged at once (SHLD-19), the rest within [`DELAY`].
     pub(crate) fn on_data(&mut self, now: Instant, bytes: u32, segment: u32) {
         self.full_size = self.full_size.max(segment);
         self.bytes += bytes;
         self.data_at = Some(now);
-        if self.bytes > self.full_size || self.quick > 0 {
+        if self.bytes >= 2 * self.full_size || self.quick > 0 {
             self.now = true;
         } else if self.deadline.is_none() {
             self.deadline = Some(now + DELAY);

@@ -57,18 +57,6 @@ fn at_least_every_second_full_segment() {
     });
 }
 
-/// A full segment and a part: the part is likely the end of what the peer has to say.
-#[test]
-#[covers("SHLD-19")]
-fn what_follows_a_full_segment_is_acknowledged_with_it() {
-    everywhere(|net| {
-        let mut peer = Peer::open(net);
-        assert_eq!(peer.send(seg(1, 1000, 1)), []);
-        let out = peer.send(seg(1001, 10, 1));
-        assert!(out.len() == 1 && ack(1011)(&out[0]), "{out:?}");
-    });
-}
-
 #[test]
 #[covers("MUST-58", "MUST-59")]
 fn a_batch_costs_one_ack() {
