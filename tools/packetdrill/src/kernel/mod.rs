@@ -17,6 +17,7 @@ mod info;
 mod io;
 mod ioctl;
 mod options;
+mod packet;
 mod pipe;
 mod poll;
 mod socket;
