@@ -64,12 +64,12 @@ impl State {
         Ok(real)
     }
 
-    /// The real descriptor goes, and the kernel's that was behind it.
-    pub(crate) fn close(&mut self, real: RawFd) -> Result<Fd> {
-        self.files
-            .remove(&real)
-            .map(|file| file.0)
-            .ok_or(libc::EBADF)
+    /// The real descriptor goes; the kernel's has gone.
+    pub(crate) fn close(&mut self, real: RawFd) {
+        if self.files.remove(&real).is_some() {
+            // SAFETY: `real` opened it, gave it away as a number, and forgets it now.
+            unsafe { libc::close(real) };
+        }
     }
 
     /// Settings that the script's shell commands made since the last call.
