@@ -133,12 +133,11 @@ pub(crate) unsafe extern "C" fn splice(
 ) -> ssize_t {
     run(userdata, |machine| {
         // Neither pipes nor sockets have a place to begin at; packetdrill passes one of 0 always.
-        // SAFETY: as `splice(2)`.
-        if [from_offset, to_offset]
-            .into_iter()
-            .any(|at| !at.is_null() && unsafe { *at } != 0)
-        {
-            return Err(libc::ESPIPE);
+        for offset in [from_offset, to_offset] {
+            // SAFETY: as `splice(2)`.
+            if !offset.is_null() && unsafe { *offset } != 0 {
+                return Err(libc::ESPIPE);
+            }
         }
         match machine.call(|state| Ok(Call::Splice(state.fd(from)?, state.fd(to)?, len)))? {
             Reply::Count(count) => Ok(count),

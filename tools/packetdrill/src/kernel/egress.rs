@@ -2,11 +2,11 @@
 //! TSO makes Linux set it.
 //!
 //! Linux hands such a device bursts of segments, sets PSH on each burst of two and more, and the
-//! device leaves it on the burst's last segment. A mark stays with its byte: what is sent again
-//! has it again. Scripts recorded on Linux compare PSH, so the same marks are made here, outside
-//! the stack.
+//! device leaves it on the burst's last segment. The mark at the end of what was written stays with
+//! its byte: what is sent again has it again. Scripts recorded on Linux compare PSH, so the same
+//! marks are made here, outside the stack.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use ustack::batch::TxBatch;
 use ustack::checksum::Sum;
@@ -43,34 +43,68 @@ pub(super) struct Egress {
 struct Flow {
     /// After the last new byte sent.
     nxt: Option<u32>,
-    /// Segments of the burst under way, and when they left.
-    burst: u32,
-    at: Option<Instant>,
-    /// Ends of segments that left with PSH.
+    /// The run of segments under way.
+    run: Option<Run>,
+    /// Ends of what was written, which left with PSH.
     marks: BTreeSet<u32>,
+    /// Bursts that left: end and beginning.
+    bursts: BTreeMap<u32, u32>,
+}
+
+/// Segments that left at one instant and follow each other.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    start: u32,
+    end: u32,
+    /// Where its present burst began.
+    burst: u32,
+    segments: u32,
+    at: Instant,
 }
 
 impl Flow {
     /// Whether this segment has PSH.
     fn is_marked(&mut self, now: Instant, seq: u32, len: u32, has_psh: bool) -> bool {
         let end = seq.wrapping_add(len);
-        let is_new = self
-            .nxt
-            .is_none_or(|nxt| (end.wrapping_sub(nxt) as i32) > 0);
+        let is_after = |end: u32, other: u32| (end.wrapping_sub(other) as i32) > 0;
+        let is_new = self.nxt.is_none_or(|nxt| is_after(end, nxt));
+        let run = self.run.filter(|run| run.end == seq && run.at == now);
+        let mut run = run.unwrap_or(Run {
+            start: seq,
+            end: seq,
+            burst: seq,
+            segments: 0,
+            at: now,
+        });
+        (run.end, run.segments) = (end, run.segments + 1);
         let mut marked = has_psh || self.marks.contains(&end);
+        if marked {
+            remember(self.marks.len(), || self.marks.insert(end));
+        }
         if is_new {
-            let continues = self.nxt == Some(seq) && self.at == Some(now) && self.burst > 0;
-            self.burst = if continues { self.burst + 1 } else { 1 };
-            marked |= self.burst >= BURST;
-            (self.nxt, self.at) = (Some(end), Some(now));
-            if marked {
-                self.burst = 0;
+            self.nxt = Some(end);
+            marked |= run.segments >= BURST;
+            if run.segments > 1 {
+                remember(self.bursts.len(), || {
+                    self.bursts.insert(end, run.burst).is_none()
+                });
             }
+        } else if let Some(&start) = self.bursts.get(&end) {
+            // A whole burst goes out again as one.
+            marked |= !is_after(run.start, start);
         }
-        if marked && self.marks.len() < MAX_MARKS {
-            self.marks.insert(end);
+        if marked {
+            (run.burst, run.segments) = (end, 0);
         }
+        self.run = Some(run);
         marked
+    }
+}
+
+/// Remembers one thing more, if there is room.
+fn remember(len: usize, insert: impl FnOnce() -> bool) {
+    if len < MAX_MARKS {
+        insert();
     }
 }
 
@@ -151,17 +185,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_second_segment_of_an_instant_has_psh_and_keeps_it() {
+    fn every_second_segment_of_an_instant_has_psh() {
         let (mut flow, now) = (Flow::default(), Instant::from_millis(1));
         let marks: Vec<bool> = (0..5)
             .map(|n| flow.is_marked(now, n * 1000, 1000, n == 4))
             .collect();
         assert_eq!(marks, [false, true, false, true, true]);
-        // Sent again one by one.
-        let again: Vec<bool> = (0..5)
+        // Sent again one by one, only the end of what was written has it; a whole burst has it.
+        let again: Vec<bool> = [1, 0, 3, 4, 2, 3]
+            .into_iter()
             .map(|n| flow.is_marked(now, n * 1000, 1000, false))
             .collect();
-        assert_eq!(again, marks);
+        assert_eq!(again, [false, false, false, true, false, true]);
         // A later instant is another burst.
         assert!(!flow.is_marked(now, 5000, 1000, false));
         let later = Instant::from_millis(2);
