@@ -15,10 +15,38 @@ impl Kernel {
             (libc::SOL_SOCKET, libc::SO_LINGER) => linger(self.files.tcp(fd)?),
             (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => self.congestion_name(fd)?,
             (libc::IPPROTO_TCP, libc::TCP_INFO) => self.tcp_info(fd)?,
+            // Reno and CUBIC have nothing to tell, on Linux either.
+            (libc::IPPROTO_TCP, libc::TCP_CC_INFO) => Vec::new(),
+            (libc::SOL_SOCKET, libc::SO_MEMINFO) => self.memory(fd)?,
             _ => self.number(fd, level, name)?.to_ne_bytes().to_vec(),
         };
         value.truncate(len);
         Ok(value)
+    }
+
+    /// `struct sk_meminfo`: receive queue, its limit, send queue, its limit, and five numbers that
+    /// only mean something inside Linux.
+    fn memory(&self, fd: Fd) -> Result<Vec<u8>> {
+        let socket = self.files.tcp(fd)?;
+        let queued = socket.conn().map(|id| self.host.tcp().queued(id));
+        let queued = queued.unwrap_or_default();
+        let limit = |name| self.socket_number(socket, name).unwrap_or(0) as u32;
+        let (received, sent) = (limit(libc::SO_RCVBUF), limit(libc::SO_SNDBUF));
+        let numbers = [
+            queued.unread,
+            received,
+            queued.unacked,
+            sent,
+            0,
+            queued.unacked,
+            0,
+            0,
+            0,
+        ];
+        Ok(numbers
+            .iter()
+            .flat_map(|number| number.to_ne_bytes())
+            .collect())
     }
 
     /// `SO_ERROR`: what went wrong and nobody has heard of, 0 for nothing.
