@@ -51,7 +51,7 @@ struct Flow {
     bursts: BTreeMap<u32, u32>,
 }
 
-/// Segments that left at one instant and follow each other.
+/// Segments that left in one turn and follow each other.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     start: u32,
@@ -59,22 +59,23 @@ struct Run {
     /// Where its present burst began.
     burst: u32,
     segments: u32,
-    at: Instant,
+    /// The turn in which it left.
+    turn: u64,
 }
 
 impl Flow {
     /// Whether this segment has PSH.
-    fn is_marked(&mut self, now: Instant, seq: u32, len: u32, has_psh: bool) -> bool {
+    fn is_marked(&mut self, turn: u64, seq: u32, len: u32, has_psh: bool) -> bool {
         let end = seq.wrapping_add(len);
         let is_after = |end: u32, other: u32| (end.wrapping_sub(other) as i32) > 0;
         let is_new = self.nxt.is_none_or(|nxt| is_after(end, nxt));
-        let run = self.run.filter(|run| run.end == seq && run.at == now);
+        let run = self.run.filter(|run| run.end == seq && run.turn == turn);
         let mut run = run.unwrap_or(Run {
             start: seq,
             end: seq,
             burst: seq,
             segments: 0,
-            at: now,
+            turn,
         });
         (run.end, run.segments) = (end, run.segments + 1);
         let mut marked = has_psh || self.marks.contains(&end);
@@ -114,7 +115,13 @@ impl Egress {
             tso,
             flows: HashMap::new(),
             bad_checksums: 0,
+            turn: 0,
         }
+    }
+
+    /// Something else happened: what leaves from now on is another burst.
+    pub(super) fn begin_turn(&mut self) {
+        self.turn += 1;
     }
 
     /// Moves the frames of `tx` to `sent`.
@@ -137,7 +144,7 @@ impl Egress {
                     continue;
                 }
                 if self.tso {
-                    self.mark(now, &mut packet, &tcp);
+                    self.mark(&mut packet, &tcp);
                 }
             }
             if sent.len() < MAX_SENT {
@@ -146,7 +153,7 @@ impl Egress {
         }
     }
 
-    fn mark(&mut self, now: Instant, packet: &mut [u8], tcp: &Tcp) {
+    fn mark(&mut self, packet: &mut [u8], tcp: &Tcp) {
         if tcp.payload_len == 0 {
             return;
         }
@@ -154,9 +161,10 @@ impl Egress {
         if self.flows.len() >= MAX_FLOWS && !self.flows.contains_key(&key) {
             return;
         }
+        let turn = self.turn;
         let flow = self.flows.entry(key).or_default();
         let (seq, flags) = (tcp.seq(packet), tcp.flags(packet));
-        if flow.is_marked(now, seq, tcp.payload_len, flags & PSH != 0) && flags & PSH == 0 {
+        if flow.is_marked(turn, seq, tcp.payload_len, flags & PSH != 0) && flags & PSH == 0 {
             tcp.set_flags(packet, flags | PSH);
         }
     }
@@ -185,22 +193,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_second_segment_of_an_instant_has_psh() {
-        let (mut flow, now) = (Flow::default(), Instant::from_millis(1));
+    fn every_second_segment_of_a_turn_has_psh() {
+        let mut flow = Flow::default();
         let marks: Vec<bool> = (0..5)
-            .map(|n| flow.is_marked(now, n * 1000, 1000, n == 4))
+            .map(|n| flow.is_marked(1, n * 1000, 1000, n == 4))
             .collect();
         assert_eq!(marks, [false, true, false, true, true]);
         // Sent again one by one, only the end of what was written has it; a whole burst has it.
         let again: Vec<bool> = [1, 0, 3, 4, 2, 3]
             .into_iter()
-            .map(|n| flow.is_marked(now, n * 1000, 1000, false))
+            .map(|n| flow.is_marked(1, n * 1000, 1000, false))
             .collect();
         assert_eq!(again, [false, false, false, true, false, true]);
-        // A later instant is another burst.
-        assert!(!flow.is_marked(now, 5000, 1000, false));
-        let later = Instant::from_millis(2);
-        assert!(!flow.is_marked(later, 6000, 1000, false));
-        assert!(flow.is_marked(later, 7000, 1000, false));
+        // A later turn is another burst.
+        assert!(!flow.is_marked(1, 5000, 1000, false));
+        assert!(!flow.is_marked(2, 6000, 1000, false));
+        assert!(flow.is_marked(2, 7000, 1000, false));
     }
 }
