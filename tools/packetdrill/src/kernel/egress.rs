@@ -36,6 +36,7 @@ pub(super) struct Egress {
     /// Packets whose checksum would have made any receiver drop them: none, unless the stack is
     /// wrong.
     pub(super) bad_checksums: u64,
+    turn: u64,
 }
 
 /// One direction of a connection.

@@ -13,8 +13,8 @@ const DEFAULT_MSS: u32 = 536;
 /// `TCP_INFINITE_SSTHRESH`, in segments.
 const INFINITE: u32 = 0x7fff_ffff;
 
-/// Length of the structure as of Linux 6.2.
-const LEN: usize = 232;
+/// Length of the structure as of Linux 6.18.
+const LEN: usize = 280;
 
 impl Kernel {
     /// `TCP_MAXSEG` as `getsockopt` tells it.
