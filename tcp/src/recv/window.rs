@@ -30,6 +30,11 @@ impl RecvWindow {
         self.right
     }
 
+    /// How our window field is scaled.
+    pub(crate) const fn scale(&self) -> WindowScale {
+        self.scale
+    }
+
     /// The size of the buffer behind the window.
     pub(crate) const fn buffer(&self) -> u32 {
         self.buffer
