@@ -294,8 +294,10 @@ impl<'a> Runner<'a> {
 
     /// `TCP_INFO` of the connection that the script is about.
     fn info(&mut self) -> Vec<u8> {
-        let flow_fd = self.flows.last().and_then(|flow| flow.fd);
-        let fd = flow_fd.or(self.last_fd);
+        let fd = match self.flows.last() {
+            Some(flow) => flow.fd,
+            None => self.last_fd,
+        };
         let live = fd.and_then(|fd| self.files.get(&fd)).copied();
         if let Some(live) = live {
             let info =
