@@ -95,12 +95,12 @@ impl Connection {
         if seq < self.rcv.nxt() {
             return Err(Dropped::BadReset); // text that reaches into the window changes nothing
         }
+        if self.state == State::TimeWait {
+            return Err(Dropped::BadReset); // RFC 1337: TIME-WAIT is not assassinated
+        }
         if seq > self.rcv.nxt() {
             self.acks.owe_challenge(now);
             return Err(Dropped::BlindReset);
-        }
-        if self.state == State::TimeWait {
-            return Err(Dropped::BadReset); // RFC 1337: TIME-WAIT is not assassinated
         }
         let finished = matches!(self.state, State::Closing | State::LastAck);
         self.close(if finished {

@@ -106,8 +106,10 @@ impl Connection {
             self.rcv.fin = Some(seq + seg.payload.len());
         }
         if self.rcv.fin_received || self.rcv.fin != Some(self.rcv.nxt()) {
-            if seg.has(Flags::FIN) && seg.payload.is_empty() && !self.rcv.fin_received {
-                self.acks.owe_duplicate(self.sack); // above a gap (MAY-13)
+            if seg.has(Flags::FIN) && seg.payload.is_empty() {
+                self.acks.owe_duplicate(self.sack); // above a gap (MAY-13), or a second one
+            } else if seg.has(Flags::FIN) {
+                self.acks.owe();
             }
             return;
         }

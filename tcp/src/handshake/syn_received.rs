@@ -98,7 +98,7 @@ impl SynReceived {
             if seg.seq == self.peer.irs && seg.has(Flags::ACK) && ack_acceptable {
                 return self.connected(now, config, seg.ack, self.peer.wnd);
             }
-            return self.on_syn(now, seg);
+            return self.on_syn(now, config, seg);
         }
         if let Err(dropped) = self.check_sequence(now, config, seg) {
             return SynReceivedOutcome::Drop(dropped);
@@ -129,9 +129,18 @@ impl SynReceived {
         self.connected(now, config, seg.ack, wnd)
     }
 
-    /// Our SYN,ACK was lost (SM-16), or the SYN is a stranger (RFC 5961 §4.2).
-    fn on_syn(&mut self, now: Instant, seg: &Segment) -> SynReceivedOutcome {
+    /// Our SYN,ACK was lost (SM-16), or the peer begins anew (fourth of RFC 9293 §3.10.7.4), or the
+    /// SYN is a stranger (RFC 5961 §4.2).
+    fn on_syn(&mut self, now: Instant, config: &Config, seg: &Segment) -> SynReceivedOutcome {
         if seg.seq != self.peer.irs || seg.has(Flags::ACK) {
+            let nxt = SeqNum::first(self.rcv_nxt());
+            let seq = nxt.expand(seg.seq);
+            let in_window = nxt <= seq && seq < nxt + self.window(config);
+            // What Fast Open has delivered is not taken back.
+            let nothing_taken = self.fast_open.is_none_or(|(taken, _)| taken == 0);
+            if in_window && self.listener.is_some() && nothing_taken {
+                return SynReceivedOutcome::Reset;
+            }
             self.owe_ack(now, seg);
             return SynReceivedOutcome::Drop(Dropped::BlindSyn);
         }
