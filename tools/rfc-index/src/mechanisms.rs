@@ -254,8 +254,6 @@ fn target_of(test: &str) -> (Vec<String>, Option<String>) {
     let (file, name) = test.split_once("::").unwrap_or((test, ""));
     let parts: Vec<&str> = file.split('/').collect();
     let (package, rest) = match parts[..] {
-        // What plays the scripts stands above what they test.
-        ["tcp", "tests", "scripts", ..] => ("packetdrill", &parts[1..]),
         ["tcp", ref rest @ ..] => ("ustack-tcp", rest),
         ["udp", ref rest @ ..] => ("ustack-udp", rest),
         ["tools", tool, ref rest @ ..] => (tool, rest),
@@ -290,7 +288,7 @@ mod tests {
         let command = |test| target_of(test).0.join(" ");
         assert_eq!(
             command("tcp/tests/scripts/a/b.pkt"),
-            "-p packetdrill --test scripts"
+            "-p ustack-tcp --features testing --test scripts"
         );
         assert_eq!(
             command("tcp/tests/states/main.rs::x"),
