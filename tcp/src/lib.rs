@@ -67,6 +67,7 @@ pub mod connection;
 pub mod endpoint;
 pub mod error;
 pub(crate) mod handshake;
+pub mod info;
 pub(crate) mod isn;
 pub(crate) mod listener;
 pub(crate) mod recovery;
@@ -91,4 +92,5 @@ pub use endpoint::{
 pub use error::{
     CloseReason, ConnectError, Dropped, IcmpError, ListenError, Malformed, SocketError,
 };
+pub use info::{CaState, Info};
 pub use segment::{Ecn, Flags, FlowKey, Options, Segment, Transmit, TxMeta};

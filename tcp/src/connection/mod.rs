@@ -7,6 +7,7 @@ mod check;
 mod congestion;
 mod ecn;
 mod idle;
+mod info;
 mod input;
 mod loss;
 mod nagle;

@@ -1,8 +1,13 @@
-//! What waits in a connection's buffers: the answers to `SIOCINQ` and `SIOCOUTQ`, and `MSG_PEEK`.
+//! Looking into a connection: what waits in its buffers (`SIOCINQ`, `SIOCOUTQ`, `MSG_PEEK`), and
+//! `TCP_INFO`.
 
 use alloc::vec::Vec;
 
+use crate::connection::State;
 use crate::endpoint::{ConnId, Slot, Tcp};
+use crate::error::SocketError;
+use crate::info::Info;
+use crate::time::Instant;
 
 /// Bytes in the buffers of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +29,21 @@ impl Tcp {
             Some(Slot::Connection(conn)) => conn.queued(),
             _ => Queued::default(),
         }
+    }
+
+    /// A connection from inside (`TCP_INFO`); of a handshake under way, its state and little more.
+    pub fn info(&self, now: Instant, id: ConnId) -> Result<Info, SocketError> {
+        let state = match self.table.get(id).map(|entry| &entry.slot) {
+            Some(Slot::Connection(conn)) => return Ok(conn.info(now, &self.config)),
+            Some(Slot::SynSent(_)) => State::SynSent,
+            Some(Slot::SynReceived(_)) => State::SynReceived,
+            Some(Slot::TimeWait(_)) => State::TimeWait,
+            None => return Err(SocketError::NotFound),
+        };
+        Ok(Info {
+            state: Some(state),
+            ..Info::default()
+        })
     }
 
     /// Copies unread bytes, at most `max`, and leaves them unread (`MSG_PEEK`).

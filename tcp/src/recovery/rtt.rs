@@ -68,7 +68,6 @@ impl RttEstimator {
     }
 
     /// RTTVAR; zero before the first sample.
-    #[cfg(test)]
     pub(crate) const fn rttvar(&self) -> Duration {
         self.rttvar
     }
@@ -96,7 +95,6 @@ impl RttEstimator {
     }
 
     /// How often in a row the timer expired.
-    #[cfg(test)]
     pub(crate) const fn backoff_count(&self) -> u8 {
         self.back_off
     }

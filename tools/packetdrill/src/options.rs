@@ -1,6 +1,7 @@
 //! What a run of scripts is told.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::kernel::Family;
 
@@ -41,6 +42,9 @@ pub struct Options {
     pub peer_isn: u32,
     /// The secret that the host's own ISN comes from.
     pub seed: [u8; 32],
+    /// How long the host has been up when the script starts. Its ISN grows by one every 4 µs
+    /// (RFC 6528).
+    pub uptime: Duration,
 }
 
 impl Options {
@@ -70,6 +74,20 @@ impl Options {
             defines,
             peer_isn: 0,
             seed: [7; 32],
+            uptime: Duration::ZERO,
+        }
+    }
+
+    /// The same, but with `isn`, or one less, as the host's own initial sequence number, where it
+    /// was `was`. The uptime remains a whole number of milliseconds, for the timestamps' sake.
+    pub fn with_isn(&self, was: u32, isn: u32) -> Self {
+        let steps = u64::from(isn.wrapping_sub(was) & !1);
+        // Rounds of all sequence numbers until a whole number of milliseconds has passed.
+        let rounds = (0..125).find(|rounds| (steps + (rounds << 32)).is_multiple_of(250));
+        let steps = steps + (rounds.unwrap_or(0) << 32);
+        Self {
+            uptime: self.uptime + Duration::from_micros(4 * steps),
+            ..self.clone()
         }
     }
 }

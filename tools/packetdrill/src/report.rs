@@ -47,6 +47,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// What was taken differently from how the script says it.
     pub notes: Vec<String>,
+    /// The host's own initial sequence number in the script's first connection.
+    pub isn: Option<u32>,
 }
 
 impl Report {

@@ -254,6 +254,8 @@ fn target_of(test: &str) -> (Vec<String>, Option<String>) {
     let (file, name) = test.split_once("::").unwrap_or((test, ""));
     let parts: Vec<&str> = file.split('/').collect();
     let (package, rest) = match parts[..] {
+        // What plays the scripts stands above what they test.
+        ["tcp", "tests", "scripts", ..] => ("packetdrill", &parts[1..]),
         ["tcp", ref rest @ ..] => ("ustack-tcp", rest),
         ["udp", ref rest @ ..] => ("ustack-udp", rest),
         ["tools", tool, ref rest @ ..] => (tool, rest),
@@ -288,7 +290,7 @@ mod tests {
         let command = |test| target_of(test).0.join(" ");
         assert_eq!(
             command("tcp/tests/scripts/a/b.pkt"),
-            "-p ustack-tcp --features testing --test scripts"
+            "-p packetdrill --test scripts"
         );
         assert_eq!(
             command("tcp/tests/states/main.rs::x"),

@@ -9,6 +9,7 @@ use ustack::udp::SocketId;
 
 use super::epoll::Epoll;
 use super::pipe::PipeEnd;
+use super::sockopt::KeepaliveParams;
 use super::{Fd, Result};
 
 /// File descriptors one kernel hands out; more is `EMFILE`.
@@ -59,6 +60,7 @@ pub(super) struct TcpSocket {
     pub(super) shut_rd: bool,
     pub(super) shut_wr: bool,
     pub(super) linger: Option<Duration>,
+    pub(super) keepalive: KeepaliveParams,
     /// Options that only need to be remembered: (level, name) → value.
     pub(super) stored: BTreeMap<(i32, i32), i32>,
     /// `SO_RCVTIMEO` and `SO_SNDTIMEO`.
@@ -79,9 +81,29 @@ impl TcpSocket {
             shut_rd: false,
             shut_wr: false,
             linger: None,
+            keepalive: KeepaliveParams::default(),
             stored: BTreeMap::new(),
             timeouts: BTreeMap::new(),
             connect_told: false,
+        }
+    }
+
+    /// What a connection that this listener accepts starts with.
+    pub(super) fn inherited(&self) -> Self {
+        Self {
+            linger: self.linger,
+            keepalive: self.keepalive,
+            stored: self.stored.clone(),
+            timeouts: self.timeouts.clone(),
+            ..Self::new(self.is_v6, self.options)
+        }
+    }
+
+    /// What the core is told.
+    pub(super) fn core_options(&self) -> SocketOptions {
+        SocketOptions {
+            keepalive: self.keepalive.option(),
+            ..self.options
         }
     }
 

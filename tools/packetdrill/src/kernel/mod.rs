@@ -17,6 +17,7 @@ mod info;
 mod io;
 mod ioctl;
 mod options;
+mod packet;
 mod pipe;
 mod poll;
 mod socket;
@@ -166,6 +167,7 @@ impl Kernel {
     /// After anything happened: what is to be sent is sent, and who waits hears of it.
     fn turn(&mut self) {
         self.changes += 1;
+        self.egress.begin_turn();
         for _ in 0..MAX_TURNS {
             self.collect_events();
             if !self.host.has_ready() {

@@ -62,7 +62,7 @@ impl Kernel {
         let backlog = backlog.clamp(0, SOMAXCONN) as u16 + 1;
         let options = ListenOptions {
             backlog,
-            socket: socket.options,
+            socket: socket.core_options(),
             ..ListenOptions::new(local)
         };
         let id = self
@@ -84,21 +84,14 @@ impl Kernel {
         let Phase::Listening(id) = listener.phase else {
             return Err(libc::EINVAL);
         };
-        let (is_v6, stored, linger) = (listener.is_v6, listener.stored.clone(), listener.linger);
+        let (is_v6, inherited) = (listener.is_v6, listener.inherited());
         let (conn, flow) = self.host.tcp_mut().accept(id).ok_or(libc::EAGAIN)?;
-        let options = self
-            .host
-            .tcp()
-            .options(conn)
-            .unwrap_or(listener_options(self, fd)?);
         let socket = TcpSocket {
             local: Some(flow.local),
             remote: Some(flow.remote),
             phase: Phase::Open(conn),
-            linger,
-            stored,
             connect_told: true,
-            ..TcpSocket::new(is_v6, options)
+            ..inherited
         };
         let new = self.files.open(
             Kind::Tcp(Box::new(socket)),
@@ -149,7 +142,7 @@ impl Kernel {
             Some(local) => local,
             None => source?,
         };
-        let (flow, options) = (FlowKey { local, remote }, socket.options);
+        let (flow, options) = (FlowKey { local, remote }, socket.core_options());
         let opened = self.host.tcp_mut().connect(self.now, flow, options);
         let (id, flow) = opened.map_err(|error| match error {
             ConnectError::AddrInUse | ConnectError::AddrNotAvailable => libc::EADDRNOTAVAIL,
@@ -277,10 +270,6 @@ impl Kernel {
         }
         .ok_or(libc::ENOTCONN)
     }
-}
-
-fn listener_options(kernel: &Kernel, fd: Fd) -> Result<ustack::tcp::SocketOptions> {
-    Ok(kernel.files.tcp(fd)?.options)
 }
 
 /// The error of a call on a connection.

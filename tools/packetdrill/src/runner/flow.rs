@@ -15,6 +15,8 @@ pub(super) struct Flow {
     pub(super) fd: Option<i64>,
     /// On the wire.
     pub(super) local_isn: Option<u32>,
+    /// That of the first SYN.
+    pub(super) first_isn: Option<u32>,
     pub(super) remote_isn: u32,
     /// In the script.
     script_local_isn: u32,
@@ -32,6 +34,7 @@ impl Flow {
             remote,
             fd: None,
             local_isn: None,
+            first_isn: None,
             remote_isn: peer_isn,
             script_local_isn: 0,
             script_remote_isn: 0,
@@ -128,6 +131,7 @@ impl Flow {
         let is_new = self.local_isn != Some(sent.seq);
         if is_new {
             self.local_isn = Some(sent.seq);
+            self.first_isn.get_or_insert(sent.seq);
             self.timestamps.clear();
             self.first_timestamp = None;
         }
@@ -147,6 +151,11 @@ impl Flow {
             self.script_remote_isn = ack.wrapping_sub(1);
             self.remote_isn = live;
         }
+    }
+
+    /// Whether a timestamp of ours is known.
+    pub(super) const fn has_timestamps(&self) -> bool {
+        self.first_timestamp.is_some()
     }
 
     /// Remembers what a script's `TS val` was on the wire. With a tick, both must have moved on

@@ -64,6 +64,7 @@ pub fn run(text: &str, options: &Options) -> Report {
                 },
                 rows: Vec::new(),
                 notes: Vec::new(),
+                isn: None,
             };
         }
     };
@@ -74,6 +75,7 @@ pub fn run(text: &str, options: &Options) -> Report {
                 verdict: verdict(1, stop),
                 rows: Vec::new(),
                 notes: Vec::new(),
+                isn: None,
             };
         }
     };
@@ -83,6 +85,7 @@ pub fn run(text: &str, options: &Options) -> Report {
     };
     Report {
         verdict,
+        isn: runner.flows.first().and_then(|flow| flow.first_isn),
         rows: runner.rows,
         notes: runner.notes.into_iter().collect(),
     }
@@ -129,8 +132,9 @@ struct Runner<'a> {
 impl<'a> Runner<'a> {
     fn new(script: &Script, options: &'a Options) -> Result<Self> {
         let settings = setup::Settings::of(script, options)?;
-        let kernel = Kernel::new(&settings.host(options))
+        let mut kernel = Kernel::new(&settings.host(options))
             .map_err(|error| not_runnable(format!("the host cannot be set up: {error}")))?;
+        kernel.advance_to(kernel.now() + options.uptime);
         Ok(Self {
             options,
             addresses: settings.addresses,
@@ -290,8 +294,10 @@ impl<'a> Runner<'a> {
 
     /// `TCP_INFO` of the connection that the script is about.
     fn info(&mut self) -> Vec<u8> {
-        let flow_fd = self.flows.last().and_then(|flow| flow.fd);
-        let fd = flow_fd.or(self.last_fd);
+        let fd = match self.flows.last() {
+            Some(flow) => flow.fd,
+            None => self.last_fd,
+        };
         let live = fd.and_then(|fd| self.files.get(&fd)).copied();
         if let Some(live) = live {
             let info =
