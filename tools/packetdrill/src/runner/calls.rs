@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use ustack::tcp::testing::script::ast::{Call, Expr, Nanos};
 use ustack::tcp::time::Instant;
 
+use super::sockets::arg;
 use super::values::{int, integer};
 use super::{MAX_TURNS, PATIENCE, Result, Runner, failed};
 use crate::kernel::{Blocking, Call as KernelCall, EpollEvent, Errno, Fd, PollFd, Received, Reply};
@@ -247,7 +248,7 @@ impl Runner<'_> {
     /// What a call stored where its arguments point; `Some` says what differs.
     fn compare_stored(&mut self, call: &Call, answer: &Answer) -> Result<Option<String>> {
         match answer {
-            Answer::Option(bytes) => Self::compare_option(call, bytes),
+            Answer::Option(bytes) => self.compare_option(call, bytes),
             Answer::Stored(value) => {
                 let Some(wanted) = call.args.get(2).filter(|expr| **expr != Expr::Ellipsis) else {
                     return Ok(None);
@@ -269,7 +270,11 @@ impl Runner<'_> {
         }
     }
 
-    fn compare_option(call: &Call, bytes: &[u8]) -> Result<Option<String>> {
+    fn compare_option(&mut self, call: &Call, bytes: &[u8]) -> Result<Option<String>> {
+        let option = (int(arg(&call.args, 1)?)?, int(arg(&call.args, 2)?)?);
+        if self.has_other_buffers(option.0, option.1) {
+            return Ok(None);
+        }
         let Some(wanted) = call.args.get(3).filter(|expr| **expr != Expr::Ellipsis) else {
             return Ok(None);
         };

@@ -76,15 +76,7 @@ impl Runner<'_> {
             Ok(packet) => self.differences(wanted, packet),
             Err(why) => vec![why.clone()],
         };
-        self.row(
-            '>',
-            text,
-            if wrong.is_empty() {
-                render::describe(wanted)
-            } else {
-                got
-            },
-        );
+        self.row('>', text, got);
         if let Some(row) = self.rows.last_mut() {
             row.at = at;
         }
@@ -238,18 +230,12 @@ impl Runner<'_> {
 
     /// Remembers a timestamp; with a tick, says if it moved on otherwise than the script's.
     fn timestamp_error(&mut self, wanted: &TcpLine, got: &TcpLine) -> Option<String> {
-        let value = |line: &TcpLine| {
-            line.option(|option| match option {
-                TcpOption::Timestamps { val, .. } => Some(*val),
-                _ => None,
-            })
-        };
-        let live = value(got)?;
+        let live = got.option(timestamp)?;
         // Our own scripts count timestamps from the first, whether a line names it or not.
         let is_first = self.options.suite == Suite::Own
             && got.has(flag::SYN)
             && !self.flows.last()?.has_timestamps();
-        let script = value(wanted).or(is_first.then_some(0))?;
+        let script = wanted.option(timestamp).or(is_first.then_some(0))?;
         let off = self.flows.last_mut()?.learn_timestamp(script, live);
         let tick = self.settings.ts_tick?;
         let allowed = self.settings.tolerance.nanos / tick;
@@ -277,10 +263,13 @@ impl Runner<'_> {
                     Body::Tcp(line) => Some(line),
                     _ => None,
                 });
-                let line = match self.flows.last_mut() {
+                let mut line = match self.flows.last_mut() {
                     Some(flow) => flow.in_script(&tcp.line, wanted),
                     None => tcp.line.clone(),
                 };
+                if let Some(wanted) = wanted {
+                    leave_out(&mut line, wanted);
+                }
                 Body::Tcp(line)
             }
             Payload::Udp { data, .. } => Body::Udp {
@@ -296,5 +285,27 @@ impl Runner<'_> {
             body,
             encapsulation: None,
         })
+    }
+}
+
+/// What a line does not ask for is not shown.
+fn leave_out(sent: &mut TcpLine, wanted: &TcpLine) {
+    sent.window = sent.window.filter(|_| wanted.window.is_some());
+    sent.any_seq = wanted.any_seq;
+    if wanted.options.is_none() {
+        sent.options = None;
+    }
+    let named = wanted.option(timestamp);
+    for option in sent.options.iter_mut().flatten() {
+        if let (TcpOption::Timestamps { val, .. }, Some(named)) = (option, named) {
+            *val = named;
+        }
+    }
+}
+
+const fn timestamp(option: &TcpOption) -> Option<u32> {
+    match option {
+        TcpOption::Timestamps { val, .. } => Some(*val),
+        _ => None,
     }
 }

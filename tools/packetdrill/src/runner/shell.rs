@@ -52,18 +52,12 @@ impl Runner<'_> {
         let name = program.rsplit('/').next().unwrap_or(program);
         match name {
             "defaults.sh" => {
-                for (key, value) in DEFAULTS {
-                    self.sysctl(key, value);
-                }
-                Ok(())
+                let mut defaults = DEFAULTS.iter();
+                defaults.try_for_each(|(key, value)| self.sysctl(key, value))
             }
             "sysctl" | "set_sysctls.py" => {
-                for assignment in args.iter().filter(|arg| arg.contains('=')) {
-                    if let Some((key, value)) = assignment.split_once('=') {
-                        self.sysctl(key, value);
-                    }
-                }
-                Ok(())
+                let mut assignments = args.iter().filter_map(|arg| arg.split_once('='));
+                assignments.try_for_each(|(key, value)| self.sysctl(key, value))
             }
             "sleep" => {
                 let seconds = args.first().and_then(|arg| arg.parse::<f64>().ok());
@@ -87,11 +81,21 @@ impl Runner<'_> {
         }
     }
 
-    fn sysctl(&mut self, key: &str, value: &str) {
-        let key = key.trim_start_matches("/proc/sys/").replace('/', ".");
-        if !self.kernel.set_sysctl(&key, value) {
+    fn sysctl(&mut self, key: &str, value: &str) -> Result<()> {
+        let mut key = key.trim_start_matches("/proc/sys/").replace('/', ".");
+        let mut value = value.to_string();
+        if let Some(name) = key.strip_prefix("net.inet.tcp.") {
+            match freebsd_sysctl(name, &value) {
+                Freebsd::Same(linux, same) => (key, value) = (format!("net.ipv4.{linux}"), same),
+                Freebsd::Ours => return Ok(()),
+                Freebsd::NotOurs => return Err(not_runnable(format!("{key}={value}"))),
+                Freebsd::Unknown => {}
+            }
+        }
+        if !self.kernel.set_sysctl(&key, &value) {
             self.note(format!("sysctl {key} is not known"));
         }
+        Ok(())
     }
 
     /// `sockstat … | grep -c STATE | grep N`: so many connections are in that state (FreeBSD).
@@ -138,4 +142,55 @@ fn words(command: &str) -> Vec<String> {
     }
     words.retain(|word| !word.contains('>') && word != "/dev/null");
     words
+}
+
+/// What a sysctl of FreeBSD means here.
+enum Freebsd {
+    /// Linux's name for it, and its value there.
+    Same(&'static str, String),
+    /// The host always does so.
+    Ours,
+    /// The host never does so.
+    NotOurs,
+    Unknown,
+}
+
+fn freebsd_sysctl(name: &str, value: &str) -> Freebsd {
+    let same = |name| Freebsd::Same(name, value.to_string());
+    let millis = || {
+        value
+            .parse::<u64>()
+            .map_or(String::new(), |n| (n / 1000).to_string())
+    };
+    match (name, value) {
+        ("sack.enable", _) => same("tcp_sack"),
+        ("ecn.enable", _) => same("tcp_ecn"),
+        ("syncookies", _) => same("tcp_syncookies"),
+        ("keepcnt", _) => same("tcp_keepalive_probes"),
+        ("keepidle", _) => Freebsd::Same("tcp_keepalive_time", millis()),
+        ("keepintvl", _) => Freebsd::Same("tcp_keepalive_intvl", millis()),
+        ("recvspace", _) => Freebsd::Same("tcp_rmem", format!("4096 {value} 2097152")),
+        ("sendspace", _) => Freebsd::Same("tcp_wmem", format!("4096 {value} 2097152")),
+        // RFC 5961, and no answer to SYN with FIN, are not to be switched off or on.
+        (
+            "insecure_rst"
+            | "insecure_syn"
+            | "blackhole"
+            | "drop_synfin"
+            | "syncookies_only"
+            | "rexmit_drop_options",
+            "0",
+        )
+        | ("fastopen.client_enable" | "path_mtu_discovery", _) => Freebsd::Ours,
+        (
+            "insecure_rst"
+            | "insecure_syn"
+            | "blackhole"
+            | "drop_synfin"
+            | "syncookies_only"
+            | "rexmit_drop_options",
+            _,
+        ) => Freebsd::NotOurs,
+        _ => Freebsd::Unknown,
+    }
 }

@@ -9,6 +9,7 @@ use super::calls::{Answer, Begun};
 use super::values::{address, int, integer, option_value, size};
 use super::{Result, Runner, not_runnable};
 use crate::kernel::{Call as KernelCall, Data, Fd, Message, Recv};
+use crate::options::Suite;
 
 impl Runner<'_> {
     /// Begins a call.
@@ -170,6 +171,10 @@ impl Runner<'_> {
         }
         if name == "sendto" {
             message.to = address(arg(args, 4)?, self.shown_remote())?;
+            if self.options.suite == Suite::Freebsd && message.to.is_some() {
+                self.note("sendto with an address is MSG_FASTOPEN, as on FreeBSD");
+                message.flags |= libc::MSG_FASTOPEN;
+            }
         }
         self.note_fast_open(args, &message)?;
         Ok(Begun::Waits(KernelCall::Send(fd, message)))
@@ -183,6 +188,18 @@ impl Runner<'_> {
             self.last_fd = Some(fd);
         }
         Ok(())
+    }
+
+    /// FreeBSD's buffers are as large as their options say, rounded to whole segments; Linux
+    /// doubles what it is told.
+    pub(super) fn has_other_buffers(&mut self, level: i32, option: i32) -> bool {
+        let is_buffer =
+            level == libc::SOL_SOCKET && [libc::SO_RCVBUF, libc::SO_SNDBUF].contains(&option);
+        let is_other = is_buffer && self.options.suite == Suite::Freebsd;
+        if is_other {
+            self.note("SO_RCVBUF and SO_SNDBUF are halved when set, and not compared");
+        }
+        is_other
     }
 
     fn option(&mut self, name: &str, args: &[Expr]) -> Result<Begun> {
@@ -200,7 +217,12 @@ impl Runner<'_> {
             None | Some(Expr::Ellipsis) => None,
             Some(other) => Some(size(other)?),
         };
-        let value = option_value(arg(args, 3)?, len)?;
+        let mut value = option_value(arg(args, 3)?, len)?;
+        if self.has_other_buffers(level, option)
+            && let Some(four) = value.first_chunk_mut()
+        {
+            *four = (i32::from_ne_bytes(*four) / 2).to_ne_bytes();
+        }
         let result = self.kernel.setsockopt(fd, level, option, &value);
         Ok(Begun::Done(result.map(|()| Answer::Number(0))))
     }
