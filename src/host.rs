@@ -20,7 +20,7 @@ use crate::clock::RunningClock;
 use crate::config::Config;
 use crate::device::Caps;
 use crate::error;
-use crate::ip::{Echo, Input, Ip, IpConfig, Unreachable, to_udp_error};
+use crate::ip::{Echo, Input, Ip, IpConfig, Unreachable, directed_broadcasts, to_udp_error};
 use crate::metrics::{DeviceStats, Stats, TcpStats};
 use crate::wakers::{HeldSyn, Phase, Side, Sockets, Waiters};
 
@@ -106,6 +106,7 @@ impl Host {
         (tcp.mtu, tcp.tso) = (caps.mtu, caps.tso);
         let udp = ustack_udp::Config {
             addresses: config.addresses.iter().map(|&(ip, _)| ip).collect(),
+            broadcasts: directed_broadcasts(&config.addresses).collect(),
             mtu: caps.mtu,
             ..ustack_udp::Config::default()
         };

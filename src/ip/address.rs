@@ -7,32 +7,29 @@ use super::counters::Dropped;
 /// This host's addresses.
 #[derive(Debug)]
 pub(super) struct Addresses {
-    /// Sorted by address.
-    own: Vec<(IpAddr, u8)>,
+    /// Sorted.
+    own: Vec<IpAddr>,
+    /// The directed broadcast addresses of their subnets, sorted.
+    broadcasts: Vec<Ipv4Addr>,
 }
 
 impl Addresses {
     pub(super) fn new(addresses: &[(IpAddr, u8)]) -> Self {
-        let mut own = addresses.to_vec();
+        let mut own: Vec<_> = addresses.iter().map(|&(ip, _)| ip).collect();
         own.sort_unstable();
-        own.dedup_by_key(|(ip, _)| *ip);
-        Self { own }
+        own.dedup();
+        let mut broadcasts: Vec<_> = directed_broadcasts(addresses).collect();
+        broadcasts.sort_unstable();
+        Self { own, broadcasts }
     }
 
     pub(super) fn is_own(&self, ip: IpAddr) -> bool {
-        self.own.binary_search_by_key(&ip, |(own, _)| *own).is_ok()
+        self.own.binary_search(&ip).is_ok()
     }
 
     /// Limited broadcast, or the directed broadcast of one of our subnets.
     fn is_broadcast(&self, ip: Ipv4Addr) -> bool {
-        ip.is_broadcast()
-            || self.own.iter().any(|&(own, prefix)| match own {
-                IpAddr::V4(own) if prefix < 31 => {
-                    let host = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
-                    own.to_bits() | host == ip.to_bits() && own != ip
-                }
-                _ => false,
-            })
+        ip.is_broadcast() || self.broadcasts.binary_search(&ip).is_ok()
     }
 
     /// Whether `ip` may be one end of a conversation at all (IP-4, V6-18).
@@ -79,10 +76,23 @@ impl Addresses {
     pub(super) fn source_for(&self, remote: IpAddr) -> Option<IpAddr> {
         self.own
             .iter()
-            .map(|&(own, _)| own)
+            .copied()
             .filter(|own| own.is_ipv4() == remote.is_ipv4())
             .max_by_key(|&own| common_prefix(own, remote))
     }
+}
+
+/// The directed broadcast addresses of the subnets that these addresses are in; an address that is
+/// its subnet's last is a host's all the same.
+pub(crate) fn directed_broadcasts(addresses: &[(IpAddr, u8)]) -> impl Iterator<Item = Ipv4Addr> {
+    addresses.iter().filter_map(|&(own, prefix)| match own {
+        IpAddr::V4(own) if prefix < 31 => {
+            let host = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+            let last = Ipv4Addr::from_bits(own.to_bits() | host);
+            Some(last).filter(|last| *last != own)
+        }
+        _ => None,
+    })
 }
 
 fn common_prefix(a: IpAddr, b: IpAddr) -> u32 {
@@ -94,7 +104,7 @@ fn common_prefix(a: IpAddr, b: IpAddr) -> u32 {
 }
 
 /// Whether `ip` never stands in a packet between hosts.
-pub(super) const fn is_reserved(ip: IpAddr) -> bool {
+const fn is_reserved(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_reserved_v4(ip),
         IpAddr::V6(ip) => is_reserved_v6(ip),

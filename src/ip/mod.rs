@@ -45,6 +45,7 @@ mod reassembly;
 mod v4;
 mod v6;
 
+pub(crate) use self::address::directed_broadcasts;
 pub use self::config::IpConfig;
 pub use self::counters::{Dropped, IpCounters};
 pub use self::icmp::{Echo, Unreachable, to_udp_error};

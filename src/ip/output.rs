@@ -11,7 +11,7 @@ use ustack_udp::MtuDiscover;
 
 use super::icmp::{self, Message};
 use super::v4::Fragmentation;
-use super::{Ip, Tuple, address, pmtu, v4, v6};
+use super::{Ip, Tuple, pmtu, v4, v6};
 use crate::batch::{Checksum, Gso, GsoKind, MAX_HEADERS, Offload, TxBatch, TxFrame};
 use crate::checksum::Sum;
 
@@ -191,9 +191,10 @@ impl<'a> Output<'a> {
         offload: Offload,
     ) {
         if !self.ip.addresses.is_own(destination) {
-            if address::is_reserved(destination) {
+            // RFC 1122 §3.2.1.3: never seen outside a host; and there are no groups on this link.
+            if !self.ip.addresses.is_unicast(destination) {
                 chunks.clear();
-                return self.discard(); // RFC 1122 §3.2.1.3: never seen outside a host
+                return self.discard();
             }
             self.ip.counters.out_requests += 1;
             self.tx.push(headers, chunks.drain(..), offload);

@@ -152,6 +152,12 @@ impl UdpSocket {
         limit.map_err(send_error)
     }
 
+    /// The error that the next call would report, reported now instead (`SO_ERROR`).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        let error = self.shared.call(|host, _| host.udp.take_error(self.id));
+        Ok(error.map(socket_error))
+    }
+
     /// Sends to the connected peer; returns the datagram's length. Waits while the send queue is
     /// full. Cancel-safe: a datagram is queued whole or not at all.
     pub async fn send(&self, buf: &[u8]) -> io::Result<usize> {

@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::num::NonZeroU8;
 
 use crate::error::{BindError, ConnectError, Dropped, IcmpError, SocketError};
@@ -17,6 +17,8 @@ mod send;
 pub struct Config {
     /// This host's addresses: what sockets that are not transparent may bind.
     pub addresses: Vec<IpAddr>,
+    /// Directed broadcast addresses of its subnets: nobody to send to.
+    pub broadcasts: Vec<Ipv4Addr>,
     /// The device's MTU, in bytes of IP packet.
     pub mtu: u16,
     /// Sockets in all.
@@ -29,6 +31,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             addresses: Vec::new(),
+            broadcasts: Vec::new(),
             mtu: 1500,
             max_sockets: 1 << 16,
             ephemeral_ports: (32_768, 60_999),
@@ -313,6 +316,11 @@ impl Udp {
             Some(error) => Err(error),
             None => Ok(socket.recv.pop_datagram()),
         }
+    }
+
+    /// The error that the next call would report, reported now instead (`SO_ERROR`).
+    pub fn take_error(&mut self, id: SocketId) -> Option<SocketError> {
+        self.live_mut(id)?.error.take()
     }
 
     /// Whether [`Udp::poll_transmit`] has something to do: what wakes the driver.

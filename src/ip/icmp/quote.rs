@@ -40,9 +40,17 @@ pub(super) fn subject(packet: &[u8]) -> Option<Subject> {
                 protocol,
                 at,
                 is_later_fragment,
+                offset,
             } = upper_of_v6(packet, header.next_header().0)?;
             let is_icmp = protocol == IpNumber::IPV6_ICMP.0;
-            if is_icmp && (is_later_fragment || packet.get(at) != Some(&super::V6_ECHO)) {
+            // An error ends before that, so this is none (RFC 4443 §2.4 (c)).
+            let is_beyond_errors = offset >= super::MAX_ERROR_V6;
+            let may_be_error = if is_later_fragment {
+                !is_beyond_errors
+            } else {
+                packet.get(at) != Some(&super::V6_ECHO)
+            };
+            if is_icmp && may_be_error {
                 return None;
             }
             Some(Subject {
@@ -60,17 +68,20 @@ struct Upper {
     protocol: u8,
     at: usize,
     is_later_fragment: bool,
+    /// Where the fragment belongs, in bytes.
+    offset: usize,
 }
 
 /// Steps over extension headers, whatever is in them. What ends early is not ICMP as far as
 /// anybody can see (its `at` lies at the end).
 fn upper_of_v6(packet: &[u8], mut next: u8) -> Option<Upper> {
     let mut at = v6::HEADER_LEN;
-    let upper = |protocol, at, is_later_fragment| {
+    let upper = |protocol, at, offset| {
         Some(Upper {
             protocol,
             at,
-            is_later_fragment,
+            is_later_fragment: offset != 0,
+            offset,
         })
     };
     for _ in 0..16 {
@@ -80,15 +91,16 @@ fn upper_of_v6(packet: &[u8], mut next: u8) -> Option<Upper> {
                 .map(|&units| (usize::from(units) + 1) * 8),
             44 => {
                 let header = packet.get(at..at + 4)?;
-                if header[2] != 0 || header[3] & 0xf8 != 0 {
-                    return upper(header[0], at + v6::FRAGMENT_LEN, true);
+                let offset = usize::from(u16::from_be_bytes([header[2], header[3]]) & !7);
+                if offset != 0 {
+                    return upper(header[0], at + v6::FRAGMENT_LEN, offset);
                 }
                 Some(v6::FRAGMENT_LEN)
             }
-            _ => return upper(next, at, false),
+            _ => return upper(next, at, 0),
         };
         let (Some(len), Some(&named)) = (len, packet.get(at)) else {
-            return upper(IpNumber::IPV6_NO_NEXT_HEADER.0, packet.len(), false);
+            return upper(IpNumber::IPV6_NO_NEXT_HEADER.0, packet.len(), 0);
         };
         (next, at) = (named, at + len);
     }

@@ -86,7 +86,9 @@ impl RecvWindow {
     /// Whether the reader has freed enough for an ACK of its own: a quarter of the buffer, or a
     /// full segment for a peer that had no room for one.
     pub(crate) fn update_due(&self, nxt: SeqNum, charged: u32, mss: u32) -> bool {
-        let edge = nxt + self.buffer.saturating_sub(charged);
+        // What the window field cannot say is no news, however large the buffer.
+        let most = u32::from(u16::MAX) << self.scale.shift();
+        let edge = nxt + self.buffer.saturating_sub(charged).min(most);
         let gain = edge - self.right;
         gain >= self.buffer / 4 || self.right - nxt < mss && gain >= mss.min(self.buffer / 2)
     }
@@ -192,6 +194,21 @@ mod tests {
             "{edges:?}"
         );
         assert_eq!(*edges.last().unwrap(), 8_760);
+    }
+
+    /// Without scaling a window of 64 KiB is the most that can be said of a larger buffer: a reader
+    /// who keeps up is no reason for an ACK.
+    #[test]
+    fn what_cannot_be_offered_is_no_update() {
+        let mut window = RecvWindow::new(at(65_535), WindowScale::default(), 131_072);
+        for nxt in [11, 1000, 60_000, 200_000].map(at) {
+            assert_eq!(window.offer(nxt, 0, 0, 1_460).0, 65_535);
+            assert!(!window.update_due(nxt, 0, 1_460));
+        }
+        window.offer(at(200_000), 131_072, 131_072, 1_460);
+        let all_held = at(265_535);
+        window.offer(all_held, 131_072, 131_072, 1_460);
+        assert!(window.update_due(all_held, 0, 1_460), "it was closed");
     }
 
     /// Nobody reads, and the peer sends single bytes: it comes to an end.

@@ -1,6 +1,6 @@
 //! What sockets send: who may, how much, and in which turn.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -101,8 +101,15 @@ impl Udp {
             && remote.port() != 0
             && !ip.is_unspecified()
             && !ip.is_multicast()
-            && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
+            && !self.is_broadcast(ip)
             && (!ip.is_loopback() || self.config.addresses.contains(&ip))
+    }
+
+    fn is_broadcast(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(ip) => ip.is_broadcast() || self.config.broadcasts.contains(&ip),
+            IpAddr::V6(_) => false,
+        }
     }
 
     /// The largest payload that reaches the peer of a connected socket, or else `remote`, in one

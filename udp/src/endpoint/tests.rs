@@ -38,6 +38,7 @@ fn udp() -> Udp {
         addresses: ["10.0.0.1", "10.0.0.2", "fd00::1"]
             .map(|ip| ip.parse().expect("an address"))
             .to_vec(),
+        broadcasts: vec!["10.0.0.255".parse().expect("an address")],
         ..Config::default()
     };
     Udp::new(config, [7; 32])
@@ -200,6 +201,7 @@ fn impossible_destinations_are_refused() {
         "10.0.0.9:0",
         "[::2]:1",
         "127.0.0.1:1",
+        "10.0.0.255:1",
     ] {
         assert_eq!(
             send(&mut udp, id, None, Some(addr(remote)), Bytes::new()),
