@@ -80,6 +80,13 @@ impl Cubic {
         }
     }
 
+    /// Whether a loss below the last plateau makes room for others (§4.7); it costs a lone flow 6 %
+    /// of its window.
+    #[cfg(test)]
+    pub(super) const fn set_fast_convergence(&mut self, on: bool) {
+        self.fast_convergence = on;
+    }
+
     /// RFC 9438 §4.2: K = ∛((Wmax − cwnd_epoch) / C).
     fn begin_epoch(&mut self, now: Instant) -> Instant {
         let Window { cwnd, curve, .. } = &mut self.window;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use covers::covers;
-use ustack_tcp::CongestionAlgorithm::Cubic;
+use ustack_tcp::CongestionAlgorithm::{Cubic, Reno};
 
 use crate::MS;
 use crate::path::{MSS, Path, config};
@@ -182,4 +182,38 @@ fn time_without_data_does_not_count() {
     path.run_for(Duration::from_secs(2));
     assert!(path.segments() > before + 5, "{}", path.segments());
     assert!(u64::from(MSS) * 2 < path.flight());
+}
+
+/// A link that loses every n-th segment: the mean window of tables 1 and 2, and Reno's beside it.
+/// A round trip of recovery per loss is part of it, and in the cubic region fast convergence.
+#[test]
+#[covers("CU-4", "CU-9")]
+fn mean_windows_are_the_published_ones() {
+    for (algorithm, rtt, per_loss, published) in [
+        (Reno, 100, 1_000, 38.0),
+        (Cubic, 100, 1_000, 38.0),
+        (Cubic, 10, 1_000, 38.0),
+        (Cubic, 100, 10_000, 187.0 * 0.94),
+        (Cubic, 10, 10_000, 120.0),
+    ] {
+        let mut path = Path::bulk(config(algorithm), false, rtt * MS);
+        path.gap = MS / 100;
+        path.run_to(|path| f64::from(path.segments()) >= published / 2.0);
+        let mut left = 1; // slow start ends at about the plateau
+        path.lose = Box::new(move |sent| {
+            if !sent.again {
+                left = if left == 0 { per_loss } else { left } - 1;
+            }
+            !sent.again && left == 0
+        });
+        path.run_round();
+        let (start, sent) = (path.now, path.sent.len());
+        path.run_to(|path| path.sent.len() >= sent + 12 * per_loss);
+        let rounds = (path.now - start).as_secs_f64() / f64::from(rtt) * 1e3;
+        let mean = (path.sent.len() - sent) as f64 / rounds;
+        println!(
+            "{algorithm:?} {rtt} {per_loss} {:.3}",
+            mean / f64::from(published)
+        );
+    }
 }

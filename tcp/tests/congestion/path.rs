@@ -55,6 +55,8 @@ pub(crate) struct Path {
     pub(crate) lose: Script<bool>,
     /// One ACK for all that leaves at once, as a receiver with GRO sends.
     pub(crate) merge: bool,
+    /// So many ACKs per segment, each for a part of it, as a receiver sends who wants more.
+    pub(crate) split: u64,
     /// The application always has more to send: `queue` bytes wait in the send buffer.
     pub(crate) bulk: bool,
     pub(crate) queue: u32,
@@ -63,10 +65,11 @@ pub(crate) struct Path {
     isn: WireSeq,
     /// What the receiver has: in order up to here, and above.
     received: u64,
+    acknowledged: u64,
     above: BTreeMap<u64, u64>,
     newest: u64,
     /// ACKs on their way, by arrival.
-    acks: BTreeMap<(Instant, usize), Segment>,
+    acks: BTreeMap<(Instant, usize, u64), Segment>,
     last_arrival: Instant,
     nxt: u64,
     una: u64,
@@ -130,12 +133,14 @@ impl Path {
             gap: Duration::ZERO,
             lose: Box::new(|_| false),
             merge: false,
+            split: 1,
             bulk: false,
             queue: 512 << 10,
             mtu,
             flow,
             isn,
             received: 0,
+            acknowledged: 0,
             above: BTreeMap::new(),
             newest: 0,
             acks: BTreeMap::new(),
@@ -251,7 +256,7 @@ impl Path {
     }
 
     fn next_at(&self) -> Option<Instant> {
-        let ack = self.acks.keys().next().map(|(at, _)| *at);
+        let ack = self.acks.keys().next().map(|(at, ..)| *at);
         [ack, self.tcp.poll_timeout()].into_iter().flatten().min()
     }
 
@@ -352,13 +357,18 @@ impl Path {
                 right: base.wrapping_add(end as u32),
             });
         }
-        let ack = segment(
-            PEER_ISN.wrapping_add(1),
-            base.wrapping_add(self.received as u32),
-            Flags::ACK,
-            Options::Segment(options),
-        );
-        self.acks.insert((at, packet.number), ack);
+        let before = self.acknowledged;
+        self.acknowledged = self.received;
+        for part in 1..=self.split {
+            let received = before + (self.received - before) * part / self.split;
+            let ack = segment(
+                PEER_ISN.wrapping_add(1),
+                base.wrapping_add(received as u32),
+                Flags::ACK,
+                Options::Segment(options.clone()),
+            );
+            self.acks.insert((at, packet.number, part), ack);
+        }
     }
 }
 

@@ -26,8 +26,9 @@ fn the_first_flight_is_the_initial_window() {
 #[test]
 #[covers("CC-4")]
 fn slow_start_doubles() {
-    for algorithm in [Reno, Cubic] {
-        let mut path = Path::bulk(config(algorithm), false, 100 * MS);
+    for (algorithm, split) in [(Reno, 1), (Reno, 10), (Cubic, 1), (Cubic, 10)] {
+        let mut path = Path::bulk(config(algorithm), split == 10, 100 * MS);
+        path.split = split;
         for round in 0..5 {
             path.transmit();
             assert_eq!(path.segments(), 10 << round, "{algorithm:?}");

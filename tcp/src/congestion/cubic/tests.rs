@@ -189,3 +189,30 @@ fn a_false_alarm_is_taken_back() {
     cubic.undo();
     assert_eq!((cubic.cwnd(), cubic.ssthresh()), (cwnd, ssthresh));
 }
+
+/// A mark is answered like a loss, except that one segment may be left; ssthresh keeps two.
+#[test]
+#[covers("CU-3")]
+fn a_mark_may_leave_one_segment() {
+    for (segments, left) in [(100, 70_000), (2, 1_400), (1, 1_000)] {
+        let mut cubic = cubic(segments);
+        lose(&mut cubic, Instant::ZERO, CongestionKind::Ecn);
+        assert_eq!(cubic.cwnd(), left);
+        assert_eq!(cubic.ssthresh(), left.max(2 * MSS));
+    }
+}
+
+/// HyStart++ ends slow start: the curve begins flat at this window, which is Wmax (§4.10).
+#[test]
+#[covers("HS-2")]
+fn slow_start_that_ends_without_a_loss_begins_the_curve_flat() {
+    let mut cubic = cubic(100);
+    cubic.leave_slow_start();
+    assert_eq!(cubic.ssthresh(), cubic.cwnd());
+    cubic.on_ack(&ack(Instant::ZERO, MSS, 100));
+    let curve = cubic.window.curve;
+    assert_eq!(
+        (curve.w_max, curve.k, curve.cwnd_prior),
+        (100 * MSS, 0, 100 * MSS)
+    );
+}
