@@ -52,8 +52,11 @@ fn mean_window(mut cc: Controller, per_loss: u32, rtt: Duration, losses: u32) ->
     windows / time
 }
 
-/// RFC 9438 §5.1 and §5.2: tables 1 and 2, C = 0.4, the columns of Reno and of CUBIC.
-const TABLES: [(u64, [(u32, f64, f64); 7]); 2] = [
+/// Segments per loss, and the mean window of Reno and of CUBIC.
+type Row = (u32, f64, f64);
+
+/// RFC 9438 §5.1 and §5.2: tables 1 and 2 by their round trip in milliseconds, C = 0.4.
+const TABLES: [(u64, [Row; 7]); 2] = [
     (
         100,
         [

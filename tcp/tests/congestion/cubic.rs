@@ -213,7 +213,7 @@ fn mean_windows_are_the_published_ones() {
         let mean = (path.sent.len() - sent) as f64 / rounds;
         println!(
             "{algorithm:?} {rtt} {per_loss} {:.3}",
-            mean / f64::from(published)
+            mean / published
         );
     }
 }
