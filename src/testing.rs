@@ -36,13 +36,18 @@ impl VirtualHost {
         Ok(Self(Host::new(config, caps, seed)))
     }
 
-    /// A packet arrives from the device, complete and in one piece. What is malformed is counted.
-    pub fn on_frame(&mut self, now: Instant, packet: &[u8]) {
+    /// Like [`VirtualHost::on_frame`], with what the device knows of the packet.
+    pub fn on_offloaded_frame(&mut self, now: Instant, packet: &[u8], offload: Offload) {
         let frame = Frame {
             data: Bytes::copy_from_slice(packet),
-            offload: Offload::default(),
+            offload,
         };
         self.0.input(now, frame, false);
+    }
+
+    /// A packet arrives from the device, complete and in one piece. What is malformed is counted.
+    pub fn on_frame(&mut self, now: Instant, packet: &[u8]) {
+        self.on_offloaded_frame(now, packet, Offload::default());
     }
 
     /// Deals with every deadline up to `now`.

@@ -28,9 +28,10 @@ mod udp;
 use std::collections::{HashMap, VecDeque};
 use std::io::Error;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 
 use ustack::Config;
-use ustack::batch::TxBatch;
+use ustack::batch::{Gso, GsoKind, Offload, TxBatch};
 use ustack::device::Caps;
 use ustack::tcp::time::Instant;
 use ustack::tcp::{CloseReason, ConnId};
@@ -141,6 +142,26 @@ impl Kernel {
     /// A packet arrives now: complete, from its IP header on.
     pub fn inject(&mut self, packet: &[u8]) {
         self.host.on_frame(self.now, packet);
+        self.turn();
+    }
+
+    /// A packet arrives that a device put together from several (GRO), each but the last with so
+    /// many bytes of payload.
+    pub fn inject_merged(&mut self, packet: &[u8], header_len: u16, size: NonZeroU16) {
+        let kind = match packet.first().map(|byte| byte >> 4) {
+            Some(6) => GsoKind::TcpV6,
+            _ => GsoKind::TcpV4,
+        };
+        let gso = Gso {
+            kind,
+            header_len,
+            size,
+        };
+        let offload = Offload {
+            gso: Some(gso),
+            ..Offload::default()
+        };
+        self.host.on_offloaded_frame(self.now, packet, offload);
         self.turn();
     }
 

@@ -65,7 +65,10 @@ impl Flow {
         if !line.raw_seq {
             wire.seq = line.seq.wrapping_add(seq_base);
         }
-        wire.ack = line.ack.map(|ack| ack.wrapping_add(ack_base));
+        // An ACK without a number acknowledges 0.
+        wire.ack = line
+            .has(flag::ACK)
+            .then(|| line.ack.unwrap_or(0).wrapping_add(ack_base));
         for option in wire.options.iter_mut().flatten() {
             match option {
                 TcpOption::Sack(blocks) => {

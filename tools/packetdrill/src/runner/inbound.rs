@@ -33,7 +33,13 @@ impl Runner<'_> {
         };
         let text = render::describe(packet);
         self.row('<', text.clone(), text);
-        self.kernel.inject(&bytes);
+        match (&packet.body, self.settings.mss) {
+            (Body::Tcp(line), Some(mss)) if line.len > u32::from(mss.get()) => {
+                let header_len = bytes.len() - line.len as usize;
+                self.kernel.inject_merged(&bytes, header_len as u16, mss);
+            }
+            _ => self.kernel.inject(&bytes),
+        }
         self.collect();
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What a script's own options, and the suite it belongs to, say about the host.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use ustack::tcp::testing::script::ast::Script;
 
@@ -20,6 +21,8 @@ pub(super) struct Settings {
     pub(super) first_port: u16,
     pub(super) tolerance: Tolerance,
     pub(super) mtu: u16,
+    /// What the peer's device cuts into: larger payloads arrive merged (GRO).
+    pub(super) mss: Option<NonZeroU16>,
     /// Nanoseconds that one step of the timestamps' clock takes, where that is compared.
     pub(super) ts_tick: Option<i64>,
     /// Segments are compared one by one, without joining them.
@@ -49,6 +52,7 @@ impl Settings {
             first_port: 40_001,
             tolerance: Tolerance { nanos, part },
             mtu,
+            mss: None,
             ts_tick: (options.suite == Suite::Own).then_some(1_000_000),
             strict_segments: options.suite == Suite::Own,
             lenient_calls: false,
@@ -90,8 +94,9 @@ impl Settings {
                 self.lenient_packets = value.contains("packet");
             }
             // What the peer's device does to packets does not show in how they arrive.
-            "mss" | "speed" | "gateway_ip" | "netmask_ip" | "wire_protocol" | "dry_run"
-            | "verbose" | "send_omit_free" | "init_scripts" | "tcp_ts_ecr_scaled" | "define" => {}
+            "mss" => self.mss = NonZeroU16::new(number()? as u16),
+            "speed" | "gateway_ip" | "netmask_ip" | "wire_protocol" | "dry_run" | "verbose"
+            | "send_omit_free" | "init_scripts" | "tcp_ts_ecr_scaled" | "define" => {}
             other => return Err(not_runnable(format!("option --{other}"))),
         }
         Ok(())

@@ -3,6 +3,7 @@
 use ustack::tcp::time::Duration;
 
 use super::{Result, Runner, failed, not_runnable};
+use crate::code::{self, Variables};
 use crate::symbols;
 
 /// What the suites' `defaults.sh` sets that is not Linux's own default.
@@ -28,7 +29,7 @@ const DEFAULTS: &[(&str, &str)] = &[
 
 impl Runner<'_> {
     pub(super) fn shell(&mut self, text: &str) -> Result<()> {
-        let text = text.replace("\\\n", " ");
+        let text = arithmetic(&text.replace("\\\n", " "));
         for line in text.lines() {
             let line = line.split(" #").next().unwrap_or("").trim();
             if line.is_empty() || line.starts_with('#') {
@@ -118,6 +119,26 @@ impl Runner<'_> {
             failed(format!("{got} connections in that state, not {wanted}"))
         }
     }
+}
+
+/// Replaces `$((1024*4))` by its value; what is no arithmetic stays.
+fn arithmetic(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("$((") {
+        out.push_str(before);
+        let (inner, behind) = after.split_once("))").unwrap_or((after, ""));
+        let mut variables = Variables::new();
+        let value = code::run(&format!("x = {inner}"), &mut variables, &|_| None)
+            .ok()
+            .and_then(|()| variables.get("x"));
+        match value {
+            Some(value) => out.push_str(&value.to_string()),
+            None => out.push_str(inner),
+        }
+        rest = behind;
+    }
+    out + rest
 }
 
 /// The words of a command; quotes keep blanks together, redirections are left out.
