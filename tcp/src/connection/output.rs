@@ -177,7 +177,12 @@ impl Connection {
         let held = self.rcv.reassembler.readable();
         let window = self.rcv.window.offer(nxt, charged, held, self.snd.mss);
         let (flags, options) = if flags.contains(Flags::RST) {
-            (flags, Options::none())
+            // RFC 7323 §3.2: timestamps SHOULD be sent in a RST, too.
+            let options = SegmentOptions {
+                timestamps: self.timestamps_now(now),
+                ..Default::default()
+            };
+            (flags, Options::Segment(options))
         } else {
             (flags | self.ecn.ack_flags(), self.segment_options(now))
         };
@@ -201,14 +206,17 @@ impl Connection {
         }
     }
 
-    fn segment_options(&mut self, now: Instant) -> Options {
-        let blocks = self.sack_room();
-        let timestamps = self.timestamps.map(|ts| Timestamps {
+    fn timestamps_now(&self, now: Instant) -> Option<Timestamps> {
+        self.timestamps.map(|ts| Timestamps {
             tsval: ts.tsval(now),
             tsecr: ts.recent,
-        });
+        })
+    }
+
+    fn segment_options(&mut self, now: Instant) -> Options {
+        let blocks = self.sack_room();
         let mut options = SegmentOptions {
-            timestamps,
+            timestamps: self.timestamps_now(now),
             ..Default::default()
         };
         let duplicate = self.rcv.dsack.pop();
