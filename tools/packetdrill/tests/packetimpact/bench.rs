@@ -9,44 +9,44 @@ use ustack::checksum::Sum;
 use ustack::tcp::time::Instant;
 
 /// Our host, over IPv4 and IPv6, and its neighbour, who is the bench.
-pub const DUT: [IpAddr; 2] = [
+pub(crate) const DUT: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
 ];
-pub const PEER: [IpAddr; 2] = [
+pub(crate) const PEER: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 9)),
 ];
 
-pub const FIN: u8 = 1;
-pub const SYN: u8 = 2;
-pub const RST: u8 = 4;
-pub const PSH: u8 = 8;
-pub const ACK: u8 = 16;
+pub(crate) const FIN: u8 = 1;
+pub(crate) const SYN: u8 = 2;
+pub(crate) const RST: u8 = 4;
+pub(crate) const PSH: u8 = 8;
+pub(crate) const ACK: u8 = 16;
 
-pub const SAMPLE: &[u8] = b"Sample Data";
+pub(crate) const SAMPLE: &[u8] = b"Sample Data";
 
-pub const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-pub const fn millis(n: u64) -> Duration {
+pub(crate) const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
 /// A host and its link.
-pub struct Dut {
-    pub kernel: Kernel,
+pub(crate) struct Dut {
+    pub(crate) kernel: Kernel,
     /// 0: IPv4, 1: IPv6.
-    pub family: usize,
+    pub(crate) family: usize,
     next_port: u16,
 }
 
 impl Dut {
-    pub fn new(family: usize) -> Self {
+    pub(crate) fn new(family: usize) -> Self {
         Self::with(family, |_| {})
     }
 
     /// A host with other settings.
-    pub fn with(family: usize, set: impl FnOnce(&mut Options)) -> Self {
+    pub(crate) fn with(family: usize, set: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options::new(vec![(DUT[0], 24), (DUT[1], 64)], 1500);
         set(&mut options);
         Self {
@@ -56,40 +56,40 @@ impl Dut {
         }
     }
 
-    pub fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         self.kernel.now()
     }
 
-    pub fn socket(&mut self, kind: i32) -> Fd {
+    pub(crate) fn socket(&mut self, kind: i32) -> Fd {
         let domain = [libc::AF_INET, libc::AF_INET6][self.family];
         self.kernel.socket(domain, kind, 0).expect("a socket")
     }
 
     /// A TCP socket at a fixed address, and that.
-    pub fn bound(&mut self) -> (Fd, SocketAddr) {
+    pub(crate) fn bound(&mut self) -> (Fd, SocketAddr) {
         let fd = self.socket(libc::SOCK_STREAM);
         let local = SocketAddr::new(DUT[self.family], 5000);
         self.kernel.bind(fd, local).expect("a free port");
         (fd, local)
     }
 
-    pub fn listen(&mut self, backlog: i32) -> (Fd, SocketAddr) {
+    pub(crate) fn listen(&mut self, backlog: i32) -> (Fd, SocketAddr) {
         let (fd, local) = self.bound();
         self.kernel.listen(fd, backlog).expect("listening");
         (fd, local)
     }
 
-    pub fn accept(&mut self, listener: Fd) -> Fd {
+    pub(crate) fn accept(&mut self, listener: Fd) -> Fd {
         self.kernel.accept(listener, 0).expect("a connection").0
     }
 
     /// A connection opened by the peer, and its descriptor.
-    pub fn connected(&mut self) -> (Fd, Peer) {
+    pub(crate) fn connected(&mut self) -> (Fd, Peer) {
         self.connected_with(&[], u16::MAX)
     }
 
     /// As [`Dut::connected`], with options on the SYN and a window.
-    pub fn connected_with(&mut self, options: &[u8], window: u16) -> (Fd, Peer) {
+    pub(crate) fn connected_with(&mut self, options: &[u8], window: u16) -> (Fd, Peer) {
         let (listener, local) = self.listen(1);
         let mut peer = self.peer(local);
         peer.window = window;
@@ -98,7 +98,7 @@ impl Dut {
     }
 
     /// A peer of the socket at `dut`, with a port of its own.
-    pub fn peer(&mut self, dut: SocketAddr) -> Peer {
+    pub(crate) fn peer(&mut self, dut: SocketAddr) -> Peer {
         self.next_port += 1;
         Peer {
             dut,
@@ -110,13 +110,13 @@ impl Dut {
         }
     }
 
-    pub fn write(&mut self, fd: Fd, data: &[u8]) {
+    pub(crate) fn write(&mut self, fd: Fd, data: &[u8]) {
         let written = self.kernel.write(fd, Data::Bytes(data.to_vec()));
         assert_eq!(written, Ok(data.len()));
     }
 
     /// `read` of a program that does not wait.
-    pub fn read(&mut self, fd: Fd, len: usize) -> Result<Vec<u8>, i32> {
+    pub(crate) fn read(&mut self, fd: Fd, len: usize) -> Result<Vec<u8>, i32> {
         let recv = Recv {
             len,
             ..Recv::default()
@@ -124,29 +124,19 @@ impl Dut {
         self.kernel.read(fd, recv)
     }
 
-    pub fn set(&mut self, fd: Fd, level: i32, name: i32, value: i32) {
+    pub(crate) fn set(&mut self, fd: Fd, level: i32, name: i32, value: i32) {
         let set = self
             .kernel
             .setsockopt(fd, level, name, &value.to_ne_bytes());
         assert_eq!(set, Ok(()));
     }
 
-    pub fn nodelay(&mut self, fd: Fd) {
+    pub(crate) fn nodelay(&mut self, fd: Fd) {
         self.set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
     }
 
-    /// `SO_LINGER`, in seconds where it is on.
-    pub fn linger(&mut self, fd: Fd, seconds: Option<i32>) {
-        let on = i32::from(seconds.is_some());
-        let value = [on.to_ne_bytes(), seconds.unwrap_or(0).to_ne_bytes()].concat();
-        let set = self
-            .kernel
-            .setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, &value);
-        assert_eq!(set, Ok(()));
-    }
-
     /// `SO_ERROR`.
-    pub fn error(&mut self, fd: Fd) -> i32 {
+    pub(crate) fn error(&mut self, fd: Fd) -> i32 {
         let value = self
             .kernel
             .getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, 4);
@@ -154,18 +144,18 @@ impl Dut {
         i32::from_ne_bytes(value.try_into().expect("an int"))
     }
 
-    pub fn wait(&mut self, time: Duration) {
+    pub(crate) fn wait(&mut self, time: Duration) {
         let at = self.now() + time;
         self.kernel.advance_to(at);
     }
 
     /// Forgets what was sent so far.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         while self.kernel.pop_sent().is_some() {}
     }
 
     /// The next packet sent within `time`, and when.
-    pub fn next(&mut self, time: Duration) -> Option<(Instant, Vec<u8>)> {
+    pub(crate) fn next(&mut self, time: Duration) -> Option<(Instant, Vec<u8>)> {
         let limit = self.now() + time;
         loop {
             if let Some(packet) = self.kernel.pop_sent() {
@@ -178,38 +168,38 @@ impl Dut {
         }
     }
 
-    pub fn assert_silent(&mut self, time: Duration) {
+    pub(crate) fn assert_silent(&mut self, time: Duration) {
         if let Some((at, packet)) = self.next(time) {
             panic!("at {at:?}: {:?}", Seg::parse(at, &packet));
         }
     }
 
     /// A call of a program that waits, begun now.
-    pub fn begin(&mut self, call: Call) -> Waiting {
+    pub(crate) fn begin(&mut self, call: Call) -> Waiting {
         let mut blocking = Blocking::new(&self.kernel, call);
         let answer = blocking.attempt(&mut self.kernel);
         Waiting { blocking, answer }
     }
 
-    pub fn inject(&mut self, packet: &[u8]) {
+    pub(crate) fn inject(&mut self, packet: &[u8]) {
         self.kernel.inject(packet);
     }
 
     /// An ICMP message from the peer.
-    pub fn inject_icmp(&mut self, header: [u8; 8], quoted: &[u8]) {
+    pub(crate) fn inject_icmp(&mut self, header: [u8; 8], quoted: &[u8]) {
         let packet = icmp(PEER[self.family], DUT[self.family], header, quoted);
         self.inject(&packet);
     }
 }
 
 /// A call that may not have come back yet.
-pub struct Waiting {
+pub(crate) struct Waiting {
     blocking: Blocking,
     answer: Option<Result<Reply, i32>>,
 }
 
 impl Waiting {
-    pub fn is_blocked(&mut self, dut: &mut Dut) -> bool {
+    pub(crate) fn is_blocked(&mut self, dut: &mut Dut) -> bool {
         if self.answer.is_none() {
             self.answer = self.blocking.attempt(&mut dut.kernel);
         }
@@ -217,17 +207,17 @@ impl Waiting {
     }
 
     /// What the call came back with: it has to, by now.
-    pub fn answer(mut self, dut: &mut Dut) -> Result<Reply, i32> {
+    pub(crate) fn answer(mut self, dut: &mut Dut) -> Result<Reply, i32> {
         assert!(!self.is_blocked(dut), "still blocked");
         self.answer.expect("not blocked")
     }
 }
 
-pub fn send_call(fd: Fd, data: &[u8]) -> Call {
+pub(crate) fn send_call(fd: Fd, data: &[u8]) -> Call {
     Call::Send(fd, Message::new(Data::Bytes(data.to_vec())))
 }
 
-pub fn recv_call(fd: Fd, len: usize) -> Call {
+pub(crate) fn recv_call(fd: Fd, len: usize) -> Call {
     Call::Recv(
         fd,
         Recv {
@@ -239,20 +229,20 @@ pub fn recv_call(fd: Fd, len: usize) -> Call {
 
 /// A segment of the host under test.
 #[derive(Clone, Debug)]
-pub struct Seg {
-    pub at: Instant,
-    pub ports: (u16, u16),
-    pub seq: u32,
-    pub ack: u32,
-    pub flags: u8,
-    pub window: u16,
-    pub options: Vec<u8>,
-    pub payload: Vec<u8>,
-    pub packet: Vec<u8>,
+pub(crate) struct Seg {
+    pub(crate) at: Instant,
+    pub(crate) ports: (u16, u16),
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) flags: u8,
+    pub(crate) window: u16,
+    pub(crate) options: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) packet: Vec<u8>,
 }
 
 impl Seg {
-    pub fn parse(at: Instant, packet: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(at: Instant, packet: &[u8]) -> Option<Self> {
         let sliced = SlicedPacket::from_ip(packet).ok()?;
         let Some(TransportSlice::Tcp(tcp)) = sliced.transport else {
             return None;
@@ -276,7 +266,7 @@ impl Seg {
     }
 
     /// The body of the option of this kind.
-    pub fn option(&self, kind: u8) -> Option<&[u8]> {
+    pub(crate) fn option(&self, kind: u8) -> Option<&[u8]> {
         let mut rest = &self.options[..];
         while let [found, tail @ ..] = rest {
             match found {
@@ -297,15 +287,15 @@ impl Seg {
 
 /// A TCP that does as the test says.
 #[derive(Clone, Debug)]
-pub struct Peer {
-    pub dut: SocketAddr,
-    pub addr: SocketAddr,
+pub(crate) struct Peer {
+    pub(crate) dut: SocketAddr,
+    pub(crate) addr: SocketAddr,
     /// What it sends next, and expects next.
-    pub seq: u32,
-    pub ack: u32,
-    pub window: u16,
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) window: u16,
     /// On every segment.
-    pub options: Vec<u8>,
+    pub(crate) options: Vec<u8>,
 }
 
 impl Peer {
@@ -344,7 +334,7 @@ impl Peer {
     }
 
     /// Sends the next segment.
-    pub fn send(&mut self, dut: &mut Dut, flags: u8, payload: &[u8]) {
+    pub(crate) fn send(&mut self, dut: &mut Dut, flags: u8, payload: &[u8]) {
         let packet = self.emit(self.seq, flags, payload);
         let control = flags & (SYN | FIN);
         self.seq = self
@@ -354,17 +344,17 @@ impl Peer {
     }
 
     /// Sends one that is `offset` away from the next, which stays the next.
-    pub fn send_at(&self, dut: &mut Dut, offset: i64, flags: u8, payload: &[u8]) {
+    pub(crate) fn send_at(&self, dut: &mut Dut, offset: i64, flags: u8, payload: &[u8]) {
         let seq = self.seq.wrapping_add(offset as u32);
         dut.inject(&self.emit(seq, flags, payload));
     }
 
-    pub fn ack(&mut self, dut: &mut Dut) {
+    pub(crate) fn ack(&mut self, dut: &mut Dut) {
         self.send(dut, ACK, b"");
     }
 
     /// Acknowledges up to `ack`, which may lie in the past.
-    pub fn ack_to(&self, dut: &mut Dut, ack: u32) {
+    pub(crate) fn ack_to(&self, dut: &mut Dut, ack: u32) {
         let that = Self {
             ack,
             ..self.clone()
@@ -374,7 +364,7 @@ impl Peer {
 
     /// The next segment of this connection within `time`; every segment of the host is looked at,
     /// and one of another connection is a failure.
-    pub fn next(&mut self, dut: &mut Dut, time: Duration) -> Option<Seg> {
+    pub(crate) fn next(&mut self, dut: &mut Dut, time: Duration) -> Option<Seg> {
         let (at, packet) = dut.next(time)?;
         let seg = Seg::parse(at, &packet).expect("a segment");
         assert_eq!(seg.ports, (self.dut.port(), self.addr.port()));
@@ -389,7 +379,7 @@ impl Peer {
 
     /// The next segment, which has these flags and no others but PSH.
     #[track_caller]
-    pub fn expect(&mut self, dut: &mut Dut, flags: u8) -> Seg {
+    pub(crate) fn expect(&mut self, dut: &mut Dut, flags: u8) -> Seg {
         let Some(seg) = self.next(dut, SECOND) else {
             panic!("nothing is sent, not even {flags:#x}");
         };
@@ -399,7 +389,7 @@ impl Peer {
 
     /// The next segment, which has this payload.
     #[track_caller]
-    pub fn expect_data(&mut self, dut: &mut Dut, payload: &[u8]) -> Seg {
+    pub(crate) fn expect_data(&mut self, dut: &mut Dut, payload: &[u8]) -> Seg {
         let seg = self.expect(dut, ACK);
         assert!(seg.payload == payload, "{seg:?}");
         seg
@@ -407,20 +397,20 @@ impl Peer {
 
     /// An ACK of all that was sent, and no data.
     #[track_caller]
-    pub fn expect_ack(&mut self, dut: &mut Dut) -> Seg {
+    pub(crate) fn expect_ack(&mut self, dut: &mut Dut) -> Seg {
         let seg = self.expect(dut, ACK);
         assert_eq!((seg.ack, seg.payload.len()), (self.seq, 0), "{seg:?}");
         seg
     }
 
     /// Whether the host answers with a reset.
-    pub fn is_reset(&mut self, dut: &mut Dut) -> bool {
+    pub(crate) fn is_reset(&mut self, dut: &mut Dut) -> bool {
         self.next(dut, SECOND)
             .is_some_and(|seg| seg.flags & RST != 0)
     }
 
     /// Opens the connection.
-    pub fn connect(&mut self, dut: &mut Dut, options: &[u8]) -> Seg {
+    pub(crate) fn connect(&mut self, dut: &mut Dut, options: &[u8]) -> Seg {
         let usual = std::mem::replace(&mut self.options, options.to_vec());
         self.send(dut, SYN, b"");
         self.options = usual;
@@ -431,7 +421,7 @@ impl Peer {
 }
 
 /// A datagram.
-pub fn udp(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
     let len = (8 + payload.len()) as u16;
     let mut body = [
         source.port().to_be_bytes(),
@@ -448,14 +438,24 @@ pub fn udp(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u
 }
 
 /// Any ICMP message, its checksum right.
-pub fn icmp(source: IpAddr, destination: IpAddr, header: [u8; 8], payload: &[u8]) -> Vec<u8> {
+pub(crate) fn icmp(
+    source: IpAddr,
+    destination: IpAddr,
+    header: [u8; 8],
+    payload: &[u8],
+) -> Vec<u8> {
     let body = icmp_body(source, destination, header, payload);
     let protocol = if source.is_ipv4() { 1 } else { 58 };
     ip(source, destination, protocol, &body)
 }
 
 /// As [`icmp`], without the IP header.
-pub fn icmp_body(source: IpAddr, destination: IpAddr, header: [u8; 8], payload: &[u8]) -> Vec<u8> {
+pub(crate) fn icmp_body(
+    source: IpAddr,
+    destination: IpAddr,
+    header: [u8; 8],
+    payload: &[u8],
+) -> Vec<u8> {
     let mut body = [&header[..], payload].concat();
     body[2..4].fill(0);
     let len = body.len() as u32;
@@ -470,7 +470,7 @@ pub fn icmp_body(source: IpAddr, destination: IpAddr, header: [u8; 8], payload: 
 }
 
 /// A packet of any protocol.
-pub fn ip(source: IpAddr, destination: IpAddr, protocol: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn ip(source: IpAddr, destination: IpAddr, protocol: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let len = (20 + body.len()) as u16;
@@ -495,14 +495,14 @@ pub fn ip(source: IpAddr, destination: IpAddr, protocol: u8, body: &[u8]) -> Vec
 }
 
 /// Makes an IPv4 header's checksum right.
-pub fn seal(packet: &mut [u8]) {
+pub(crate) fn seal(packet: &mut [u8]) {
     packet[10..12].fill(0);
     let sum = ustack::checksum::checksum(&packet[..20]);
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// Protocol and what follows the IP header, of a packet that is no fragment.
-pub fn transport(packet: &[u8]) -> (IpAddr, IpAddr, u8, Vec<u8>) {
+pub(crate) fn transport(packet: &[u8]) -> (IpAddr, IpAddr, u8, Vec<u8>) {
     let sliced = SlicedPacket::from_ip(packet).expect("well-formed");
     let net = sliced.net.expect("IP");
     let (source, destination) = match &net {

@@ -5,7 +5,7 @@ use covers::covers;
 use super::bench::*;
 
 /// Half closed by us, and acknowledged: FIN-WAIT-2.
-pub fn fin_wait_2(dut: &mut Dut, fd: i32, peer: &mut Peer) {
+pub(crate) fn fin_wait_2(dut: &mut Dut, fd: i32, peer: &mut Peer) {
     assert_eq!(dut.kernel.close(fd), Ok(()));
     peer.expect(dut, FIN | ACK);
     peer.ack(dut);

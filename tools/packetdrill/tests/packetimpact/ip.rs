@@ -137,7 +137,9 @@ fn ipv6_fragment_icmp_error() {
     for order in [[0, 1], [1, 0]] {
         let mut dut = Dut::new(1);
         let pieces = two_pieces(8, 20, 16);
-        order.map(|n| dut.inject(&pieces[n]));
+        for n in order {
+            dut.inject(&pieces[n]);
+        }
         let (_, reply) = dut.next(SECOND).expect("an echo reply");
         let (.., icmp) = transport(&reply);
         assert_eq!((icmp[0], icmp.len()), (129, 28));
@@ -147,7 +149,9 @@ fn ipv6_fragment_icmp_error() {
         let mut dut = Dut::new(1);
         let pieces = two_pieces(8, 20, second);
         let started = dut.now();
-        sent.iter().for_each(|&n| dut.inject(&pieces[n]));
+        for &n in sent {
+            dut.inject(&pieces[n]);
+        }
         let Some((at, error)) = dut.next(millis(65_000)) else {
             assert!(!is_told);
             continue;
@@ -163,7 +167,10 @@ fn ipv6_fragment_icmp_error() {
     ] {
         let mut dut = Dut::new(1);
         let pieces = two_pieces(first, total, second);
-        sent.iter().for_each(|&n: &usize| dut.inject(&pieces[n]));
+        for &n in sent {
+            let n: usize = n;
+            dut.inject(&pieces[n]);
+        }
         let (_, error) = dut.next(SECOND).expect("a parameter problem");
         let (.., icmp) = transport(&error);
         assert_eq!(icmp[..8][..2], [4, 0]);

@@ -313,6 +313,7 @@ fn retransmission_lost(family: usize) {
     peer.sack(&mut dut, base, 0, 1, 5);
     let limit = info(&mut dut, fd).rtt * 2;
     again(&mut dut, &mut peer, base, 0, limit);
+    dut.wait(millis(1)); // or nobody knows which of the two left first
     dut.write(fd, &[7; SIZE]);
     again(&mut dut, &mut peer, base, 5, SECOND);
     dut.wait(RTT);
