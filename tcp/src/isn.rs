@@ -13,19 +13,16 @@ use crate::seq::WireSeq;
 use crate::table::KeyedHash;
 use crate::time::Instant;
 
-/// Port choices remembered for RFC 6056 algorithm 4.
-const PORT_TABLE: usize = 64;
-
 /// The secrets of a host.
 pub(crate) struct Secrets {
     isn: (u64, u64),
     timestamps: (u64, u64),
     ports: (u64, u64),
-    port_index: (u64, u64),
     table: (u64, u64),
     cookies: (u64, u64),
     fast_open: (u64, u64),
-    port_table: [u32; PORT_TABLE],
+    /// How often a port was chosen.
+    ports_chosen: u64,
 }
 
 impl core::fmt::Debug for Secrets {
@@ -50,11 +47,10 @@ impl Secrets {
             isn: derive(0),
             timestamps: derive(1),
             ports: derive(2),
-            port_index: derive(3),
-            table: derive(4),
-            cookies: derive(6),
-            fast_open: derive(7),
-            port_table: core::array::from_fn(|n| derive(5).0.rotate_left(n as u32) as u32),
+            table: derive(3),
+            cookies: derive(4),
+            fast_open: derive(5),
+            ports_chosen: 0,
         }
     }
 
@@ -94,8 +90,9 @@ impl Secrets {
         (u128::from(half(0)) << 64 | u128::from(half(1))).to_be_bytes()
     }
 
-    /// RFC 6056 §3.3.4 (double hash): the ports to try for this peer, the first choice first, at
-    /// most `tries` of them (PT-2).
+    /// The ports to try for this peer, the first choice first, at most `tries` of them (PT-2). Each
+    /// call begins anywhere in the range (RFC 6056 §3.3.1, the coin being a keyed count): not even
+    /// the peer can tell the next port from the last ones, as it could with a hash and a step.
     pub(crate) fn ports(
         &mut self,
         local: IpAddr,
@@ -107,13 +104,14 @@ impl Secrets {
             local: SocketAddr::new(local, 0),
             remote,
         };
+        let (k0, k1) = self.ports;
+        let mut hasher = SipHasher24::new_with_keys(k0, k1);
+        hash_flow(&mut hasher, &flow);
+        hasher.write(&self.ports_chosen.to_be_bytes());
+        self.ports_chosen = self.ports_chosen.wrapping_add(1);
         let count = u32::from(last.saturating_sub(first)) + 1;
-        let index = hash(self.port_index, &flow) as usize % PORT_TABLE;
-        let step = 1 + (hash(self.ports, &flow) >> 32) as u32 % 7;
-        let counter = &mut self.port_table[index];
-        *counter = counter.wrapping_add(step);
-        let start = (hash(self.ports, &flow) as u32).wrapping_add(*counter);
-        (0..count.min(tries)).map(move |n| first + (start.wrapping_add(n) % count) as u16)
+        let start = (hasher.finish() % u64::from(count)) as u32;
+        (0..count.min(tries)).map(move |n| first + ((start + n) % count) as u16)
     }
 }
 
@@ -165,7 +163,6 @@ mod tests {
                     s.isn,
                     s.timestamps,
                     s.ports,
-                    s.port_index,
                     s.table,
                     s.cookies,
                     s.fast_open,
@@ -173,7 +170,7 @@ mod tests {
             })
             .flat_map(|(k0, k1)| [k0, k1])
             .collect();
-        assert_eq!(keys.len(), 28);
+        assert_eq!(keys.len(), 24);
     }
 
     /// PT-1: no long run of consecutive ports towards different peers, and all lie in range.

@@ -77,12 +77,10 @@ impl CongestionController for Reno {
         self.before = Some(self.window);
         let window = &mut self.window;
         window.hystart.stop();
-        let half = event.in_flight / 2;
-        window.ssthresh = half.max(2 * self.mss); // RFC 5681 (4)
+        window.ssthresh = (event.in_flight / 2).max(2 * self.mss); // RFC 5681 (4)
         window.cwnd = match event.kind {
             CongestionKind::Timeout => self.mss, // the loss window
-            CongestionKind::Loss => window.ssthresh,
-            CongestionKind::Ecn => half.max(self.mss), // RFC 3168 §6.1.2 knows a window of one
+            CongestionKind::Loss | CongestionKind::Ecn => window.ssthresh,
         };
         self.credit = 0;
     }

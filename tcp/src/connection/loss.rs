@@ -3,7 +3,6 @@
 
 use crate::config::Config;
 use crate::congestion::CongestionKind;
-use crate::send::AckOutcome;
 use crate::time::{Duration, Instant};
 
 use super::Connection;
@@ -15,81 +14,65 @@ use super::timers::LossTimer;
 const MIN_PROBE: Duration = Duration::from_millis(20);
 const MAX_ACK_DELAY: Duration = Duration::from_millis(50);
 
-/// The time to the probe before there is a round trip to go by (RFC 8985 §7.2).
-const PTO_WITHOUT_SRTT: Duration = Duration::from_secs(1);
-
 impl Connection {
     /// Starts, restarts or stops the loss timer after an ACK or a transmission (RFC 6298 §5).
     pub(super) fn update_loss_timer(&mut self, now: Instant, restart: bool) {
         if !self.state.sends() {
-            (self.timers.loss, self.timers.rto_since) = (None, None);
+            self.timers.loss = None;
             return;
         }
+        let waiting = match self.timers.loss {
+            Some((_, timer)) if !restart => Some(timer),
+            _ => None,
+        };
         if self.snd.flight.outstanding() > 0 {
-            let restart = restart || self.timers.rto_since.is_none();
-            if restart {
-                self.timers.rto_since = Some(now);
-            }
-            let keeps = match self.timers.loss {
-                Some((_, LossTimer::Rto)) => !restart,
-                Some((_, LossTimer::Probe)) => !restart && self.may_probe(),
-                _ => false,
-            };
-            if !keeps {
+            if waiting != Some(LossTimer::Rto) {
                 self.timers.loss = Some(self.loss_deadline(now));
             }
         } else if self.snd.end() > self.snd.nxt && self.timers.cork.is_none() {
-            self.timers.rto_since = None;
-            if restart || !matches!(self.timers.loss, Some((_, LossTimer::Persist))) {
+            if waiting != Some(LossTimer::Persist) {
                 self.timers.loss = Some((now + self.persist_interval(), LossTimer::Persist));
             }
         } else {
-            self.timers.rto_since = None;
             self.timers.loss = None;
         }
         self.note_stall(now);
     }
 
-    /// New data left: the tail, and with it the time to probe it, is later (RFC 8985 §7.2).
-    pub(super) fn postpone_probe(&mut self, now: Instant) {
-        if self.may_probe() {
-            self.timers.loss = Some(self.loss_deadline(now));
-        }
-    }
-
-    fn may_probe(&self) -> bool {
-        self.sack && self.recovery.may_probe(&self.snd.flight)
-    }
-
     /// The tail's probe where one is due (RFC 8985 §7.2), else the retransmission timeout.
     fn loss_deadline(&self, now: Instant) -> (Instant, LossTimer) {
-        let since = self.timers.rto_since.unwrap_or(now);
-        let rto = (since + self.rtt.backed_off_rto()).max(now);
-        if !self.may_probe() {
-            return (rto, LossTimer::Rto);
-        }
-        let pto = self.rtt.srtt().map_or(PTO_WITHOUT_SRTT, |srtt| {
+        let rto = now + self.rtt.backed_off_rto();
+        if let Some(srtt) = self.rtt.srtt()
+            && self.sack
+            && self.recovery.may_probe(&self.snd.flight)
+        {
             let alone = self.snd.flight.outstanding() <= self.snd.mss;
             let delay = if alone { MAX_ACK_DELAY } else { Duration::ZERO };
-            (2 * srtt).max(MIN_PROBE) + delay
-        });
-        ((now + pto).min(rto), LossTimer::Probe)
+            let probe = now + (2 * srtt).max(MIN_PROBE) + delay;
+            if probe < rto {
+                return (probe, LossTimer::Probe);
+            }
+        }
+        (rto, LossTimer::Rto)
     }
 
-    /// No ACK for the tail in two round trips: a segment that asks for one (RFC 8985 §7.3). The
-    /// retransmission timer takes over.
+    /// No ACK for the tail in two round trips: its last segment again, to have one (RFC 8985
+    /// §7.3). The retransmission timer takes over.
     pub(super) fn on_probe(&mut self, now: Instant) {
-        self.recovery.on_probe_timeout();
+        self.recovery
+            .on_probe(self.snd.nxt, self.snd.mss, &mut self.snd.flight);
         self.update_loss_timer(now, true);
     }
 
     /// The reordering window of something has closed (RFC 8985 §6.3).
     pub(super) fn on_reorder_timeout(&mut self, now: Instant) {
-        let span = self.snd.una..self.snd.nxt;
-        let response = self
+        let (nxt, mss) = (self.snd.nxt, self.snd.mss);
+        if self
             .recovery
-            .on_reorder_timeout(now, span, &mut self.snd.flight, &self.rtt);
-        self.follow(now, response, &AckOutcome::default(), false);
+            .on_reorder_timeout(now, nxt, mss, &mut self.snd.flight, &self.rtt)
+        {
+            self.on_congestion(now, CongestionKind::Loss);
+        }
     }
 
     /// RFC 6298 §5.4–5.6.
@@ -98,16 +81,13 @@ impl Connection {
             self.give_up();
             return;
         }
-        let repeated = self.timers.retransmits > 0;
-        if !repeated {
+        if self.timers.retransmits == 0 {
             // A second timeout of the same byte does not halve again (RFC 5681 §3.1).
             self.on_congestion(now, CongestionKind::Timeout);
         }
         self.timers.retransmits = self.timers.retransmits.saturating_add(1);
         self.rtt.back_off();
-        let span = self.snd.una..self.snd.nxt;
-        self.recovery
-            .on_rto(now, span, repeated, &mut self.snd.flight, &self.rtt);
+        self.recovery.on_rto(self.snd.nxt, &mut self.snd.flight);
         self.update_loss_timer(now, true);
     }
 }

@@ -13,7 +13,6 @@ mod loss;
 mod nagle;
 mod opening;
 mod output;
-mod resend;
 mod state;
 mod text;
 mod timers;
@@ -247,7 +246,7 @@ impl Connection {
                 required: config.timestamps_required,
             }),
             rtt: settled.rtt_estimator(now, config),
-            recovery: Recovery::new(config.loss_detection),
+            recovery: Recovery::new(),
             cc,
             acks: Acks::new(rcv.nxt(), snd.mss, config),
             ecn: EcnState::new(settled.ecn, snd.nxt),

@@ -58,10 +58,8 @@ struct Args {
 enum SuiteArg {
     /// ustack's own scripts.
     Own,
-    /// google/packetdrill, Linux selftests.
+    /// google/packetdrill, Linux selftests, gVisor.
     Linux,
-    /// gVisor's.
-    Gvisor,
     /// FreeBSD's tcp-testsuite.
     Freebsd,
 }
@@ -71,7 +69,6 @@ impl Args {
         let suite = match self.suite {
             SuiteArg::Own => Suite::Own,
             SuiteArg::Linux => Suite::Linux,
-            SuiteArg::Gvisor => Suite::Gvisor,
             SuiteArg::Freebsd => Suite::Freebsd,
         };
         let families: &[Family] = match (self.ipv4, self.ipv6, self.mapped) {

@@ -1,0 +1,570 @@
+//! TCP Fast Open (RFC 7413), server and client.
+
+use bytes::Bytes;
+use covers::covers;
+use ustack_tcp::segment::{FastOpen, SynOptions};
+use ustack_tcp::seq::WireSeq;
+use ustack_tcp::testing::pattern;
+use ustack_tcp::{
+    CloseReason, Config, ConnId, Event, Flags, IcmpError, ListenerId, Options, Segment,
+    SocketOptions, State,
+};
+
+use crate::host::{Host, MS, Peer, SEC, SYN_ACK, each, each_with};
+
+fn syn_options(segment: &Segment) -> SynOptions {
+    match segment.options {
+        Options::Syn(options) => options,
+        Options::Segment(_) => unreachable!("a SYN"),
+    }
+}
+
+/// The cookie that a SYN or SYN,ACK brings.
+fn cookie(segment: &Segment) -> Option<FastOpen> {
+    syn_options(segment).fast_open
+}
+
+fn listen(host: &mut Host, limit: u16) -> ListenerId {
+    host.listen(|options| options.socket.fast_open = Some(limit))
+}
+
+/// Asks for this peer's cookie, and gives up the handshake.
+fn cookie_of(host: &mut Host, peer: &Peer) -> FastOpen {
+    let mut asks = peer.clone().with_cookie(FastOpen::REQUEST);
+    asks.flow.remote.set_port(4444);
+    let answer = host.syn(&mut asks);
+    let _ = host.recv(&asks, asks.segment(Flags::RST, 1, 0, 0));
+    cookie(&answer).expect("a cookie")
+}
+
+#[test]
+#[covers("TF-1")]
+fn a_plain_listener_ignores_what_a_syn_brings() {
+    each(|mut host| {
+        let listener = host.listen(|_| {});
+        for option in [None, Some(FastOpen::REQUEST), Some(FastOpen::new(&[7; 8]))] {
+            let mut peer = host.nth_peer(1 + option.map_or(0, |o| o.cookie().len() as u16 + 1));
+            peer.syn.fast_open = option;
+            host.recv(&peer, peer.syn_with_data(100)).unwrap();
+            let answer = host.one();
+            peer.note(&answer);
+            assert_eq!(peer.relative(&answer), (SYN_ACK, 0, 1, 0), "only the SYN");
+            assert_eq!(cookie(&answer), None);
+            assert!(host.tcp.accept(listener).is_none());
+            // The data comes again with the ACK.
+            host.recv(&peer, peer.segment(Flags::ACK | Flags::PSH, 1, 1, 100))
+                .unwrap();
+            let (id, _) = host.tcp.accept(listener).unwrap();
+            assert_eq!(host.read(id), 100);
+            host.take();
+        }
+    });
+}
+
+#[test]
+#[covers("TF-1")]
+fn an_application_that_does_not_ask_sends_a_plain_syn() {
+    each(|mut host| {
+        let mut peer = host.peer();
+        let (_, syn) = host.connect(&mut peer, SocketOptions::default());
+        assert_eq!((cookie(&syn), syn.payload.len()), (None, 0));
+    });
+}
+
+#[test]
+#[covers("TF-2")]
+fn a_cookie_is_a_mac_of_both_addresses() {
+    each(|mut host| {
+        listen(&mut host, 10);
+        let peer = host.peer();
+        let mine = cookie_of(&mut host, &peer);
+        let len = mine.cookie().len();
+        assert!([4, 6, 8, 10, 12, 14, 16].contains(&len), "{len} bytes");
+        // Whatever the port; but not for another address.
+        let again = host.nth_peer(9);
+        assert_eq!(cookie_of(&mut host, &again), mine);
+        let mut other = host.peer();
+        other.flow.remote = crate::host::address(host.ipv6, 3, 5000);
+        assert_ne!(cookie_of(&mut host, &other), mine);
+    });
+    // And of a key: another host's is another one.
+    let mut seen = std::collections::HashSet::new();
+    for seed in 0..100 {
+        let mut host = Host::new(false, 0, &Config::default());
+        host.tcp = ustack_tcp::Tcp::new(Config::default(), [seed; 32]);
+        listen(&mut host, 10);
+        let peer = host.peer();
+        seen.insert(cookie_of(&mut host, &peer).cookie().to_vec());
+    }
+    assert_eq!(seen.len(), 100);
+}
+
+#[test]
+#[covers("TF-2")]
+fn cookies_of_other_lengths_are_no_cookies() {
+    // Bytes: a segment of ours cannot say such a thing.
+    for len in [2usize, 3, 5, 7, 17, 18] {
+        each(|mut host| {
+            let listener = listen(&mut host, 10);
+            let mut peer = host.peer();
+            let header = peer.syn_segment().header();
+            let (from, to) = (peer.flow.remote.port(), peer.flow.local.port());
+            let mut bytes = ustack_tcp::wire::emit(&header, from, to).to_vec();
+            bytes.extend([34, 2 + len as u8]);
+            bytes.resize(bytes.len() + len, 7);
+            bytes.resize(bytes.len().next_multiple_of(4), 1);
+            bytes[12] = (bytes.len() as u8 / 4) << 4;
+            bytes.extend(pattern(0, 50));
+            let parsed = ustack_tcp::wire::parse(&Bytes::from(bytes), None).unwrap();
+            assert_eq!(cookie(&parsed.segment), None);
+            host.recv(&peer, parsed.segment).unwrap();
+            let answer = host.one();
+            peer.note(&answer);
+            assert_eq!(peer.relative(&answer), (SYN_ACK, 0, 1, 0));
+            assert_eq!(cookie(&answer), None);
+            assert!(host.tcp.accept(listener).is_none());
+        });
+    }
+}
+
+#[test]
+#[covers("TF-2")]
+fn the_key_rotates_and_the_last_one_is_good_once_more() {
+    each(|mut host| {
+        let listener = listen(&mut host, 10);
+        let peer = host.peer();
+        let first = cookie_of(&mut host, &peer);
+        host.pass(3600 * SEC);
+        let second = cookie_of(&mut host, &peer);
+        assert_ne!(first, second);
+        // The old one opens, and brings the new one.
+        let mut old = host.nth_peer(1).with_cookie(first);
+        host.recv(&old, old.syn_with_data(10)).unwrap();
+        let answer = host.one();
+        old.note(&answer);
+        assert_eq!(peer_ack(&old, &answer), 11);
+        assert_eq!(cookie(&answer), Some(second));
+        assert!(host.tcp.accept(listener).is_some());
+        // Two hours later it is none any more.
+        host.pass(3600 * SEC);
+        host.take();
+        let mut late = host.nth_peer(2).with_cookie(first);
+        host.recv(&late, late.syn_with_data(10)).unwrap();
+        let answer = host.one();
+        late.note(&answer);
+        assert_eq!(peer_ack(&late, &answer), 1);
+    });
+}
+
+fn peer_ack(peer: &Peer, segment: &Segment) -> i32 {
+    peer.relative(segment).2
+}
+
+#[test]
+#[covers("TF-2")]
+fn servers_that_share_a_key_take_each_other_s_cookies() {
+    let mut config = Config::default();
+    config.fast_open_key = Some([5; 16]);
+    let mut hosts: Vec<_> = [1, 2]
+        .map(|seed| {
+            let mut host = Host::new(false, 0, &config);
+            host.tcp = ustack_tcp::Tcp::new(config.clone(), [seed; 32]);
+            listen(&mut host, 10);
+            host
+        })
+        .into();
+    let peer = hosts[0].peer();
+    let cookies: Vec<_> = hosts
+        .iter_mut()
+        .map(|host| cookie_of(host, &peer))
+        .collect();
+    assert_eq!(cookies[0], cookies[1]);
+}
+
+#[test]
+#[covers("TF-3")]
+fn a_good_cookie_delivers_before_the_handshake_ends() {
+    each(|mut host| {
+        let listener = listen(&mut host, 10);
+        let asking = host.peer();
+        let mine = cookie_of(&mut host, &asking);
+        let mut peer = host.peer().with_timestamps(5).with_cookie(mine);
+        host.recv(&peer, peer.syn_with_data(300)).unwrap();
+        let answer = host.one();
+        peer.note(&answer);
+        assert_eq!(
+            peer.relative(&answer),
+            (SYN_ACK, 0, 301, 0),
+            "the data, too"
+        );
+        assert_eq!(cookie(&answer), None, "the one it has is good");
+        assert_eq!(host.state(&peer), State::SynReceived);
+
+        let (id, _) = host.tcp.accept(listener).expect("before the ACK");
+        assert_eq!(host.read(id), 300);
+        // The server may answer already, within the initial window.
+        host.tcp.write(host.now, id, &pattern(0, 500)).unwrap();
+        let data = host.one();
+        assert_eq!(peer.relative(&data), (Flags::ACK | Flags::PSH, 1, 301, 500));
+        host.pass(10 * MS);
+        host.recv(&peer, peer.segment(Flags::ACK, 301, 501, 0))
+            .unwrap();
+        assert_eq!(host.state(&peer), State::Established);
+        host.pass(10 * SEC);
+        host.none();
+        let counters = host.tcp.counters();
+        assert_eq!(
+            (counters.fast_open_passive, counters.fast_open_cookie_reqd),
+            (1, 1)
+        );
+    });
+}
+
+#[test]
+#[covers("TF-3")]
+fn a_wrong_cookie_falls_back_and_brings_a_right_one() {
+    each(|mut host| {
+        let listener = listen(&mut host, 10);
+        let asking = host.peer();
+        let mine = cookie_of(&mut host, &asking);
+        for bit in 0..64 {
+            let mut bytes = mine.cookie().to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let mut peer = host
+                .nth_peer(bit as u16 + 1)
+                .with_cookie(FastOpen::new(&bytes));
+            host.recv(&peer, peer.syn_with_data(300)).unwrap();
+            let answer = host.one();
+            peer.note(&answer);
+            assert_eq!(peer.relative(&answer), (SYN_ACK, 0, 1, 0));
+            assert_eq!(cookie(&answer), Some(mine));
+            assert!(host.tcp.accept(listener).is_none());
+            let _ = host.recv(&peer, peer.segment(Flags::RST, 1, 0, 0));
+        }
+        // Without data a request is just that.
+        let mut asks = host.peer().with_cookie(FastOpen::REQUEST);
+        host.recv(&asks, asks.syn_with_data(300)).unwrap();
+        let answer = host.one();
+        asks.note(&answer);
+        assert_eq!((peer_ack(&asks, &answer), cookie(&answer)), (1, Some(mine)));
+        assert_eq!(host.tcp.counters().fast_open_passive_fail, 64);
+    });
+}
+
+#[test]
+#[covers("TF-3")]
+fn a_lost_syn_ack_acknowledges_the_data_again() {
+    each(|mut host| {
+        let listener = listen(&mut host, 10);
+        let asking = host.peer();
+        let mine = cookie_of(&mut host, &asking);
+        let mut peer = host.peer().with_cookie(mine);
+        host.recv(&peer, peer.syn_with_data(300)).unwrap();
+        let first = host.one();
+        peer.note(&first);
+        host.pass(SEC + MS);
+        assert_eq!(peer.relative(&host.one()), (SYN_ACK, 0, 301, 0));
+        // The bare SYN of a client that fell back, too.
+        peer.syn.fast_open = None;
+        host.recv(&peer, peer.syn_segment()).unwrap();
+        assert_eq!(peer.relative(&host.one()), (SYN_ACK, 0, 301, 0));
+        let (id, _) = host.tcp.accept(listener).unwrap();
+        assert_eq!(host.read(id), 300, "once");
+        host.recv(&peer, peer.segment(Flags::ACK, 301, 1, 0))
+            .unwrap();
+        assert_eq!(host.state(&peer), State::Established);
+    });
+}
+
+#[test]
+fn a_fast_open_that_nobody_confirms_ends() {
+    each(|mut host| {
+        let listener = listen(&mut host, 1);
+        let asking = host.peer();
+        let mine = cookie_of(&mut host, &asking);
+        let mut peer = host.peer().with_cookie(mine);
+        host.recv(&peer, peer.syn_with_data(300)).unwrap();
+        peer.note(&host.one());
+        let (id, _) = host.tcp.accept(listener).unwrap();
+        host.pass(180 * SEC);
+        assert_eq!(host.take().len(), 5);
+        assert_eq!(host.closed(id), Some(CloseReason::TimedOut));
+        host.tcp.release(host.now, id);
+        host.take();
+        assert_eq!(host.tcp.connection_count(), 0);
+        // Its place is free again.
+        let other = host.nth_peer(7).with_cookie(cookie_of(&mut host, &asking));
+        host.recv(&other, other.syn_with_data(10)).unwrap();
+        assert!(host.tcp.accept(listener).is_some());
+    });
+}
+
+/// RFC 7413 §5.1: a reset may be as spoofed as the SYN was.
+#[test]
+#[covers("TF-5")]
+fn a_reset_one_counts_for_a_minute() {
+    each(|mut host| {
+        let listener = listen(&mut host, 1);
+        let asking = host.peer();
+        let mine = cookie_of(&mut host, &asking);
+        let mut peer = host.peer().with_cookie(mine);
+        host.recv(&peer, peer.syn_with_data(300)).unwrap();
+        peer.note(&host.one());
+        let _ = host.recv(&peer, peer.segment(Flags::RST, 301, 0, 0));
+        host.none();
+        // It can still be accepted, as one that has ended.
+        let (id, _) = host.tcp.accept(listener).unwrap();
+        assert_eq!(host.read_until_error(id), (300, CloseReason::Reset));
+        host.tcp.release(host.now, id);
+        for (wait, taken) in [(59 * SEC, 1), (2 * SEC, 11)] {
+            host.pass(wait);
+            let mut next = host.nth_peer(wait.as_secs() as u16).with_cookie(mine);
+            host.recv(&next, next.syn_with_data(10)).unwrap();
+            let answer = host.one();
+            next.note(&answer);
+            assert_eq!(peer_ack(&next, &answer), taken);
+            let _ = host.recv(&next, next.segment(Flags::RST, taken, 0, 0));
+        }
+    });
+}
+
+#[test]
+#[covers("TF-5")]
+fn no_more_than_the_limit_are_pending() {
+    each(|mut host| {
+        let listener = listen(&mut host, 10);
+        let asking = host.peer();
+        let mine = cookie_of(&mut host, &asking);
+        let mut peers: Vec<_> = (1..=11)
+            .map(|port| host.nth_peer(port).with_cookie(mine))
+            .collect();
+        for (n, peer) in peers.iter_mut().enumerate() {
+            host.recv(peer, peer.syn_with_data(50)).unwrap();
+            let answer = host.one();
+            peer.note(&answer);
+            assert_eq!(peer_ack(peer, &answer), if n < 10 { 51 } else { 1 });
+        }
+        assert_eq!(host.tcp.counters().fast_open_listen_overflow, 1);
+        assert_eq!(host.tcp.backlog(listener), Some((1, 10)));
+        // One is confirmed: there is room for one.
+        host.recv(&peers[0], peers[0].segment(Flags::ACK, 51, 1, 0))
+            .unwrap();
+        for (port, taken) in [(21, 51), (22, 1)] {
+            let mut next = host.nth_peer(port).with_cookie(mine);
+            host.recv(&next, next.syn_with_data(50)).unwrap();
+            let answer = host.one();
+            next.note(&answer);
+            assert_eq!(peer_ack(&next, &answer), taken);
+        }
+    });
+}
+
+/// Connects with `len` bytes to send; our SYN.
+fn connect(host: &mut Host, peer: &mut Peer, len: usize) -> (ConnId, Segment) {
+    let (id, _, taken) = host
+        .tcp
+        .connect_with_data(
+            host.now,
+            peer.flow,
+            SocketOptions {
+                nodelay: true,
+                ..SocketOptions::default()
+            },
+            &pattern(0, len),
+        )
+        .unwrap();
+    assert_eq!(taken, len);
+    let syn = host.one();
+    peer.note(&syn);
+    (id, syn)
+}
+
+const GIVEN: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
+
+/// The first connection: it asks for a cookie and gets [`GIVEN`].
+fn learn(host: &mut Host) {
+    let mut peer = host.nth_peer(100);
+    let (id, syn) = connect(host, &mut peer, 20);
+    assert_eq!(cookie(&syn), Some(FastOpen::REQUEST));
+    assert_eq!(syn.payload.len(), 0);
+    peer.syn.fast_open = Some(FastOpen::new(&GIVEN));
+    host.recv(&peer, peer.syn_ack(0)).unwrap();
+    // The data follows as soon as the connection is open.
+    let sent = host.take();
+    assert_eq!(peer.relative(&sent.last().unwrap().1).3, 20);
+    assert!(host.events.contains(&Event::Connected(id)));
+    host.tcp.abort(host.now, id);
+    host.take();
+}
+
+#[test]
+#[covers("TF-3")]
+fn a_client_sends_data_with_the_cookie_it_was_given() {
+    each(|mut host| {
+        learn(&mut host);
+        let mut peer = host.peer();
+        let (id, syn) = connect(&mut host, &mut peer, 200);
+        assert_eq!(cookie(&syn), Some(FastOpen::new(&GIVEN)));
+        assert_eq!(syn.payload, pattern(0, 200));
+        host.recv(&peer, peer.syn_ack(200)).unwrap();
+        assert_eq!(peer.relative(&host.one()), (Flags::ACK, 201, 1, 0));
+        host.tcp.write(host.now, id, &pattern(200, 10)).unwrap();
+        let next = host.one();
+        assert_eq!(peer.relative(&next), (Flags::ACK | Flags::PSH, 201, 1, 10));
+        assert_eq!(host.tcp.counters().fast_open_active, 1);
+    });
+}
+
+#[test]
+#[covers("TF-3")]
+fn data_that_was_not_taken_follows_the_handshake() {
+    each(|mut host| {
+        learn(&mut host);
+        // None of it, some of it, all of it.
+        for (port, acked) in [(1, 0), (2, 50), (3, 200)] {
+            let mut peer = host.nth_peer(port);
+            connect(&mut host, &mut peer, 200);
+            host.recv(&peer, peer.syn_ack(acked)).unwrap();
+            let sent = host.take();
+            let bytes: usize = sent.iter().map(|(_, segment)| segment.payload.len()).sum();
+            assert_eq!(bytes, 200 - acked as usize);
+            if let Some((_, data)) = sent.iter().find(|(_, segment)| !segment.payload.is_empty()) {
+                assert_eq!(peer.relative(data).1, 1 + acked as i32);
+                assert_eq!(data.payload, pattern(u64::from(acked), bytes));
+            }
+        }
+        // An ACK of more than was sent is none.
+        let mut peer = host.nth_peer(4);
+        connect(&mut host, &mut peer, 200);
+        assert!(host.recv(&peer, peer.syn_ack(201)).is_err());
+        assert!(host.one().has(Flags::RST));
+    });
+}
+
+#[test]
+fn a_syn_holds_one_segment_and_the_rest_follows() {
+    each(|mut host| {
+        learn(&mut host);
+        let mut peer = host.peer();
+        let (_, syn) = connect(&mut host, &mut peer, 3_000);
+        // The peer's MSS of 1000 less our options.
+        let options = syn.options.len() as usize;
+        assert_eq!(syn.payload.len(), 1_000 - options);
+        host.recv(&peer, peer.syn_ack(1_000 - options as u32))
+            .unwrap();
+        let sent = host.take();
+        let bytes: usize = sent.iter().map(|(_, segment)| segment.payload.len()).sum();
+        assert_eq!(bytes, 2_000 + options);
+    });
+}
+
+#[test]
+#[covers("TF-5")]
+fn a_lost_syn_is_followed_by_a_bare_one() {
+    each(|mut host| {
+        learn(&mut host);
+        let mut peer = host.peer();
+        let (_, syn) = connect(&mut host, &mut peer, 200);
+        assert_eq!(syn.payload.len(), 200);
+        host.pass(SEC + MS);
+        let again = host.one();
+        assert_eq!(
+            (again.seq, again.flags, again.payload.len()),
+            (syn.seq, Flags::SYN, 0)
+        );
+        assert_eq!(cookie(&again), None);
+        // It opens, and the data follows.
+        host.recv(&peer, peer.syn_ack(0)).unwrap();
+        assert_eq!(peer.relative(&host.take().last().unwrap().1).3, 200);
+        // This server is spared another for an hour.
+        let mut next = host.nth_peer(7);
+        let (_, syn) = connect(&mut host, &mut next, 200);
+        assert_eq!((cookie(&syn), syn.payload.len()), (None, 0));
+        host.recv(&next, next.syn_ack(0)).unwrap();
+        assert_eq!(next.relative(&host.take().last().unwrap().1).3, 200);
+        host.pass(3601 * SEC);
+        host.take();
+        let mut later = host.nth_peer(8);
+        let (_, syn) = connect(&mut host, &mut later, 200);
+        assert_eq!(cookie(&syn), Some(FastOpen::REQUEST));
+    });
+}
+
+#[test]
+#[covers("TF-5")]
+fn a_bare_syn_may_still_find_the_data_there() {
+    each(|mut host| {
+        learn(&mut host);
+        let mut peer = host.peer();
+        connect(&mut host, &mut peer, 200);
+        host.pass(SEC + MS);
+        host.one();
+        host.recv(&peer, peer.syn_ack(200)).unwrap();
+        assert_eq!(peer.relative(&host.one()), (Flags::ACK, 201, 1, 0));
+        // No reason to distrust Fast Open.
+        let mut next = host.nth_peer(7);
+        let (_, syn) = connect(&mut host, &mut next, 10);
+        assert_eq!(syn.payload.len(), 10);
+    });
+}
+
+#[test]
+fn a_syn_too_big_for_the_path_goes_again_without_data() {
+    each(|mut host| {
+        learn(&mut host);
+        let mut peer = host.peer();
+        let (id, syn) = connect(&mut host, &mut peer, 2_000);
+        host.icmp(&peer, syn.seq, IcmpError::PacketTooBig { mtu: 600 });
+        let again = host.one();
+        assert_eq!(
+            (again.seq, again.flags, again.payload.len()),
+            (syn.seq, Flags::SYN, 0)
+        );
+        host.icmp(&peer, syn.seq, IcmpError::PacketTooBig { mtu: 600 });
+        host.none();
+        assert_eq!(host.closed(id), None);
+        host.recv(&peer, peer.syn_ack(0)).unwrap();
+        assert_eq!(host.state(&peer), State::Established);
+    });
+}
+
+#[test]
+fn both_ends_may_fast_open_at_once() {
+    for acked in [0, 200] {
+        each(|mut host| {
+            learn(&mut host);
+            let mut peer = host.peer();
+            let (id, _) = connect(&mut host, &mut peer, 200);
+            host.recv(&peer, peer.syn_segment()).unwrap();
+            assert_eq!(peer.relative(&host.one()), (SYN_ACK, 0, 1, 0));
+            host.recv(&peer, peer.syn_ack(acked)).unwrap();
+            assert_eq!(host.state(&peer), State::Established);
+            assert!(host.events.contains(&Event::Connected(id)));
+            let bytes: usize = host.take().iter().map(|(_, s)| s.payload.len()).sum();
+            assert_eq!(bytes, 200 - acked as usize);
+        });
+    }
+}
+
+/// The accept queue, SYN cookies and Fast Open together: no state without room for it.
+#[test]
+fn a_flooded_listener_opens_nothing_fast() {
+    let mut config = Config::default();
+    config.max_syn_backlog = 1;
+    each_with(&config, |mut host| {
+        let listener = listen(&mut host, 10);
+        let asking = host.peer();
+        let mine = cookie_of(&mut host, &asking);
+        let mut first = host.nth_peer(1);
+        host.syn(&mut first);
+        let mut peer = host.nth_peer(2).with_cookie(mine);
+        peer.isn = WireSeq(77);
+        host.recv(&peer, peer.syn_with_data(10)).unwrap();
+        let answer = host.one();
+        peer.note(&answer);
+        assert_eq!(peer_ack(&peer, &answer), 1);
+        assert_eq!(host.state(&peer), State::Closed);
+        host.recv(&peer, peer.ack()).unwrap();
+        assert!(host.tcp.accept(listener).is_some());
+    });
+}

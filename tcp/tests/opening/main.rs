@@ -1,0 +1,12 @@
+//! Opening and ending at the wire: handshakes of all kinds, cookies, TIME-WAIT, ports and ISNs.
+
+mod addresses;
+mod cookies;
+mod ecn;
+mod fast_open;
+mod handshake;
+mod host;
+mod listen;
+mod numbers;
+mod orphans;
+mod time_wait;
