@@ -47,6 +47,17 @@ pub enum EcnMode {
     On,
 }
 
+/// How losses are detected with a peer that sends SACK.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LossDetection {
+    /// By time, with probes of the tail and proportional rate reduction (RFC 8985, RFC 9937).
+    #[default]
+    Rack,
+    /// By counting what was SACKed above (RFC 6675).
+    Rfc6675,
+}
+
 /// Settings of all connections of a [`Tcp`](crate::Tcp).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -59,6 +70,8 @@ pub struct Config {
     pub congestion: CongestionAlgorithm,
     /// Leave the initial slow start when round trips grow (HyStart++, RFC 9406).
     pub hystart: bool,
+    /// Loss detection (`tcp_recovery`).
+    pub loss_detection: LossDetection,
     /// Largest receive buffer that autotuning reaches, in bytes (`tcp_rmem[2]`).
     pub recv_buffer_max: u32,
     /// Receive buffer at the start, in bytes (`tcp_rmem[1]`).
@@ -120,6 +133,7 @@ impl Default for Config {
             tso: false,
             congestion: CongestionAlgorithm::default(),
             hystart: true,
+            loss_detection: LossDetection::default(),
             recv_buffer_max: 16 << 20,
             recv_buffer_initial: 128 << 10,
             send_buffer_max: 16 << 20,

@@ -57,10 +57,12 @@ pub struct Info {
     pub unacked: u32,
     /// Of these, how many SACK has reported.
     pub sacked: u32,
-    /// Of these, how many are deemed lost and are not on their way again.
+    /// Of these, how many were judged lost, be they on their way again or not.
     pub lost: u32,
     /// Of these, how many are on their way again.
     pub retrans: u32,
+    /// The largest distance over which segments have overtaken others, 3 at least.
+    pub reordering: u32,
     /// Since data was last sent.
     pub last_data_sent: Option<Duration>,
     /// Since anything was last received.

@@ -83,7 +83,7 @@ pub(crate) mod wheel;
 pub mod wire;
 
 pub use config::{
-    Config, CongestionAlgorithm, CustomCongestion, EcnMode, Keepalive, SocketOptions,
+    Config, CongestionAlgorithm, CustomCongestion, EcnMode, Keepalive, LossDetection, SocketOptions,
 };
 pub use connection::State;
 pub use endpoint::{

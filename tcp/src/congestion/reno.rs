@@ -77,10 +77,12 @@ impl CongestionController for Reno {
         self.before = Some(self.window);
         let window = &mut self.window;
         window.hystart.stop();
-        window.ssthresh = (event.in_flight / 2).max(2 * self.mss); // RFC 5681 (4)
+        let half = event.in_flight / 2;
+        window.ssthresh = half.max(2 * self.mss); // RFC 5681 (4)
         window.cwnd = match event.kind {
             CongestionKind::Timeout => self.mss, // the loss window
-            CongestionKind::Loss | CongestionKind::Ecn => window.ssthresh,
+            CongestionKind::Loss => window.ssthresh,
+            CongestionKind::Ecn => half.max(self.mss), // RFC 3168 §6.1.2 knows a window of one
         };
         self.credit = 0;
     }

@@ -1,18 +1,19 @@
 //! What an acceptable ACK does to the sender: what arrived, how long it took, what is lost, how
 //! much may be in flight.
 
-use crate::congestion::CongestionKind;
-use crate::recovery::Ack;
+use crate::congestion::{CongestionController, CongestionEvent, CongestionKind};
+use crate::recovery::{Ack, PrrAck, Response};
 use crate::segment::{Options, SackBlocks, Segment, SegmentOptions};
-use crate::send::{AckOutcome, Fin};
+use crate::send::{AckOutcome, Arrived, Fin};
 use crate::seq::SeqNum;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 use super::Connection;
 use super::state::Edge;
 
 impl Connection {
-    /// Everything that an acceptable ACK says: what arrived, how long it took, what is lost.
+    /// Everything that an ACK says: what arrived, how long it took, what is lost. `ack` may lie
+    /// below SND.UNA: then its SACK blocks still count.
     pub(super) fn advance(
         &mut self,
         now: Instant,
@@ -20,43 +21,46 @@ impl Connection {
         seg: &Segment,
         window_changed: bool,
     ) {
-        const NO_SACK: &SackBlocks = &SackBlocks::new_const();
-        let sack = match &seg.options {
-            Options::Segment(SegmentOptions { sack, .. }) if self.sack => sack,
-            _ => NO_SACK,
-        };
         let advanced = ack > self.snd.una;
         let in_flight = self.snd.flight.in_flight();
         let recovering = self.recovery.in_recovery(); // the ACK that ends it does not grow cwnd (NR-2)
-        let outcome = self.snd.flight.on_ack(now, ack, self.snd.nxt, sack);
-        let duplicate =
-            !advanced && self.snd.flight.outstanding() > 0 && seg.is_empty() && !window_changed;
+        let arrived = self.arrived(ack, seg);
+        let mut outcome = self.snd.flight.on_ack(now, &arrived);
+        let duplicate = ack == self.snd.una
+            && self.snd.flight.outstanding() > 0
+            && seg.is_empty()
+            && !window_changed;
+        if duplicate && !self.sack {
+            outcome.delivered += self.snd.flight.on_dup_ack(self.snd.mss);
+        }
         if advanced {
             let end = ack.min(self.snd.buffer.end());
             self.bytes_acked += u64::from(end - self.snd.una);
             self.snd.una = ack;
             self.snd.buffer.advance(end);
         }
-        let echoed = || self.echoed_rtt(seg, &outcome).filter(|_| advanced);
-        let rtt = outcome.rtt.or_else(echoed);
+        // An echoed timestamp tells which transmission was answered (RT-6, RFC 7323 §4.1).
+        let rtt = outcome.rtt.or(outcome.echoed_rtt.filter(|_| advanced));
         if let Some(rtt) = rtt {
             self.rtt.on_sample(now, rtt);
         }
         let facts = Ack {
-            una: ack,
+            una: self.snd.una,
             nxt: self.snd.nxt,
             advanced,
             duplicate,
+            has_sack: !arrived.sack.is_empty(),
             sack: self.sack,
+            more_to_send: self.snd.unsent().min(self.snd.usable_window()) > 0,
             mss: self.snd.mss,
+            arrived: &arrived,
             outcome: &outcome,
         };
-        let reduce = self
+        let response = self
             .recovery
             .on_ack(now, &facts, &mut self.snd.flight, &self.rtt);
-        if reduce {
-            self.on_congestion(now, CongestionKind::Loss);
-        } else if advanced && !self.ecn.is_echo(seg) {
+        self.follow(now, response, &outcome, advanced);
+        if advanced && !response.reduce && !self.ecn.is_echo(seg) {
             self.grow_window(now, &outcome, in_flight, recovering, rtt);
         }
         if advanced {
@@ -65,13 +69,61 @@ impl Connection {
         self.update_loss_timer(now, advanced);
     }
 
-    /// The round trip of a retransmission, when the echoed timestamp shows that it is this one that
-    /// was answered and not an earlier transmission (RT-6, RFC 7323 §4.1).
-    fn echoed_rtt(&self, seg: &Segment, outcome: &AckOutcome) -> Option<Duration> {
-        let (ours, echo) = (self.timestamps.as_ref()?, seg.options.timestamps()?);
-        let newest = outcome.newest?;
-        let since = echo.tsecr.wrapping_sub(ours.tsval(newest.sent_at)) as i32;
-        (since >= 0).then_some(newest.rtt)
+    fn arrived<'a>(&self, ack: SeqNum, seg: &'a Segment) -> Arrived<'a> {
+        const NO_SACK: &SackBlocks = &SackBlocks::new_const();
+        let sack = match &seg.options {
+            Options::Segment(SegmentOptions { sack, .. }) if self.sack => sack,
+            _ => NO_SACK,
+        };
+        let echo = match (&self.timestamps, seg.options.timestamps()) {
+            (Some(ours), Some(got)) if got.tsecr != 0 => Some(got.tsecr.wrapping_sub(ours.offset)),
+            _ => None,
+        };
+        Arrived {
+            ack,
+            una: self.snd.una.max(ack),
+            nxt: self.snd.nxt,
+            sack,
+            min_rtt: self.rtt.min_rtt(),
+            echo,
+        }
+    }
+
+    /// Does what recovery asks for, and sets the window of its episode.
+    pub(super) fn follow(
+        &mut self,
+        now: Instant,
+        response: Response,
+        outcome: &AckOutcome,
+        advanced: bool,
+    ) {
+        if response.undo {
+            self.cc.undo();
+        }
+        if response.again {
+            // What is reduced is what the last reduction left.
+            let in_flight = self.snd.flight.outstanding().min(self.cc.ssthresh());
+            let kind = CongestionKind::Loss;
+            self.ecn.on_reduced(self.snd.nxt);
+            self.cc.on_congestion(&CongestionEvent {
+                now,
+                kind,
+                in_flight,
+            });
+        } else if response.reduce {
+            self.on_congestion(now, CongestionKind::Loss);
+        }
+        let ack = PrrAck {
+            sack: self.sack,
+            newly: outcome.acked + outcome.sacked,
+            delivered: outcome.delivered,
+            safe: advanced && !response.lost,
+            in_flight: self.snd.flight.in_flight(),
+            ssthresh: self.cc.ssthresh().min(self.cc.cwnd()),
+            mss: self.snd.mss,
+        };
+        self.recovery
+            .update_window(response.reduce, ack, &self.snd.flight);
     }
 
     /// SND.UNA moved: room for the writer, progress for the timers, and perhaps our FIN is there.

@@ -13,7 +13,12 @@ use super::Connection;
 impl Connection {
     /// Bytes that the congestion window lets out now.
     pub(super) fn cwnd_room(&self) -> u32 {
-        self.cc.cwnd().saturating_sub(self.snd.flight.in_flight())
+        self.cwnd().saturating_sub(self.snd.flight.in_flight())
+    }
+
+    /// The congestion window in force: the controller's, or that of a recovery (RFC 9937).
+    pub(super) fn cwnd(&self) -> u32 {
+        self.recovery.window(self.cc.cwnd())
     }
 
     /// An ACK moved SND.UNA; there were `in_flight` bytes in flight before it.
@@ -27,7 +32,7 @@ impl Connection {
     ) {
         let srtt = self.rtt.srtt();
         let (una, nxt) = (self.snd.una, self.snd.nxt);
-        let acked = outcome.delivered();
+        let acked = outcome.delivered;
         let used = self.snd.usage.on_ack(now, una, nxt, acked, srtt);
         if in_recovery {
             self.snd.usage.on_recovery();
@@ -57,6 +62,9 @@ impl Connection {
             }
         };
         self.ecn.on_reduced(self.snd.nxt);
+        if kind == CongestionKind::Ecn {
+            self.recovery.forget_episode();
+        }
         self.cc.on_congestion(&CongestionEvent {
             now,
             kind,

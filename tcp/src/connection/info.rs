@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::congestion::CongestionController;
 use crate::info::{CaState, Info};
+use crate::recovery::Phase;
 use crate::time::Instant;
 
 use super::{Connection, header_overhead};
@@ -15,18 +16,12 @@ impl Connection {
         let offered = config
             .mtu
             .saturating_sub(header_overhead(self.flow.remote_ip()));
-        let ca_state = if self.timers.retransmits > 0 {
-            CaState::Loss
-        } else if self.recovery.in_recovery() {
-            CaState::Recovery
-        } else if flight.sacked() > 0 {
-            CaState::Disorder
-        } else {
-            CaState::Open
+        let ca_state = match self.recovery.phase() {
+            Phase::Loss(_) => CaState::Loss,
+            Phase::Recovery(_) => CaState::Recovery,
+            Phase::Open if flight.sacked() + flight.dup_acked() > 0 => CaState::Disorder,
+            Phase::Open => CaState::Open,
         };
-        let missing = flight
-            .outstanding()
-            .saturating_sub(flight.sacked() + flight.in_flight());
         Info {
             state: Some(self.state),
             ca_state,
@@ -40,8 +35,10 @@ impl Connection {
             snd_mss: snd.mss,
             advmss: self.options.clamp_mss(offered).into(),
             unacked: segments(flight.outstanding()),
-            sacked: segments(flight.sacked()),
-            lost: segments(missing),
+            sacked: segments(flight.sacked() + flight.dup_acked()),
+            lost: segments(flight.lost() + flight.resent()),
+            retrans: segments(flight.resent() + flight.twice()),
+            reordering: self.recovery.reordering(),
             last_data_sent: snd.last_sent.map(|at| now - at),
             last_ack_recv: now - self.last_received,
             pmtu: self.path_mtu,
@@ -49,7 +46,7 @@ impl Connection {
             rttvar: self.rtt.rttvar(),
             min_rtt: self.rtt.min_rtt(),
             snd_ssthresh: Some(self.cc.ssthresh()).filter(|&bytes| bytes < u32::MAX / 2),
-            snd_cwnd: self.cc.cwnd(),
+            snd_cwnd: self.cwnd(),
             snd_wnd: snd.wnd,
             total_retrans: self.total_retrans,
             bytes_acked: self.bytes_acked,

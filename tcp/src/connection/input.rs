@@ -39,7 +39,8 @@ impl Connection {
 
     fn process_ack(&mut self, now: Instant, seq: SeqNum, ack: SeqNum, seg: &Segment) {
         if ack < self.snd.una {
-            return; // an old duplicate may still bring data
+            self.advance(now, ack, seg, false); // an old duplicate may still bring SACKs, and data
+            return;
         }
         let window_changed = self.update_window(seq.max(self.rcv.nxt()), ack, seg);
         self.advance(now, ack, seg, window_changed);

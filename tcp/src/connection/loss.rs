@@ -3,6 +3,7 @@
 
 use crate::config::Config;
 use crate::congestion::CongestionKind;
+use crate::send::AckOutcome;
 use crate::time::{Duration, Instant};
 
 use super::Connection;
@@ -14,65 +15,81 @@ use super::timers::LossTimer;
 const MIN_PROBE: Duration = Duration::from_millis(20);
 const MAX_ACK_DELAY: Duration = Duration::from_millis(50);
 
+/// The time to the probe before there is a round trip to go by (RFC 8985 §7.2).
+const PTO_WITHOUT_SRTT: Duration = Duration::from_secs(1);
+
 impl Connection {
     /// Starts, restarts or stops the loss timer after an ACK or a transmission (RFC 6298 §5).
     pub(super) fn update_loss_timer(&mut self, now: Instant, restart: bool) {
         if !self.state.sends() {
-            self.timers.loss = None;
+            (self.timers.loss, self.timers.rto_since) = (None, None);
             return;
         }
-        let waiting = match self.timers.loss {
-            Some((_, timer)) if !restart => Some(timer),
-            _ => None,
-        };
         if self.snd.flight.outstanding() > 0 {
-            if waiting != Some(LossTimer::Rto) {
+            let restart = restart || self.timers.rto_since.is_none();
+            if restart {
+                self.timers.rto_since = Some(now);
+            }
+            let keeps = match self.timers.loss {
+                Some((_, LossTimer::Rto)) => !restart,
+                Some((_, LossTimer::Probe)) => !restart && self.may_probe(),
+                _ => false,
+            };
+            if !keeps {
                 self.timers.loss = Some(self.loss_deadline(now));
             }
         } else if self.snd.end() > self.snd.nxt && self.timers.cork.is_none() {
-            if waiting != Some(LossTimer::Persist) {
+            self.timers.rto_since = None;
+            if restart || !matches!(self.timers.loss, Some((_, LossTimer::Persist))) {
                 self.timers.loss = Some((now + self.persist_interval(), LossTimer::Persist));
             }
         } else {
+            self.timers.rto_since = None;
             self.timers.loss = None;
         }
         self.note_stall(now);
     }
 
-    /// The tail's probe where one is due (RFC 8985 §7.2), else the retransmission timeout.
-    fn loss_deadline(&self, now: Instant) -> (Instant, LossTimer) {
-        let rto = now + self.rtt.backed_off_rto();
-        if let Some(srtt) = self.rtt.srtt()
-            && self.sack
-            && self.recovery.may_probe(&self.snd.flight)
-        {
-            let alone = self.snd.flight.outstanding() <= self.snd.mss;
-            let delay = if alone { MAX_ACK_DELAY } else { Duration::ZERO };
-            let probe = now + (2 * srtt).max(MIN_PROBE) + delay;
-            if probe < rto {
-                return (probe, LossTimer::Probe);
-            }
+    /// New data left: the tail, and with it the time to probe it, is later (RFC 8985 §7.2).
+    pub(super) fn postpone_probe(&mut self, now: Instant) {
+        if self.may_probe() {
+            self.timers.loss = Some(self.loss_deadline(now));
         }
-        (rto, LossTimer::Rto)
     }
 
-    /// No ACK for the tail in two round trips: its last segment again, to have one (RFC 8985
-    /// §7.3). The retransmission timer takes over.
+    fn may_probe(&self) -> bool {
+        self.sack && self.recovery.may_probe(&self.snd.flight)
+    }
+
+    /// The tail's probe where one is due (RFC 8985 §7.2), else the retransmission timeout.
+    fn loss_deadline(&self, now: Instant) -> (Instant, LossTimer) {
+        let since = self.timers.rto_since.unwrap_or(now);
+        let rto = (since + self.rtt.backed_off_rto()).max(now);
+        if !self.may_probe() {
+            return (rto, LossTimer::Rto);
+        }
+        let pto = self.rtt.srtt().map_or(PTO_WITHOUT_SRTT, |srtt| {
+            let alone = self.snd.flight.outstanding() <= self.snd.mss;
+            let delay = if alone { MAX_ACK_DELAY } else { Duration::ZERO };
+            (2 * srtt).max(MIN_PROBE) + delay
+        });
+        ((now + pto).min(rto), LossTimer::Probe)
+    }
+
+    /// No ACK for the tail in two round trips: a segment that asks for one (RFC 8985 §7.3). The
+    /// retransmission timer takes over.
     pub(super) fn on_probe(&mut self, now: Instant) {
-        self.recovery
-            .on_probe(self.snd.nxt, self.snd.mss, &mut self.snd.flight);
+        self.recovery.on_probe_timeout();
         self.update_loss_timer(now, true);
     }
 
     /// The reordering window of something has closed (RFC 8985 §6.3).
     pub(super) fn on_reorder_timeout(&mut self, now: Instant) {
-        let (nxt, mss) = (self.snd.nxt, self.snd.mss);
-        if self
+        let span = self.snd.una..self.snd.nxt;
+        let response = self
             .recovery
-            .on_reorder_timeout(now, nxt, mss, &mut self.snd.flight, &self.rtt)
-        {
-            self.on_congestion(now, CongestionKind::Loss);
-        }
+            .on_reorder_timeout(now, span, &mut self.snd.flight, &self.rtt);
+        self.follow(now, response, &AckOutcome::default(), false);
     }
 
     /// RFC 6298 §5.4–5.6.
@@ -81,13 +98,16 @@ impl Connection {
             self.give_up();
             return;
         }
-        if self.timers.retransmits == 0 {
+        let repeated = self.timers.retransmits > 0;
+        if !repeated {
             // A second timeout of the same byte does not halve again (RFC 5681 §3.1).
             self.on_congestion(now, CongestionKind::Timeout);
         }
         self.timers.retransmits = self.timers.retransmits.saturating_add(1);
         self.rtt.back_off();
-        self.recovery.on_rto(self.snd.nxt, &mut self.snd.flight);
+        let span = self.snd.una..self.snd.nxt;
+        self.recovery
+            .on_rto(now, span, repeated, &mut self.snd.flight, &self.rtt);
         self.update_loss_timer(now, true);
     }
 }

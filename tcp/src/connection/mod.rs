@@ -13,6 +13,7 @@ mod loss;
 mod nagle;
 mod opening;
 mod output;
+mod resend;
 mod state;
 mod text;
 mod timers;
@@ -246,7 +247,7 @@ impl Connection {
                 required: config.timestamps_required,
             }),
             rtt: settled.rtt_estimator(now, config),
-            recovery: Recovery::new(),
+            recovery: Recovery::new(config.loss_detection),
             cc,
             acks: Acks::new(rcv.nxt(), snd.mss, config),
             ecn: EcnState::new(settled.ecn, snd.nxt),

@@ -82,46 +82,12 @@ impl Connection {
         } else {
             self.options_mss()
         };
-        // What is lost comes before anything new (RFC 6675 §4, NextSeg).
-        if self.snd.flight.next_lost().is_some() {
-            self.next_retransmission(limit)
-        } else {
-            self.next_new_data(now, limit)
-        }
+        self.next_by_recovery(now, limit)
     }
 
     /// The largest whole number of segments that one transmission carries.
     fn super_segment(&self) -> u32 {
         (MAX_PACKET / self.snd.mss).max(1) * self.snd.mss
-    }
-
-    fn next_retransmission(&mut self, limit: u32) -> Option<Range<SeqNum>> {
-        let lost = self.snd.flight.next_lost()?;
-        let mss = self.snd.mss;
-        let room = self.cwnd_room();
-        let forced = self.recovery.is_forced() || self.snd.flight.in_flight() == 0;
-        // SHLD-16: never beyond the window; its first segment goes out even if that has shut.
-        let window = match self.snd.right_edge() - lost.start {
-            0 if lost.start > self.snd.una => return None,
-            0 => mss,
-            open => open,
-        };
-        let wanted = limit.min(lost.end - lost.start).min(window);
-        let len = if wanted <= room {
-            wanted
-        } else {
-            room / mss * mss
-        };
-        let len = if len == 0 && forced {
-            mss.min(wanted)
-        } else {
-            len
-        };
-        if len == 0 {
-            return None;
-        }
-        self.recovery.take_force();
-        Some(lost.start..lost.start + len)
     }
 
     /// Payload of a segment that carries the options due now: SACK blocks take room, too.
@@ -178,10 +144,8 @@ impl Connection {
         let meta = self.meta(&segment, payload_len, gso_size, ecn);
         tx.push(&meta, chunks);
         if range.start < self.snd.nxt {
-            self.snd.flight.on_retransmit(now, range.end);
+            self.on_resent(now, &range, mss);
             self.total_retrans += u64::from(payload_len.div_ceil(mss).max(1));
-            // RFC 6298 §5.4: what is sent again has the whole timeout to be answered.
-            self.update_loss_timer(now, true);
         } else {
             if self.snd.flight.outstanding() == 0 {
                 self.timers.stalled_since = Some(now);
@@ -190,11 +154,9 @@ impl Connection {
             if !payload_len.is_multiple_of(mss) {
                 self.snd.small_end = data_end;
             }
-            self.snd.flight.on_sent(now, range.clone());
-            self.snd.nxt = range.end;
+            self.on_sent_new(now, &range, mss);
             self.note_window_use();
             self.wake_writer();
-            self.update_loss_timer(now, false);
         }
         if flags.contains(Flags::FIN) && self.snd.fin == Fin::Queued {
             self.snd.fin = Fin::Sent;
@@ -215,7 +177,12 @@ impl Connection {
         let held = self.rcv.reassembler.readable();
         let window = self.rcv.window.offer(nxt, charged, held, self.snd.mss);
         let (flags, options) = if flags.contains(Flags::RST) {
-            (flags, Options::none())
+            // RFC 7323 §3.2: timestamps SHOULD be sent in a RST, too.
+            let options = SegmentOptions {
+                timestamps: self.timestamps_now(now),
+                ..Default::default()
+            };
+            (flags, Options::Segment(options))
         } else {
             (flags | self.ecn.ack_flags(), self.segment_options(now))
         };
@@ -239,14 +206,17 @@ impl Connection {
         }
     }
 
-    fn segment_options(&mut self, now: Instant) -> Options {
-        let blocks = self.sack_room();
-        let timestamps = self.timestamps.map(|ts| Timestamps {
+    fn timestamps_now(&self, now: Instant) -> Option<Timestamps> {
+        self.timestamps.map(|ts| Timestamps {
             tsval: ts.tsval(now),
             tsecr: ts.recent,
-        });
+        })
+    }
+
+    fn segment_options(&mut self, now: Instant) -> Options {
+        let blocks = self.sack_room();
         let mut options = SegmentOptions {
-            timestamps,
+            timestamps: self.timestamps_now(now),
             ..Default::default()
         };
         let duplicate = self.rcv.dsack.pop();

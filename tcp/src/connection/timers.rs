@@ -28,6 +28,8 @@ pub(crate) enum LossTimer {
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     pub(crate) loss: Option<(Instant, LossTimer)>,
+    /// When the retransmission timeout was started (RFC 6298 §5); a probe may come first.
+    pub(crate) rto_since: Option<Instant>,
     /// An orphan's time in FIN-WAIT-2 ends.
     pub(crate) linger: Option<Instant>,
     pub(crate) entered_fin_wait_2: Option<Instant>,

@@ -1,16 +1,27 @@
 //! Loss recovery: what an ACK or a timeout means for what is in flight.
 //!
-//! Detection (here and in [`Flight`]), control (`congestion`) and the estimate of the round trip
-//! (`rtt`) are kept apart; this file decides when an episode of recovery begins and ends.
+//! Detection (`rack`, `tlp`, and [`Flight`]), the rate of the repair (`prr`), false alarms
+//! (`undo`), control (`congestion`) and the estimate of the round trip (`rtt`) are kept apart;
+//! this file decides when an episode of recovery begins and ends.
 
+mod prr;
 mod rack;
 mod rtt;
+mod tlp;
+mod undo;
 
 pub(crate) use rtt::RttEstimator;
 
-use rack::Rack;
+use core::ops::Range;
 
-use crate::send::{AckOutcome, DUP_THRESH, Flight};
+use prr::Prr;
+pub(crate) use prr::PrrAck;
+use rack::Rack;
+use tlp::Tlp;
+use undo::{Cause, Frto, Undo};
+
+use crate::config::LossDetection;
+use crate::send::{AckOutcome, Arrived, DUP_THRESH, Flight, Overdue};
 use crate::seq::SeqNum;
 use crate::time::Instant;
 
@@ -36,17 +47,37 @@ pub(crate) struct Ack<'a> {
     pub(crate) advanced: bool,
     /// It is a duplicate by RFC 5681 §2.
     pub(crate) duplicate: bool,
+    /// It carries SACK blocks.
+    pub(crate) has_sack: bool,
     /// Both ends use SACK.
     pub(crate) sack: bool,
+    /// There is new data, and the peer's window takes it.
+    pub(crate) more_to_send: bool,
     /// Payload of a full segment.
     pub(crate) mss: u32,
+    /// The ACK as it came.
+    pub(crate) arrived: &'a Arrived<'a>,
     /// What it said of the flight.
     pub(crate) outcome: &'a AckOutcome,
+}
+
+/// What is to follow, for the congestion controller and for the window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Response {
+    /// The last reduction answered a false alarm; comes before `reduce`.
+    pub(crate) undo: bool,
+    /// A loss: the window is to be reduced.
+    pub(crate) reduce: bool,
+    /// It is a second loss in one recovery.
+    pub(crate) again: bool,
+    /// More was found lost.
+    pub(crate) lost: bool,
 }
 
 /// The state of loss recovery of one connection.
 #[derive(Debug)]
 pub(crate) struct Recovery {
+    detection: LossDetection,
     phase: Phase,
     dup_acks: u32,
     /// The first retransmission of an episode leaves whatever cwnd says (RFC 6675 §5 step 4.3).
@@ -54,21 +85,44 @@ pub(crate) struct Recovery {
     /// `recover` of RFC 6582 §3.2: no fast retransmit for what was sent before.
     guard: Option<SeqNum>,
     rack: Rack,
-    /// The tail was probed up to here, and is not probed again before that is acknowledged
-    /// (TLP.end_seq, RFC 8985 §7.3).
-    probed: Option<SeqNum>,
+    tlp: Tlp,
+    /// Paces the repair, in [`Phase::Recovery`].
+    prr: Option<Prr>,
+    /// The last episode, as long as it may turn out to have been a false alarm.
+    undo: Option<Undo>,
+    frto: Frto,
+    /// When the window was reduced last.
+    reduced_at: Option<Instant>,
+    /// The one rescue retransmission of this episode is spent (RFC 6675 §4 NextSeg (4)).
+    rescued: bool,
 }
 
 impl Recovery {
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(detection: LossDetection) -> Self {
         Self {
+            detection,
             phase: Phase::Open,
             dup_acks: 0,
             force: false,
             guard: None,
             rack: Rack::new(),
-            probed: None,
+            tlp: Tlp::new(),
+            prr: None,
+            undo: None,
+            frto: Frto::Off,
+            reduced_at: None,
+            rescued: false,
         }
+    }
+
+    /// Where the sender stands.
+    pub(crate) const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The largest reordering seen, in segments; DupThresh at least.
+    pub(crate) const fn reordering(&self) -> u32 {
+        self.rack.reordering()
     }
 
     /// Whether the controller's window stands still (RFC 6675 §5: no growth while recovering).
@@ -76,62 +130,91 @@ impl Recovery {
         matches!(self.phase, Phase::Recovery(_))
     }
 
-    /// Whether one retransmission may leave now even if cwnd is full; asking uses it up.
-    pub(crate) const fn take_force(&mut self) -> bool {
-        core::mem::replace(&mut self.force, false)
+    /// The congestion window in force, where the controller's is `cwnd`.
+    pub(crate) const fn window(&self, cwnd: u32) -> u32 {
+        match (self.phase, &self.prr) {
+            (Phase::Recovery(_), Some(prr)) => prr.window(),
+            _ => cwnd,
+        }
     }
 
-    /// Whether [`Recovery::take_force`] would say yes.
+    /// Whether one retransmission may leave now even if cwnd is full.
     pub(crate) const fn is_forced(&self) -> bool {
         self.force
     }
 
-    /// Digests an ACK; true when it begins an episode, so that the window is to be reduced.
+    /// Digests an ACK.
     pub(crate) fn on_ack(
         &mut self,
         now: Instant,
         ack: &Ack<'_>,
         flight: &mut Flight,
         rtt: &RttEstimator,
-    ) -> bool {
+    ) -> Response {
         if ack.advanced {
             self.dup_acks = 0;
         }
-        let mut left = false;
-        if let Phase::Recovery(point) | Phase::Loss(point) = self.phase
-            && ack.una >= point
-        {
-            self.phase = Phase::Open;
-            left = true;
+        self.digest_dsack(ack);
+        let repaired = self.tlp.on_ack(ack) && self.phase == Phase::Open;
+        let undo = self.is_false_alarm(ack);
+        if undo {
+            self.take_back(flight);
         }
-        if self.probed.is_some_and(|probed| ack.una >= probed) {
-            self.probed = None;
-        }
-        let lost = if ack.sack {
-            self.rack.on_delivered(ack.outcome.newest, rtt);
-            self.detect_by_sack(now, ack.mss, flight, rtt) + self.detect_by_sacked_acks(ack, flight)
-        } else {
-            self.detect_by_duplicates(ack, flight)
-        };
+        let left = self.leave(ack.una);
+        let overdue = self.detect(now, ack, flight, rtt);
         // What was found lost meanwhile belongs to the next window: it is reduced, too (CC-13).
         let next_window = left && ack.sack && flight.has_loss();
-        self.begin_if(lost > 0 || next_window, ack.nxt)
+        let begun = self.begin_if(overdue.lost > 0 || next_window, ack.una..ack.nxt, flight);
+        self.respond(now, undo, begun || repaired, &overdue)
     }
 
-    /// The reordering window of something closed without an ACK (RFC 8985 §6.3); true when that
-    /// begins an episode.
+    /// The reordering window of something closed without an ACK (RFC 8985 §6.3).
     pub(crate) fn on_reorder_timeout(
         &mut self,
         now: Instant,
-        nxt: SeqNum,
-        mss: u32,
+        span: Range<SeqNum>,
         flight: &mut Flight,
         rtt: &RttEstimator,
-    ) -> bool {
-        let lost = self
-            .rack
-            .detect(now, self.phase != Phase::Open, mss, flight, rtt);
-        self.begin_if(lost > 0, nxt)
+    ) -> Response {
+        let recovering = self.phase != Phase::Open;
+        let overdue = self.rack.detect(now, recovering, flight, rtt);
+        let begun = self.begin_if(overdue.lost > 0, span, flight);
+        self.respond(now, false, begun, &overdue)
+    }
+
+    fn respond(&mut self, now: Instant, undo: bool, begun: bool, overdue: &Overdue) -> Response {
+        // A repair that was lost, too, is another sign of congestion (RFC 5681 §4.3).
+        let again = self.in_recovery()
+            && overdue.retransmission.is_some()
+            && overdue.retransmission >= self.reduced_at;
+        let again = again && !begun;
+        let reduce = begun || again;
+        if reduce {
+            self.reduced_at = Some(now);
+        }
+        Response {
+            undo,
+            reduce,
+            again,
+            lost: overdue.lost > 0,
+        }
+    }
+
+    /// Sets the window of the episode, once the controller has had its say.
+    pub(crate) fn update_window(&mut self, reduced: bool, mut ack: PrrAck, flight: &Flight) {
+        if !self.in_recovery() || ack.sack && self.detection == LossDetection::Rfc6675 {
+            return;
+        }
+        if reduced {
+            let recover_fs = flight.outstanding() - flight.sacked() + ack.newly;
+            self.prr = Some(Prr::new(recover_fs, flight.resent()));
+        }
+        if let Some(prr) = &mut self.prr {
+            if !ack.sack {
+                ack.delivered = ack.delivered.min(prr.undelivered());
+            }
+            prr.on_ack(&ack);
+        }
     }
 
     /// When [`Recovery::on_reorder_timeout`] is due.
@@ -139,50 +222,205 @@ impl Recovery {
         self.rack.deadline()
     }
 
-    /// Whether the tail may be probed (RFC 8985 §7.2): not while losses are being repaired, and
-    /// once only.
+    /// Whether the tail may be probed (RFC 8985 §7.2): not while losses are being repaired or
+    /// anything is SACKed, and once only.
     pub(crate) fn may_probe(&self, flight: &Flight) -> bool {
-        self.phase == Phase::Open && self.probed.is_none() && flight.sacked() == 0
+        self.detection == LossDetection::Rack
+            && self.phase == Phase::Open
+            && self.tlp.is_idle()
+            && flight.sacked() == 0
     }
 
-    /// The tail is probed: the segment that ends at `nxt` goes out again.
-    pub(crate) fn on_probe(&mut self, nxt: SeqNum, mss: u32, flight: &mut Flight) {
-        self.probed = Some(nxt);
-        self.force = flight.mark_tail_lost(mss);
+    /// The probe timeout fired.
+    pub(crate) const fn on_probe_timeout(&mut self) {
+        self.tlp.on_timeout();
     }
 
-    fn begin_if(&mut self, lost: bool, nxt: SeqNum) -> bool {
+    /// Whether a probe of the tail is to leave, whatever cwnd says.
+    pub(crate) const fn owes_probe(&self) -> bool {
+        self.tlp.is_owed()
+    }
+
+    /// There is nothing to probe with.
+    pub(crate) const fn drop_probe(&mut self) {
+        self.tlp.give_up();
+    }
+
+    /// After a timeout that may be spurious: segments of new data that leave before anything that
+    /// is taken for lost (RFC 5682 §2.1 step 2b).
+    pub(crate) const fn forward_first(&self) -> Option<u8> {
+        self.frto.forward()
+    }
+
+    /// There is no new data to tell by.
+    pub(crate) const fn end_frto(&mut self) {
+        self.frto = Frto::Off;
+    }
+
+    /// Whether holes below SACKed data are filled though nobody has shown them to be lost, when
+    /// there is nothing else to send (RFC 6675 §4 NextSeg (3)); then one rescue (4).
+    pub(crate) fn fills_holes(&self) -> bool {
+        self.detection == LossDetection::Rfc6675 && self.in_recovery()
+    }
+
+    /// Whether this episode's rescue retransmission is still to be had.
+    pub(crate) const fn may_rescue(&self) -> bool {
+        !self.rescued
+    }
+
+    /// The rescue retransmission left.
+    pub(crate) const fn on_rescue(&mut self) {
+        self.rescued = true;
+    }
+
+    /// `range` left, `again` or new, in segments of `mss`; SND.NXT is `nxt` with it.
+    pub(crate) fn on_sent(
+        &mut self,
+        now: Instant,
+        range: &Range<SeqNum>,
+        nxt: SeqNum,
+        again: bool,
+        mss: u32,
+    ) {
+        let len = range.end - range.start;
+        if let Some(prr) = &mut self.prr {
+            prr.on_sent(len);
+        }
+        if again {
+            self.force = false;
+            if self.phase != Phase::Open
+                && let Some(undo) = &mut self.undo
+            {
+                undo.on_retransmit(now, range);
+            }
+        } else {
+            self.frto.on_new_data(len.div_ceil(mss));
+        }
+        self.tlp.on_sent(nxt, again);
+    }
+
+    /// The retransmission timer fired (RFC 6298 §5.4, RFC 6675 §5.1, RFC 8985 §6.3), `repeated` if
+    /// for the same segment as last time.
+    pub(crate) fn on_rto(
+        &mut self,
+        now: Instant,
+        span: Range<SeqNum>,
+        repeated: bool,
+        flight: &mut Flight,
+        rtt: &RttEstimator,
+    ) {
+        let first = self.phase == Phase::Open;
+        let limit = match self.detection {
+            LossDetection::Rack => self.rack.timeout_limit(now, !first, flight, rtt),
+            LossDetection::Rfc6675 => None,
+        };
+        flight.mark_lost_on_timeout(limit);
+        self.frto = if first { Frto::Repeated } else { Frto::Off };
+        match self.phase {
+            Phase::Open => self.undo = Some(Undo::new(Cause::Timeout, span.clone())),
+            Phase::Loss(_) if repeated => {}
+            Phase::Recovery(_) | Phase::Loss(_) => self.undo = None,
+        }
+        self.phase = Phase::Loss(span.end);
+        self.guard = Some(span.end);
+        self.dup_acks = 0;
+        self.tlp = Tlp::new();
+        self.prr = None;
+        self.force = true;
+    }
+
+    /// A reduction for another reason: what was before it is not to come back.
+    pub(crate) fn forget_episode(&mut self) {
+        self.undo = None;
+    }
+
+    fn digest_dsack(&mut self, ack: &Ack<'_>) {
+        let dsack = ack.outcome.dsack.as_ref();
+        let dsack = dsack.filter(|_| !self.tlp.is_answered_by_dsack(ack));
+        self.rack.on_dsack(dsack.is_some(), ack.una, ack.nxt);
+        if let (Some(dsack), Some(undo)) = (dsack, &self.undo)
+            && undo.shows_reordering(dsack)
+        {
+            self.rack.on_late_original();
+        }
+    }
+
+    fn is_false_alarm(&mut self, ack: &Ack<'_>) -> bool {
+        let by_frto = match self.phase {
+            Phase::Loss(point) => self.frto.on_ack(ack, point),
+            _ => false,
+        };
+        self.undo.as_mut().is_some_and(|undo| undo.on_ack(ack)) || by_frto
+    }
+
+    fn take_back(&mut self, flight: &mut Flight) {
+        if self.undo.take().is_some_and(|undo| undo.began_by_loss()) {
+            self.rack.on_late_original();
+        }
+        flight.restore();
+        self.phase = Phase::Open;
+        self.prr = None;
+        self.force = false;
+        self.frto = Frto::Off;
+    }
+
+    fn leave(&mut self, una: SeqNum) -> bool {
+        match self.phase {
+            Phase::Recovery(point) | Phase::Loss(point) if una >= point => {
+                self.phase = Phase::Open;
+                self.prr = None;
+                self.force = false;
+                self.frto = Frto::Off;
+                self.rack.on_recovered();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn begin_if(&mut self, lost: bool, span: Range<SeqNum>, flight: &Flight) -> bool {
         if !lost || self.phase != Phase::Open {
             return false;
         }
-        self.phase = Phase::Recovery(nxt);
-        self.guard = Some(nxt);
+        self.phase = Phase::Recovery(span.end);
+        self.guard = Some(span.end);
         self.force = true;
+        self.rescued = false;
+        self.tlp = Tlp::new();
+        let mut undo = Undo::new(Cause::Loss, span);
+        if flight.resent() > 0 {
+            undo.rule_out(); // what the last episode repaired is still on its way
+        }
+        self.undo = Some(undo);
         true
     }
 
-    fn detect_by_sack(
+    fn detect(
         &mut self,
         now: Instant,
-        mss: u32,
+        ack: &Ack<'_>,
         flight: &mut Flight,
         rtt: &RttEstimator,
-    ) -> u32 {
-        let repairing = self.phase != Phase::Open;
-        if flight.sacked() == 0 && !repairing {
-            return 0; // nothing arrived out of turn, so nothing is overdue
+    ) -> Overdue {
+        let recovering = self.phase != Phase::Open;
+        let lost = match self.detection {
+            _ if !ack.sack => self.detect_by_duplicates(ack, flight),
+            LossDetection::Rfc6675 => {
+                flight.mark_lost_by_sack(ack.mss) + self.detect_by_sacked_acks(ack, flight)
+            }
+            LossDetection::Rack => {
+                self.rack.on_delivered(ack.outcome, ack.mss);
+                if recovering || flight.sacked() > 0 {
+                    return self.rack.detect(now, recovering, flight, rtt);
+                }
+                self.rack.stop(); // nothing arrived out of turn, so nothing is overdue
+                0
+            }
+        };
+        Overdue {
+            lost,
+            ..Overdue::default()
         }
-        flight.mark_lost_by_sack(mss) + self.rack.detect(now, repairing, mss, flight, rtt)
-    }
-
-    /// The retransmission timer fired (RFC 6298 §5.4, RFC 6675 §5.1).
-    pub(crate) fn on_rto(&mut self, nxt: SeqNum, flight: &mut Flight) {
-        flight.mark_all_lost();
-        self.phase = Phase::Loss(nxt);
-        self.guard = Some(nxt);
-        self.dup_acks = 0;
-        self.probed = None;
-        self.force = true;
     }
 
     /// RFC 6675 §5 (1): the third ACK in a row with a new SACK block, however small what it reports.
@@ -201,8 +439,7 @@ impl Recovery {
     fn detect_by_duplicates(&mut self, ack: &Ack<'_>, flight: &mut Flight) -> u32 {
         if ack.duplicate {
             self.dup_acks += 1;
-            flight.on_dup_ack(ack.mss);
-            let guarded = self.guard.is_some_and(|guard| ack.una < guard);
+            let guarded = self.guard.is_some_and(|guard| ack.una <= guard);
             if self.dup_acks == DUP_THRESH && self.phase == Phase::Open && !guarded {
                 return flight.mark_front_lost(ack.mss);
             }

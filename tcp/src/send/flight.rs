@@ -1,7 +1,14 @@
 //! What is in flight: one record per transmission, and what the peer's SACKs say of it.
 //!
 //! Records lie in sequence order and cover SND.UNA..SND.NXT without a gap. The byte counters are
-//! kept as records change, so nothing is recounted per ACK.
+//! kept as records change, so nothing is recounted per ACK; what the peer holds is joined into few
+//! records, so a look through those below the newest delivery is short.
+
+mod loss;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use loss::Overdue;
 
 use alloc::collections::VecDeque;
 use core::ops::Range;
@@ -28,6 +35,10 @@ enum Fate {
     Sacked,
     /// Judged lost and not sent again yet.
     Lost,
+    /// Judged lost and sent again: on its way.
+    Resent,
+    /// Sent again without having been judged lost: on its way twice.
+    Twice,
 }
 
 /// One transmission, or part of one.
@@ -35,14 +46,16 @@ enum Fate {
 struct SentRange {
     start: SeqNum,
     len: u32,
-    /// How often it was sent, saturating.
-    transmits: u8,
+    /// Payload of the segments it was cut into.
+    mss: u16,
+    /// It was sent more than once, ever.
+    retransmitted: bool,
     fate: Fate,
     /// When it was sent last.
     sent_at: Instant,
 }
 
-const _: () = assert!(size_of::<SentRange>() <= 32);
+const _: () = assert!(size_of::<SentRange>() <= 24);
 
 impl SentRange {
     fn end(&self) -> SeqNum {
@@ -52,42 +65,147 @@ impl SentRange {
     fn range(&self) -> Range<SeqNum> {
         self.start..self.end()
     }
+
+    /// How many segments it makes.
+    fn segments(&self) -> u32 {
+        self.len.div_ceil(self.mss.into())
+    }
+
+    /// The whole segments of this record inside `range`. A SACK of a part says nothing of its
+    /// segment (RFC 2018 §8 gives the receiver no reason to hold one).
+    fn whole_segments(&self, range: &Range<SeqNum>) -> Option<Range<SeqNum>> {
+        let mss = u32::from(self.mss);
+        let left = range.start.max(self.start) - self.start;
+        let left = self.start + left.next_multiple_of(mss);
+        let right = if range.end < self.end() {
+            let right = range.end - self.start;
+            self.start + (right - right % mss)
+        } else {
+            self.end()
+        };
+        (left < right).then_some(left..right)
+    }
+
+    /// Whether what follows can share this record: the cuts between segments stay where they are.
+    fn joins(&self, next_start: SeqNum, mss: u16) -> bool {
+        self.end() == next_start && self.mss == mss && self.len.is_multiple_of(mss.into())
+    }
+}
+
+/// An ACK as the flight sees it.
+#[derive(Debug)]
+pub(crate) struct Arrived<'a> {
+    /// SEG.ACK, which may lie below SND.UNA.
+    pub(crate) ack: SeqNum,
+    /// SND.UNA, once this ACK counts.
+    pub(crate) una: SeqNum,
+    /// SND.NXT.
+    pub(crate) nxt: SeqNum,
+    /// Its SACK blocks.
+    pub(crate) sack: &'a SackBlocks,
+    /// The shortest round trip known.
+    pub(crate) min_rtt: Option<Duration>,
+    /// When, by the low half of our millisecond clock, the segment left that its timestamp echoes.
+    pub(crate) echo: Option<u32>,
+}
+
+impl Arrived<'_> {
+    /// Whether the echoed timestamp is older than a transmission at `sent_at`.
+    pub(crate) fn echo_precedes(&self, sent_at: Instant) -> bool {
+        self.echo
+            .is_some_and(|echo| (echo.wrapping_sub(sent_at.as_millis() as u32) as i32) < 0)
+    }
+
+    /// Whether it answers an earlier transmission than this one (RFC 8985 §6.2 step 2).
+    fn is_doubtful(&self, now: Instant, sent: &SentRange) -> bool {
+        sent.retransmitted
+            && (self.echo_precedes(sent.sent_at)
+                || self.min_rtt.is_some_and(|min| now - sent.sent_at < min))
+    }
+
+    /// The first block, if it reports what had arrived before (RFC 2883 §4): below SEG.ACK, or
+    /// inside the second block.
+    fn dsack(&self) -> Option<Range<SeqNum>> {
+        let block = |index: usize| {
+            let block = self.sack.get(index)?;
+            let (left, right) = (self.ack.expand(block.left), self.ack.expand(block.right));
+            (left < right && right <= self.nxt).then_some(left..right)
+        };
+        let first = block(0)?;
+        let repeated = first.end <= self.ack
+            || block(1)
+                .is_some_and(|second| second.start <= first.start && first.end <= second.end);
+        repeated.then_some(first)
+    }
 }
 
 /// What an ACK said about the flight.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AckOutcome {
     /// Bytes newly acknowledged by SND.UNA that were not SACKed before.
     pub(crate) acked: u32,
     /// Bytes newly SACKed.
     pub(crate) sacked: u32,
+    /// DeliveredData of RFC 9937 §6.2: both, less what duplicate ACKs have stood for.
+    pub(crate) delivered: u32,
     /// Round trip of the newest transmission delivered, never of a retransmission (Karn).
     pub(crate) rtt: Option<Duration>,
+    /// Round trip of the newest transmission that the echoed timestamp does not precede: a
+    /// retransmission's, too (RFC 7323 §4.1).
+    pub(crate) echoed_rtt: Option<Duration>,
     /// The delivered transmission that was sent last, retransmissions included.
     pub(crate) newest: Option<Delivered>,
-    /// The peer reports data it had already (RFC 2883).
-    pub(crate) duplicate: bool,
+    /// Round trip of the last segment that SND.UNA has passed, unless it proves nothing; else of
+    /// `newest` (RACK.rtt).
+    pub(crate) rack_rtt: Option<Duration>,
+    /// How far above a first transmission that now arrived something had arrived before, in bytes
+    /// (RFC 8985 §6.2 step 3).
+    pub(crate) reordered: u32,
+    /// Where the lowest delivered range begins that was sent only once.
+    pub(crate) original: Option<SeqNum>,
+    /// One past the highest byte newly delivered.
+    pub(crate) highest: Option<SeqNum>,
+    /// What the peer reports to have had already (RFC 2883).
+    pub(crate) dsack: Option<Range<SeqNum>>,
 }
 
 impl AckOutcome {
-    /// Bytes that this ACK says have left the network.
-    pub(crate) fn delivered(&self) -> u32 {
-        self.acked + self.sacked
+    /// Whether `sent` arrived after what had reached up to `fack`.
+    fn on_order(&mut self, fack: Option<SeqNum>, sent: &SentRange) {
+        if let Some(fack) = fack
+            && fack > sent.end()
+            && !sent.retransmitted
+        {
+            self.reordered = self.reordered.max(fack - sent.start);
+        }
     }
 
-    fn on_delivered(&mut self, now: Instant, sent: &SentRange) {
+    fn on_delivered(&mut self, now: Instant, arrived: &Arrived<'_>, sent: &SentRange) {
+        self.highest = self.highest.max(Some(sent.end()));
+        if !sent.retransmitted {
+            let lowest = self.original.map_or(sent.start, |low| low.min(sent.start));
+            self.original = Some(lowest);
+        }
+        if arrived.echo.is_some() && !arrived.echo_precedes(sent.sent_at) {
+            let rtt = now - sent.sent_at;
+            self.echoed_rtt = Some(self.echoed_rtt.map_or(rtt, |least| least.min(rtt)));
+        }
+        if arrived.is_doubtful(now, sent) {
+            return;
+        }
+        self.rack_rtt = Some(now - sent.sent_at);
         let delivered = Delivered {
             sent_at: sent.sent_at,
             end: sent.end(),
             rtt: now - sent.sent_at,
-            retransmitted: sent.transmits > 1,
+            retransmitted: sent.retransmitted,
         };
         if self
             .newest
             .is_none_or(|newest| newest.order() <= delivered.order())
         {
             self.newest = Some(delivered);
-            if !delivered.retransmitted {
+            if !sent.retransmitted {
                 self.rtt = Some(delivered.rtt);
             }
         }
@@ -101,7 +219,7 @@ pub(crate) struct Delivered {
     pub(crate) sent_at: Instant,
     /// Where it ends (RACK.end_seq).
     pub(crate) end: SeqNum,
-    /// Its round trip (RACK.rtt).
+    /// Its round trip.
     pub(crate) rtt: Duration,
     /// It was not the first of its range.
     pub(crate) retransmitted: bool,
@@ -118,185 +236,31 @@ impl Delivered {
 #[derive(Debug, Default)]
 pub(crate) struct Flight {
     records: VecDeque<SentRange>,
+    /// Bytes in all records, and in those of one fate.
     outstanding: u32,
     sacked: u32,
     lost: u32,
+    resent: u32,
+    twice: u32,
+    /// Segments in the records that are SACKed.
+    sacked_segments: u32,
     /// Bytes that duplicate ACKs of a peer without SACK stand for.
     dup_acked: u32,
-    /// The highest number SACKed so far (RACK.fack).
-    highest_sacked: Option<SeqNum>,
-    /// A first transmission arrived after something above it (RACK.reordering_seen).
-    reordering_seen: bool,
+    /// Nothing below is lost and waiting to be sent again.
+    lost_from: Option<SeqNum>,
+    /// The highest number that is known to have arrived (RACK.fack).
+    fack: Option<SeqNum>,
 }
 
 impl Flight {
-    /// Bytes between SND.UNA and SND.NXT.
-    pub(crate) fn outstanding(&self) -> u32 {
+    /// Bytes between SND.UNA and SND.NXT: FlightSize of RFC 5681 §2.
+    pub(crate) const fn outstanding(&self) -> u32 {
         self.outstanding
     }
 
     /// `pipe` of RFC 6675 §4: bytes thought to be in the network.
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.outstanding
-            .saturating_sub(self.sacked + self.lost + self.dup_acked)
-    }
-
-    /// New data was sent.
-    pub(crate) fn on_sent(&mut self, now: Instant, range: Range<SeqNum>) {
-        let len = range.end - range.start;
-        self.outstanding += len;
-        let full = self.records.len() >= MAX_RECORDS;
-        if let Some(last) = self.records.back_mut()
-            && last.end() == range.start
-            && last.transmits == 1
-            && last.fate == Fate::InFlight
-            && (full || last.sent_at == now && last.len + len <= MAX_RECORD_LEN)
-        {
-            last.len += len;
-            return;
-        }
-        self.records.push_back(SentRange {
-            start: range.start,
-            len,
-            transmits: 1,
-            fate: Fate::InFlight,
-            sent_at: now,
-        });
-    }
-
-    /// The front of the oldest lost record was sent again, up to `end`.
-    pub(crate) fn on_retransmit(&mut self, now: Instant, end: SeqNum) {
-        let Some(index) = self.records.iter().position(|sent| sent.fate == Fate::Lost) else {
-            return;
-        };
-        self.split(index, end);
-        let sent = &mut self.records[index];
-        self.lost -= sent.len;
-        sent.fate = Fate::InFlight;
-        sent.sent_at = now;
-        sent.transmits = sent.transmits.saturating_add(1);
-    }
-
-    /// The oldest range that is lost and not sent again yet.
-    pub(crate) fn next_lost(&self) -> Option<Range<SeqNum>> {
-        if self.lost == 0 {
-            return None;
-        }
-        self.records
-            .iter()
-            .find(|sent| sent.fate == Fate::Lost)
-            .map(SentRange::range)
-    }
-
-    /// The peer acknowledged everything below `una` and holds `sack` above it. Blocks that make
-    /// no sense are passed over (SK-10).
-    pub(crate) fn on_ack(
-        &mut self,
-        now: Instant,
-        una: SeqNum,
-        nxt: SeqNum,
-        sack: &SackBlocks,
-    ) -> AckOutcome {
-        let mut outcome = AckOutcome::default();
-        self.on_cumulative(now, una, &mut outcome);
-        let mut highest = self.highest_sacked;
-        for block in sack {
-            let (left, right) = (una.expand(block.left), una.expand(block.right));
-            if left >= right || right > nxt {
-                continue;
-            }
-            if left < una {
-                outcome.duplicate |= right <= una;
-                continue;
-            }
-            self.on_sack(now, left..right, &mut outcome);
-            highest = highest.max(Some(right));
-        }
-        self.highest_sacked = highest;
-        outcome
-    }
-
-    /// A duplicate ACK of a peer without SACK: one more segment has left the network.
-    pub(crate) fn on_dup_ack(&mut self, mss: u32) {
-        let room = self.outstanding.saturating_sub(self.lost + mss);
-        self.dup_acked = (self.dup_acked + mss).min(room);
-    }
-
-    /// RFC 6675 §4 `IsLost`: judges lost every first transmission with DupThresh SACKed ranges,
-    /// or more than DupThresh − 1 segments of SACKed bytes, above it. Returns the bytes.
-    pub(crate) fn mark_lost_by_sack(&mut self, mss: u32) -> u32 {
-        if self.sacked == 0 {
-            return 0;
-        }
-        let (mut bytes, mut ranges, mut above) = (0, 0, false);
-        let mut judged = 0;
-        for sent in self.records.iter_mut().rev() {
-            match sent.fate {
-                Fate::Sacked => {
-                    bytes += sent.len;
-                    ranges += u32::from(!above);
-                    above = true;
-                    continue;
-                }
-                Fate::InFlight
-                    if sent.transmits == 1
-                        && (ranges >= DUP_THRESH || bytes > (DUP_THRESH - 1) * mss) =>
-                {
-                    sent.fate = Fate::Lost;
-                    judged += sent.len;
-                }
-                Fate::InFlight | Fate::Lost => {}
-            }
-            above = false;
-        }
-        self.lost += judged;
-        judged
-    }
-
-    /// RFC 8985 §6.2 step 5: judges lost what was sent before `newest` and at least `patience`
-    /// ago. Returns the bytes, and when the next one's time is up.
-    pub(crate) fn mark_lost_by_time(
-        &mut self,
-        now: Instant,
-        newest: Delivered,
-        patience: Duration,
-    ) -> (u32, Option<Instant>) {
-        let (mut judged, mut next) = (0, None);
-        for sent in &mut self.records {
-            if sent.fate != Fate::InFlight || (sent.sent_at, sent.end()) >= newest.order() {
-                continue;
-            }
-            let due = sent.sent_at + patience;
-            if due <= now {
-                sent.fate = Fate::Lost;
-                judged += sent.len;
-            } else {
-                next = Some(next.map_or(due, |next: Instant| next.min(due)));
-            }
-        }
-        self.lost += judged;
-        (judged, next)
-    }
-
-    /// Has the last segment sent again, as a probe of the tail (RFC 8985 §7.3); false when there
-    /// is nothing to probe with.
-    pub(crate) fn mark_tail_lost(&mut self, mss: u32) -> bool {
-        let Some(last) = self.records.back() else {
-            return false;
-        };
-        if last.fate != Fate::InFlight {
-            return false;
-        }
-        let (index, start) = (
-            self.records.len() - 1,
-            last.start + (last.len - last.len.min(mss)),
-        );
-        self.split(index, start);
-        if let Some(last) = self.records.back_mut() {
-            last.fate = Fate::Lost;
-            self.lost += last.len;
-        }
-        true
+    pub(crate) const fn in_flight(&self) -> u32 {
+        (self.outstanding + self.twice).saturating_sub(self.sacked + self.lost + self.dup_acked)
     }
 
     /// Bytes held by the peer above its cumulative ACK.
@@ -304,332 +268,310 @@ impl Flight {
         self.sacked
     }
 
-    /// Whether the path has been seen to reorder.
-    pub(crate) const fn reordering_seen(&self) -> bool {
-        self.reordering_seen
+    /// RACK.segs_sacked.
+    pub(crate) const fn sacked_segments(&self) -> u32 {
+        self.sacked_segments
     }
 
-    /// Judges the oldest segment lost (RFC 6582 §3.2: third duplicate ACK, or a partial ACK).
-    /// Returns the bytes.
-    pub(crate) fn mark_front_lost(&mut self, mss: u32) -> u32 {
-        let Some(front) = self.records.front() else {
-            return 0;
-        };
-        if front.fate != Fate::InFlight {
-            return 0;
-        }
-        let end = front.start + mss.min(front.len);
-        self.split(0, end);
-        let front = &mut self.records[0];
-        front.fate = Fate::Lost;
-        self.lost += front.len;
-        self.dup_acked = self
-            .dup_acked
-            .min(self.outstanding.saturating_sub(self.lost));
-        front.len
+    /// Bytes judged lost and not sent again yet.
+    pub(crate) const fn lost(&self) -> u32 {
+        self.lost
     }
 
-    /// Judges everything lost that the peer does not hold: the retransmission timer fired, or the
-    /// path shrank. If even the oldest byte was SACKed, the peer has reneged and no SACK counts
-    /// any more (RFC 2018 §8).
-    pub(crate) fn mark_all_lost(&mut self) {
-        let reneged = self
-            .records
-            .front()
-            .is_some_and(|sent| sent.fate == Fate::Sacked);
-        for sent in &mut self.records {
-            if sent.fate == Fate::InFlight || reneged {
-                sent.fate = Fate::Lost;
-            }
-        }
-        if reneged {
-            self.sacked = 0;
-        }
-        self.lost = self.outstanding - self.sacked;
-        self.dup_acked = 0;
+    /// Bytes sent again without having been judged lost.
+    pub(crate) const fn twice(&self) -> u32 {
+        self.twice
+    }
+
+    /// Bytes that duplicate ACKs of a peer without SACK stand for.
+    pub(crate) const fn dup_acked(&self) -> u32 {
+        self.dup_acked
     }
 
     /// Whether anything was judged lost, be it sent again or not.
-    pub(crate) fn has_loss(&self) -> bool {
-        let again = |sent: &SentRange| sent.transmits > 1 && sent.fate == Fate::InFlight;
-        self.lost > 0 || self.records.iter().any(again)
+    pub(crate) const fn has_loss(&self) -> bool {
+        self.lost + self.resent > 0
     }
 
-    fn on_cumulative(&mut self, now: Instant, una: SeqNum, outcome: &mut AckOutcome) {
+    /// Bytes judged lost, sent again, and on their way.
+    pub(crate) const fn resent(&self) -> u32 {
+        self.resent
+    }
+
+    /// New data was sent, in segments of `mss`.
+    pub(crate) fn on_sent(&mut self, now: Instant, range: Range<SeqNum>, mss: u32) {
+        let (len, mss) = (range.end - range.start, segment_size(mss));
+        self.outstanding += len;
+        let full = self.records.len() >= MAX_RECORDS;
+        if let Some(last) = self.records.back_mut()
+            && last.fate == Fate::InFlight
+            && !last.retransmitted
+        {
+            let shares = last.sent_at == now && last.len + len <= MAX_RECORD_LEN;
+            if shares && last.joins(range.start, mss) {
+                last.len += len;
+                return;
+            }
+            if full && last.end() == range.start {
+                last.len += len;
+                last.mss = 1; // where its segments end is not known any more
+                return;
+            }
+        }
+        self.records.push_back(SentRange {
+            start: range.start,
+            len,
+            mss,
+            retransmitted: false,
+            fate: Fate::InFlight,
+            sent_at: now,
+        });
+    }
+
+    /// `range`, which lies in one record, was sent again in segments of `mss`.
+    pub(crate) fn on_retransmit(&mut self, now: Instant, range: &Range<SeqNum>, mss: u32) {
+        let first = self
+            .next_lost()
+            .is_some_and(|lost| lost.start == range.start);
+        let Some(index) = self.cut_out(range) else {
+            return;
+        };
+        if first {
+            self.lost_from = Some(range.end);
+        }
+        let sent = &mut self.records[index];
+        let fate = match sent.fate {
+            Fate::Lost | Fate::Resent => Fate::Resent,
+            Fate::InFlight | Fate::Twice => Fate::Twice,
+            Fate::Sacked => return,
+        };
+        (sent.sent_at, sent.retransmitted, sent.mss) = (now, true, segment_size(mss));
+        self.set_fate(index, fate);
+    }
+
+    /// `range` was sent again by rule (4) of RFC 6675's NextSeg: `pipe` takes no notice.
+    pub(crate) fn on_rescue(&mut self, now: Instant, range: &Range<SeqNum>) {
+        if let Some(index) = self.cut_out(range) {
+            let sent = &mut self.records[index];
+            (sent.sent_at, sent.retransmitted) = (now, true);
+        }
+    }
+
+    /// The oldest range that is lost and not sent again yet.
+    pub(crate) fn next_lost(&self) -> Option<Range<SeqNum>> {
+        if self.lost == 0 {
+            return None;
+        }
+        let from = self
+            .lost_from
+            .map_or(0, |from| self.records.partition_point(|s| s.end() <= from));
+        self.records
+            .range(from..)
+            .find(|sent| sent.fate == Fate::Lost)
+            .map(SentRange::range)
+    }
+
+    /// The last segment, unless the peer holds it: what a probe of the tail sends again.
+    pub(crate) fn tail(&self) -> Option<Range<SeqNum>> {
+        let last = self.records.back()?;
+        let rest = (last.len - 1) / u32::from(last.mss) * u32::from(last.mss);
+        (last.fate != Fate::Sacked).then(|| last.start + rest..last.end())
+    }
+
+    /// The lowest hole below what the peer holds that was neither judged lost nor sent again:
+    /// rule (3) of RFC 6675's NextSeg.
+    pub(crate) fn next_hole(&self) -> Option<Range<SeqNum>> {
+        if self.sacked == 0 {
+            return None;
+        }
+        self.records
+            .iter()
+            .take_while(|sent| Some(sent.start) < self.fack)
+            .find(|sent| sent.fate == Fate::InFlight)
+            .map(SentRange::range)
+    }
+
+    /// The last range that the peer does not hold.
+    pub(crate) fn highest_hole(&self) -> Option<Range<SeqNum>> {
+        let held = |sent: &&SentRange| sent.fate != Fate::Sacked;
+        self.records.iter().rev().find(held).map(SentRange::range)
+    }
+
+    /// The peer acknowledged everything below `una` and holds the SACK blocks above it. Blocks
+    /// that make no sense are passed over (SK-10).
+    pub(crate) fn on_ack(&mut self, now: Instant, arrived: &Arrived<'_>) -> AckOutcome {
+        let mut outcome = AckOutcome {
+            dsack: arrived.dsack(),
+            ..AckOutcome::default()
+        };
+        let stood_for = self.dup_acked;
+        self.on_cumulative(now, arrived, &mut outcome);
+        outcome.delivered = outcome.acked - outcome.acked.min(stood_for - self.dup_acked);
+        let rack_rtt = outcome.rack_rtt;
+        let mut fack = self.fack.max(Some(arrived.una));
+        for block in arrived.sack {
+            let (left, right) = (
+                arrived.una.expand(block.left),
+                arrived.una.expand(block.right),
+            );
+            if arrived.una <= left && left < right && right <= arrived.nxt {
+                self.on_sack(now, arrived, left..right, &mut outcome);
+            }
+        }
+        fack = fack.max(outcome.highest);
+        outcome.delivered += outcome.sacked;
+        outcome.rack_rtt = rack_rtt.or(outcome.newest.map(|newest| newest.rtt));
+        self.fack = fack;
+        outcome
+    }
+
+    /// A duplicate ACK of a peer without SACK: one more segment has left the network. Returns the
+    /// bytes that it stands for; they never add up to more than what is outstanding (PR-5).
+    pub(crate) fn on_dup_ack(&mut self, mss: u32) -> u32 {
+        let room = self.outstanding.saturating_sub(self.lost + mss);
+        let before = self.dup_acked;
+        self.dup_acked = (self.dup_acked + mss).min(room).max(before);
+        self.dup_acked - before
+    }
+
+    fn on_cumulative(&mut self, now: Instant, arrived: &Arrived<'_>, outcome: &mut AckOutcome) {
         let before = self.outstanding;
-        while let Some(front) = self.records.front_mut() {
-            if front.start >= una {
+        let mut ambiguous = false;
+        while let Some(front) = self.records.front()
+            && front.start < arrived.una
+        {
+            self.split(0, arrived.una);
+            let Some(gone) = self.records.pop_front() else {
                 break;
-            }
-            let gone = SentRange {
-                len: front.len.min(una - front.start),
-                ..*front
             };
-            if gone.len == front.len {
-                self.records.pop_front();
-            } else {
-                front.start = una;
-                front.len -= gone.len;
-            }
+            self.uncount(&gone);
             self.outstanding -= gone.len;
-            match gone.fate {
-                Fate::Sacked => self.sacked -= gone.len,
-                Fate::Lost => {
-                    self.lost -= gone.len;
-                    outcome.acked += gone.len;
-                }
-                Fate::InFlight => {
-                    outcome.acked += gone.len;
-                    outcome.on_delivered(now, &gone);
-                    self.reordering_seen |=
-                        gone.transmits == 1 && self.highest_sacked > Some(gone.end());
-                }
+            if gone.fate != Fate::Sacked {
+                outcome.acked += gone.len;
+                outcome.on_delivered(now, arrived, &gone);
+                outcome.on_order(self.fack, &gone);
+                ambiguous |= gone.retransmitted;
             }
+        }
+        if ambiguous {
+            outcome.rtt = None; // what came after the hole may have waited there
         }
         self.dup_acked = self.dup_acked.saturating_sub(before - self.outstanding);
     }
 
-    fn on_sack(&mut self, now: Instant, block: Range<SeqNum>, outcome: &mut AckOutcome) {
-        let mut index = self
-            .records
-            .partition_point(|sent| sent.end() <= block.start);
-        while let Some(&sent) = self.records.get(index)
-            && sent.start < block.end
+    fn on_sack(
+        &mut self,
+        now: Instant,
+        arrived: &Arrived<'_>,
+        block: Range<SeqNum>,
+        outcome: &mut AckOutcome,
+    ) {
+        let mut at = block.start;
+        while at < block.end
+            && let Some(&sent) = self.records.get(self.index_of(at))
         {
-            let whole = block.start <= sent.start && sent.end() <= block.end;
-            if sent.fate == Fate::Sacked || !whole && self.records.len() >= MAX_RECORDS {
-                index += 1;
-            } else if sent.start < block.start {
-                self.split(index, block.start);
-                index += 1;
-            } else {
-                self.split(index, block.end);
-                self.mark_sacked(now, index, outcome);
-                index += 1;
+            if sent.fate != Fate::Sacked
+                && let Some(whole) = sent.whole_segments(&block)
+                && (whole == sent.range() || self.records.len() < MAX_RECORDS)
+                && let Some(index) = self.cut_out(&whole)
+            {
+                let sent = self.records[index];
+                outcome.sacked += sent.len;
+                outcome.on_delivered(now, arrived, &sent);
+                outcome.on_order(self.fack, &sent);
+                self.set_fate(index, Fate::Sacked);
+                self.join(index);
+            }
+            at = sent.end();
+        }
+    }
+
+    /// Joins the SACKed record at `index` with its SACKed neighbours.
+    fn join(&mut self, index: usize) {
+        for left in [Some(index), index.checked_sub(1)].into_iter().flatten() {
+            if let (Some(one), Some(next)) = (self.records.get(left), self.records.get(left + 1))
+                && (one.fate, next.fate) == (Fate::Sacked, Fate::Sacked)
+                && one.joins(next.start, next.mss)
+            {
+                let (len, retransmitted) = (next.len, next.retransmitted);
+                self.records.remove(left + 1);
+                self.records[left].len += len;
+                self.records[left].retransmitted |= retransmitted;
             }
         }
     }
 
-    fn mark_sacked(&mut self, now: Instant, index: usize, outcome: &mut AckOutcome) {
-        let sent = &mut self.records[index];
-        match sent.fate {
-            Fate::Lost => self.lost -= sent.len,
-            Fate::InFlight => {
-                outcome.on_delivered(now, sent);
-                self.reordering_seen |=
-                    sent.transmits == 1 && self.highest_sacked > Some(sent.end());
-            }
-            Fate::Sacked => return,
-        }
-        sent.fate = Fate::Sacked;
-        self.sacked += sent.len;
-        outcome.sacked += sent.len;
+    /// The record that `at` lies in; the number of records if none.
+    fn index_of(&self, at: SeqNum) -> usize {
+        self.records.partition_point(|sent| sent.end() <= at)
+    }
+
+    /// Makes a record of its own of `range`, which lies in one record, and returns where it is.
+    fn cut_out(&mut self, range: &Range<SeqNum>) -> Option<usize> {
+        let index = self.index_of(range.start);
+        let begins_before = self.records.get(index)?.start < range.start;
+        self.split(index, range.start);
+        let index = index + usize::from(begins_before);
+        self.split(index, range.end);
+        Some(index)
     }
 
     /// Cuts a record in two at `at`, if that lies inside it.
     fn split(&mut self, index: usize, at: SeqNum) {
         let sent = self.records[index];
         if sent.start < at && at < sent.end() {
+            self.uncount(&sent);
+            let rest = SentRange {
+                start: at,
+                len: sent.end() - at,
+                ..sent
+            };
             self.records[index].len = at - sent.start;
-            self.records.insert(
-                index + 1,
-                SentRange {
-                    start: at,
-                    len: sent.end() - at,
-                    ..sent
-                },
-            );
+            self.records.insert(index + 1, rest);
+            let first = self.records[index];
+            self.count(&first);
+            self.count(&rest);
         }
     }
 
-    /// Recounts what the counters say; a debugging aid for tests.
-    #[cfg(test)]
-    pub(crate) fn check(&self) {
-        let sum = |fate| {
-            self.records
-                .iter()
-                .filter(|s| Some(s.fate) == fate || fate.is_none())
-                .map(|s| s.len)
-                .sum()
-        };
-        assert_eq!(self.outstanding, sum(None));
-        assert_eq!(self.sacked, sum(Some(Fate::Sacked)));
-        assert_eq!(self.lost, sum(Some(Fate::Lost)));
-        let mut records = self.records.iter().peekable();
-        while let (Some(sent), Some(next)) = (records.next(), records.peek()) {
-            assert_eq!(sent.end(), next.start);
+    fn set_fate(&mut self, index: usize, fate: Fate) {
+        let sent = self.records[index];
+        self.uncount(&sent);
+        self.records[index].fate = fate;
+        self.count(&SentRange { fate, ..sent });
+        if fate == Fate::Lost {
+            let from = self.lost_from.map_or(sent.start, |at| at.min(sent.start));
+            self.lost_from = Some(from);
+        }
+    }
+
+    fn count(&mut self, sent: &SentRange) {
+        match sent.fate {
+            Fate::InFlight => {}
+            Fate::Sacked => {
+                self.sacked += sent.len;
+                self.sacked_segments += sent.segments();
+            }
+            Fate::Lost => self.lost += sent.len,
+            Fate::Resent => self.resent += sent.len,
+            Fate::Twice => self.twice += sent.len,
+        }
+    }
+
+    fn uncount(&mut self, sent: &SentRange) {
+        match sent.fate {
+            Fate::InFlight => {}
+            Fate::Sacked => {
+                self.sacked -= sent.len;
+                self.sacked_segments -= sent.segments();
+            }
+            Fate::Lost => self.lost -= sent.len,
+            Fate::Resent => self.resent -= sent.len,
+            Fate::Twice => self.twice -= sent.len,
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::segment::SackBlock;
-    use crate::seq::WireSeq;
-    use proptest::prelude::*;
-    use std::collections::HashSet;
-    use std::vec::Vec;
-
-    const MSS: u32 = 100;
-
-    fn at(segment: u32) -> SeqNum {
-        SeqNum::first(WireSeq(0)) + segment * MSS
-    }
-
-    fn sack(blocks: &[(u32, u32)]) -> SackBlocks {
-        let block = |&(left, right)| SackBlock {
-            left: at(left).wire(),
-            right: at(right).wire(),
-        };
-        blocks.iter().map(block).collect()
-    }
-
-    fn ten_segments() -> Flight {
-        let mut flight = Flight::default();
-        (0..10).for_each(|n| flight.on_sent(Instant::from_millis(n.into()), at(n)..at(n + 1)));
-        flight
-    }
-
-    /// SR-1: three SACKed ranges, or more than two segments of SACKed bytes, above a hole.
-    #[test]
-    fn a_hole_is_lost_at_the_third_segment_above_it() {
-        let mut flight = ten_segments();
-        let now = Instant::from_millis(50);
-        flight.on_ack(now, at(0), at(10), &sack(&[(1, 3)]));
-        assert_eq!(flight.mark_lost_by_sack(MSS), 0);
-        flight.on_ack(now, at(0), at(10), &sack(&[(1, 4)]));
-        assert_eq!(flight.mark_lost_by_sack(MSS), MSS);
-        assert_eq!(flight.next_lost(), Some(at(0)..at(1)));
-        assert_eq!(flight.in_flight(), 6 * MSS);
-    }
-
-    #[test]
-    fn one_ack_can_show_several_holes() {
-        let mut flight = ten_segments();
-        flight.on_ack(
-            Instant::from_millis(50),
-            at(0),
-            at(10),
-            &sack(&[(7, 10), (3, 4), (1, 2)]),
-        );
-        assert_eq!(flight.mark_lost_by_sack(MSS), 5 * MSS);
-        assert_eq!(flight.in_flight(), 0);
-    }
-
-    /// RT-6: no sample from what was sent twice.
-    #[test]
-    fn retransmissions_give_no_sample() {
-        let mut flight = ten_segments();
-        flight.mark_all_lost();
-        flight.on_retransmit(Instant::from_millis(100), at(1));
-        let outcome = flight.on_ack(Instant::from_millis(110), at(1), at(10), &sack(&[]));
-        assert_eq!((outcome.acked, outcome.rtt), (MSS, None));
-        assert_eq!(outcome.newest.unwrap().rtt, Duration::from_millis(10));
-    }
-
-    #[test]
-    fn the_sample_is_of_the_newest_segment() {
-        let mut flight = ten_segments();
-        let outcome = flight.on_ack(Instant::from_millis(20), at(5), at(10), &sack(&[]));
-        assert_eq!(outcome.rtt, Some(Duration::from_millis(16)));
-    }
-
-    /// SK-10: inverted, out of range, or below SND.UNA.
-    #[test]
-    fn senseless_blocks_change_nothing() {
-        let mut flight = ten_segments();
-        let now = Instant::from_millis(50);
-        let blocks = sack(&[(5, 3), (8, 12), (4, 4)]);
-        assert_eq!(flight.on_ack(now, at(2), at(10), &blocks).sacked, 0);
-        assert!(
-            flight
-                .on_ack(now, at(2), at(10), &sack(&[(0, 1)]))
-                .duplicate
-        );
-        flight.check();
-    }
-
-    /// RFC 2018 §8: a timeout with SND.UNA SACKed means that the peer threw data away.
-    #[test]
-    fn a_reneging_peer_gets_everything_again() {
-        let mut flight = ten_segments();
-        let now = Instant::from_millis(50);
-        flight.on_ack(now, at(0), at(10), &sack(&[(0, 5)]));
-        flight.mark_all_lost();
-        assert_eq!(flight.next_lost(), Some(at(0)..at(1)));
-        assert_eq!(flight.in_flight(), 0);
-        flight.check();
-    }
-
-    #[derive(Clone, Debug)]
-    enum Op {
-        Send(u32),
-        Ack(u32, Vec<(u32, u32)>),
-        DetectBySack,
-        Retransmit(u32),
-        Timeout,
-    }
-
-    fn op() -> impl Strategy<Value = Op> {
-        prop_oneof![
-            (1u32..20).prop_map(Op::Send),
-            (
-                0u32..5,
-                proptest::collection::vec((0u32..40, 1u32..10), 0..4)
-            )
-                .prop_map(|(ahead, blocks)| Op::Ack(ahead, blocks)),
-            Just(Op::DetectBySack),
-            (1u32..4).prop_map(Op::Retransmit),
-            Just(Op::Timeout),
-        ]
-    }
-
-    proptest! {
-        /// The counters equal a recount, whatever happens, and what was SACKed or acknowledged
-        /// is never sent again (short of a timeout).
-        #[test]
-        fn counters_equal_a_recount(ops in proptest::collection::vec(op(), 1..200)) {
-            let (mut flight, mut una, mut nxt) = (Flight::default(), 0u32, 0u32);
-            let mut now = Instant::ZERO;
-            let mut held = HashSet::new();
-            for op in ops {
-                now += Duration::from_millis(1);
-                match op {
-                    Op::Send(n) => {
-                        flight.on_sent(now, at(nxt)..at(nxt + n));
-                        nxt += n;
-                    }
-                    Op::Ack(ahead, blocks) => {
-                        una = (una + ahead).min(nxt);
-                        let blocks: Vec<_> = blocks
-                            .into_iter()
-                            .map(|(left, len)| (una + left, una + left + len))
-                            .filter(|(_, right)| *right <= nxt)
-                            .collect();
-                        for (left, right) in &blocks {
-                            held.extend(*left..*right);
-                        }
-                        flight.on_ack(now, at(una), at(nxt), &sack(&blocks));
-                    }
-                    Op::DetectBySack => {
-                        flight.mark_lost_by_sack(MSS);
-                    }
-                    Op::Retransmit(n) => if let Some(lost) = flight.next_lost() {
-                        let first = (lost.start - at(0)) / MSS;
-                        prop_assert!(first >= una && !held.contains(&first), "{first} is there");
-                        flight.on_retransmit(now, lost.end.min(lost.start + n * MSS));
-                    },
-                    Op::Timeout => {
-                        if held.contains(&una) {
-                            held.clear();
-                        }
-                        flight.mark_all_lost();
-                    }
-                }
-                flight.check();
-                prop_assert_eq!(flight.outstanding(), (nxt - una) * MSS);
-            }
-        }
-    }
+fn segment_size(mss: u32) -> u16 {
+    mss.clamp(1, u16::MAX.into()) as u16
 }

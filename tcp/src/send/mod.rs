@@ -4,7 +4,7 @@ mod buffer;
 mod flight;
 
 pub(crate) use buffer::SendBuffer;
-pub(crate) use flight::{AckOutcome, DUP_THRESH, Delivered, Flight};
+pub(crate) use flight::{AckOutcome, Arrived, DUP_THRESH, Delivered, Flight, Overdue};
 
 use crate::congestion::WindowUsage;
 use crate::seq::{SeqNum, WindowScale};

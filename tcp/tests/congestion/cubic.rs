@@ -77,6 +77,18 @@ fn a_loss_leaves_seven_tenths() {
     }
 }
 
+/// Marks on all of a flight: seven tenths, once, and of two segments one.
+#[test]
+#[covers("CU-3")]
+fn marks_leave_seven_tenths_or_one_segment() {
+    for (flight, left) in [(100, 70), (10, 7), (2, 1)] {
+        let mut path = Path::with_ecn(config(Cubic), false, 100 * MS);
+        path.bulk = true;
+        path.run_to(|path| path.segments() >= 110);
+        assert_eq!(path.mark_flight_of(flight), left, "{flight}");
+    }
+}
+
 /// On a short path the window grows as Reno's would: 9/17 of a segment per round trip up to where
 /// the loss was, one beyond.
 #[test]
@@ -211,9 +223,6 @@ fn mean_windows_are_the_published_ones() {
         path.run_to(|path| path.sent.len() >= sent + 12 * per_loss);
         let rounds = (path.now - start).as_secs_f64() / f64::from(rtt) * 1e3;
         let mean = (path.sent.len() - sent) as f64 / rounds;
-        println!(
-            "{algorithm:?} {rtt} {per_loss} {:.3}",
-            mean / published
-        );
+        println!("{algorithm:?} {rtt} {per_loss} {:.3}", mean / published);
     }
 }

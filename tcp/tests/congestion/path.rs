@@ -53,6 +53,8 @@ pub(crate) struct Path {
     pub(crate) gap: Duration,
     /// Whether the path loses it.
     pub(crate) lose: Script<bool>,
+    /// Whether its ACK says that the path is congested (ECE).
+    pub(crate) echo: Script<bool>,
     /// One ACK for all that leaves at once, as a receiver with GRO sends.
     pub(crate) merge: bool,
     /// So many ACKs per segment, each for a part of it, as a receiver sends who wants more.
@@ -86,16 +88,28 @@ pub(crate) fn config(congestion: CongestionAlgorithm) -> Config {
 impl Path {
     /// An accepted connection over a path of `rtt` that loses nothing, with nothing sent yet.
     pub(crate) fn new(config: Config, ipv6: bool, rtt: Duration) -> Self {
-        Self::open(config, ipv6, rtt, None)
+        Self::open(config, ipv6, rtt, None, Flags::SYN)
+    }
+
+    /// The same between two that know ECN.
+    pub(crate) fn with_ecn(config: Config, ipv6: bool, rtt: Duration) -> Self {
+        let syn = Flags::SYN | Flags::ECE | Flags::CWR;
+        Self::open(config, ipv6, rtt, None, syn)
     }
 
     /// The same with timestamps: what was sent again has a round trip, too.
     pub(crate) fn with_timestamps(mut config: Config, rtt: Duration) -> Self {
         config.mtu += 12;
-        Self::open(config, false, rtt, Some(TIMESTAMPS))
+        Self::open(config, false, rtt, Some(TIMESTAMPS), Flags::SYN)
     }
 
-    fn open(mut config: Config, ipv6: bool, rtt: Duration, timestamps: Option<Timestamps>) -> Self {
+    fn open(
+        mut config: Config,
+        ipv6: bool,
+        rtt: Duration,
+        timestamps: Option<Timestamps>,
+        flags: Flags,
+    ) -> Self {
         if ipv6 {
             config.mtu += 20;
         }
@@ -108,7 +122,7 @@ impl Path {
             timestamps,
             ..Default::default()
         });
-        let syn = segment(PEER_ISN, WireSeq(0), Flags::SYN, syn);
+        let syn = segment(PEER_ISN, WireSeq(0), flags, syn);
         tcp.on_segment(now, &flow, true, Ecn::NotEct, syn)
             .expect("a good SYN");
         let syn_ack = transmit(&mut tcp, now, mtu).remove(0);
@@ -132,6 +146,7 @@ impl Path {
             rtt: Box::new(move |_| rtt),
             gap: Duration::ZERO,
             lose: Box::new(|_| false),
+            echo: Box::new(|_| false),
             merge: false,
             split: 1,
             bulk: false,
@@ -225,6 +240,16 @@ impl Path {
         self.lose = Box::new(move |sent| sent.number == first);
         self.write((segments * MSS) as usize);
         self.run_to(|path| path.flight() == 0);
+    }
+
+    /// The application sends no more than `segments` at once for a while; then each ACK of such a
+    /// flight bears ECE. Returns what leaves at once afterwards.
+    pub(crate) fn mark_flight_of(&mut self, segments: u32) -> u32 {
+        self.trickle(segments, Duration::from_secs(3));
+        self.echo = Box::new(|_| true);
+        self.write((segments * MSS) as usize);
+        self.run_to(|path| path.flight() == 0);
+        self.burst()
     }
 
     /// The application has much to send again: what leaves at once, in segments.
@@ -357,6 +382,11 @@ impl Path {
                 right: base.wrapping_add(end as u32),
             });
         }
+        let flags = if (self.echo)(packet) {
+            Flags::ACK | Flags::ECE
+        } else {
+            Flags::ACK
+        };
         let before = self.acknowledged;
         self.acknowledged = self.received;
         for part in 1..=self.split {
@@ -364,7 +394,7 @@ impl Path {
             let ack = segment(
                 PEER_ISN.wrapping_add(1),
                 base.wrapping_add(received as u32),
-                Flags::ACK,
+                flags,
                 Options::Segment(options.clone()),
             );
             self.acks.insert((at, packet.number, part), ack);

@@ -67,3 +67,15 @@ fn a_loss_halves_what_is_in_flight() {
         assert_eq!(path.burst(), left);
     }
 }
+
+/// Marks on all of a flight halve it, once.
+#[test]
+#[covers("EC-5")]
+fn marks_halve_what_is_in_flight_once() {
+    for (flight, left) in [(100, 50), (10, 5), (2, 1)] {
+        let mut path = Path::with_ecn(config(Reno), true, 100 * MS);
+        path.bulk = true;
+        path.run_to(|path| path.segments() >= 110);
+        assert_eq!(path.mark_flight_of(flight), left, "{flight}");
+    }
+}

@@ -58,8 +58,10 @@ struct Args {
 enum SuiteArg {
     /// ustack's own scripts.
     Own,
-    /// google/packetdrill, Linux selftests, gVisor.
+    /// google/packetdrill, Linux selftests.
     Linux,
+    /// gVisor's.
+    Gvisor,
     /// FreeBSD's tcp-testsuite.
     Freebsd,
 }
@@ -69,6 +71,7 @@ impl Args {
         let suite = match self.suite {
             SuiteArg::Own => Suite::Own,
             SuiteArg::Linux => Suite::Linux,
+            SuiteArg::Gvisor => Suite::Gvisor,
             SuiteArg::Freebsd => Suite::Freebsd,
         };
         let families: &[Family] = match (self.ipv4, self.ipv6, self.mapped) {

@@ -11,9 +11,11 @@ use crate::kernel::Family;
 pub enum Suite {
     /// Our own scripts: ustack's defaults; nothing may leave that no line asks for.
     Own,
-    /// google/packetdrill, Linux selftests, gVisor: Linux's defaults and a device with TSO.
+    /// google/packetdrill, Linux selftests: Linux's defaults and a device with TSO.
     #[default]
     Linux,
+    /// gVisor's scripts: as on Linux, and 50 ms early or late are no matter.
+    Gvisor,
     /// The FreeBSD test suite: options are compared without their order and padding.
     Freebsd,
 }

@@ -94,7 +94,7 @@ impl Fields {
         self.u32(76, ssthresh);
         self.u32(80, info.snd_cwnd / mss);
         self.u32(84, info.advmss);
-        self.u32(88, 3); // tcpi_reordering
+        self.u32(88, info.reordering);
         self.u32(100, info.total_retrans as u32);
     }
 

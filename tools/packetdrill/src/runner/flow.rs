@@ -66,9 +66,8 @@ impl Flow {
             wire.seq = line.seq.wrapping_add(seq_base);
         }
         // An ACK without a number acknowledges 0.
-        wire.ack = line
-            .has(flag::ACK)
-            .then(|| line.ack.unwrap_or(0).wrapping_add(ack_base));
+        let ack = line.ack.or(line.has(flag::ACK).then_some(0));
+        wire.ack = ack.map(|ack| ack.wrapping_add(ack_base));
         for option in wire.options.iter_mut().flatten() {
             match option {
                 TcpOption::Sack(blocks) => {

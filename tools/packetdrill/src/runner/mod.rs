@@ -17,7 +17,7 @@ use ustack::tcp::testing::script::parse;
 use ustack::tcp::time::{Duration, Instant};
 
 use crate::code::{self, Variables};
-use crate::kernel::{Fd, Kernel};
+use crate::kernel::{Blocking, Fd, Kernel};
 use crate::options::{Addresses, Options, Suite, Tolerance};
 use crate::report::{Report, Row, Verdict};
 use crate::{symbols, tcp_info};
@@ -118,6 +118,8 @@ struct Runner<'a> {
     /// The descriptor that the script used last for a connection.
     last_fd: Option<i64>,
     pending: Option<Pending>,
+    /// Sends that the script takes for done.
+    background: Vec<Blocking>,
     sent: VecDeque<Sent>,
     /// When the event before happened, by the script.
     last: Nanos,
@@ -149,6 +151,7 @@ impl<'a> Runner<'a> {
             connecting: None,
             last_fd: None,
             pending: None,
+            background: Vec::new(),
             sent: VecDeque::new(),
             last: 0,
             line: 1,

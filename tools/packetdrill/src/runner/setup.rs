@@ -38,11 +38,12 @@ impl Settings {
         let is_v6 = options.family == Family::V6;
         // Both families have the same MSS, as scripts that run over both expect.
         let mtu = match (options.suite, is_v6) {
-            (Suite::Own | Suite::Linux, true) => 1520,
+            (Suite::Own | Suite::Linux | Suite::Gvisor, true) => 1520,
             _ => 1500,
         };
         let (nanos, part) = match options.suite {
             Suite::Own => (2_000_000, 0.0),
+            Suite::Gvisor => (50_000_000, 0.125),
             _ => (4_000_000, 0.125),
         };
         let mut settings = Self {
@@ -122,7 +123,7 @@ impl Settings {
         let addresses = vec![(self.addresses.local, self.addresses.prefix)];
         let mut host = match options.suite {
             Suite::Own | Suite::Freebsd => kernel::Options::new(addresses, self.mtu),
-            Suite::Linux => kernel::Options::linux(addresses, self.mtu),
+            Suite::Linux | Suite::Gvisor => kernel::Options::linux(addresses, self.mtu),
         };
         // Segments are joined here, to the length that a line asks for.
         host.tso = false;

@@ -1,0 +1,136 @@
+//! Which records are lost: by SACKed data above (RFC 6675), by time (RFC 8985), by a timeout.
+
+use crate::time::{Duration, Instant};
+
+use super::{DUP_THRESH, Delivered, Fate, Flight};
+
+/// What [`Flight::mark_lost_by_time`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Overdue {
+    /// Bytes newly judged lost.
+    pub(crate) lost: u32,
+    /// When the last retransmission left that was lost, too.
+    pub(crate) retransmission: Option<Instant>,
+    /// When the next record's time is up.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Flight {
+    /// RFC 6675 §4 `IsLost`: judges lost every range with DupThresh discontiguous SACKed ranges,
+    /// or more than DupThresh − 1 segments of SACKed bytes, above it. Returns the bytes.
+    pub(crate) fn mark_lost_by_sack(&mut self, mss: u32) -> u32 {
+        if self.sacked == 0 {
+            return 0;
+        }
+        let before = self.lost;
+        let (mut bytes, mut ranges, mut above) = (0, 0, false);
+        for index in (0..self.records.len()).rev() {
+            let sent = self.records[index];
+            let lost = ranges >= DUP_THRESH || bytes > (DUP_THRESH - 1) * mss;
+            match sent.fate {
+                Fate::Sacked => {
+                    bytes += sent.len;
+                    ranges += u32::from(!above);
+                }
+                Fate::InFlight if lost => self.set_fate(index, Fate::Lost),
+                Fate::Twice if lost => self.set_fate(index, Fate::Resent),
+                _ => {}
+            }
+            above = sent.fate == Fate::Sacked;
+        }
+        self.lost - before
+    }
+
+    /// RFC 8985 §6.2 step 5: judges lost what was sent before `newest` and at least `patience`
+    /// ago.
+    pub(crate) fn mark_lost_by_time(
+        &mut self,
+        now: Instant,
+        newest: Delivered,
+        patience: Duration,
+    ) -> Overdue {
+        let mut overdue = Overdue::default();
+        for index in 0..self.records.len() {
+            let sent = self.records[index];
+            if matches!(sent.fate, Fate::Sacked | Fate::Lost) {
+                continue;
+            }
+            if (sent.sent_at, sent.end()) >= newest.order() {
+                if sent.retransmitted {
+                    continue;
+                }
+                break; // what follows was sent later, first or again
+            }
+            if sent.sent_at == newest.sent_at && sent.retransmitted && !newest.retransmitted {
+                continue; // a repair and new data of one instant: which came first is not known
+            }
+            let due = sent.sent_at + patience;
+            if due <= now {
+                if sent.fate == Fate::Resent {
+                    overdue.retransmission = overdue.retransmission.max(Some(sent.sent_at));
+                }
+                overdue.lost += sent.len;
+                self.set_fate(index, Fate::Lost);
+            } else {
+                let next = overdue.deadline.map_or(due, |next| next.min(due));
+                overdue.deadline = Some(next);
+            }
+        }
+        overdue
+    }
+
+    /// Judges the oldest segment lost (RFC 6582 §3.2: third duplicate ACK, or a partial ACK).
+    /// Returns the bytes.
+    pub(crate) fn mark_front_lost(&mut self, mss: u32) -> u32 {
+        let Some(front) = self.records.front() else {
+            return 0;
+        };
+        if front.fate != Fate::InFlight {
+            return 0;
+        }
+        let len = mss.min(front.len);
+        let end = front.start + len;
+        self.split(0, end);
+        self.set_fate(0, Fate::Lost);
+        self.dup_acked = self
+            .dup_acked
+            .min(self.outstanding.saturating_sub(self.lost));
+        len
+    }
+
+    /// The retransmission timer fired: judges lost SND.UNA's segment, and what was sent before
+    /// `sent_before` (all of it, if that is not known; RFC 8985 §6.3, RFC 6675 §5.1). If even
+    /// the oldest byte was SACKed, the peer has reneged, and no SACK counts any more (RFC 2018
+    /// §8).
+    pub(crate) fn mark_lost_on_timeout(&mut self, sent_before: Option<Instant>) {
+        let reneged = self
+            .records
+            .front()
+            .is_some_and(|sent| sent.fate == Fate::Sacked);
+        for index in 0..self.records.len() {
+            let sent = self.records[index];
+            let recent = sent_before.is_some_and(|limit| sent.sent_at > limit) && index > 0;
+            if reneged || sent.fate != Fate::Sacked && !recent {
+                self.set_fate(index, Fate::Lost);
+            }
+        }
+        self.dup_acked = 0;
+    }
+
+    /// Judges lost everything that the peer does not hold: the path shrank.
+    pub(crate) fn mark_all_lost(&mut self) {
+        self.mark_lost_on_timeout(None);
+    }
+
+    /// The alarm was false: what was judged lost and not sent again is on its way.
+    pub(crate) fn restore(&mut self) {
+        if self.lost == 0 {
+            return;
+        }
+        for index in 0..self.records.len() {
+            if self.records[index].fate == Fate::Lost {
+                self.set_fate(index, Fate::InFlight);
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+use super::*;
+use crate::segment::SackBlock;
+use crate::seq::WireSeq;
+use proptest::prelude::*;
+use std::collections::HashSet;
+use std::vec::Vec;
+
+const MSS: u32 = 100;
+
+fn at(segment: u32) -> SeqNum {
+    SeqNum::first(WireSeq(0)) + segment * MSS
+}
+
+fn sack(blocks: &[(u32, u32)]) -> SackBlocks {
+    let block = |&(left, right)| SackBlock {
+        left: at(left).wire(),
+        right: at(right).wire(),
+    };
+    blocks.iter().map(block).collect()
+}
+
+/// What an ACK of everything below `una`, with `blocks`, says to `flight`, which ends at `nxt`.
+fn ack(flight: &mut Flight, now: Instant, una: u32, nxt: u32, blocks: &[(u32, u32)]) -> AckOutcome {
+    flight.on_ack(
+        now,
+        &Arrived {
+            ack: at(una),
+            una: at(una),
+            nxt: at(nxt),
+            sack: &sack(blocks),
+            min_rtt: None,
+            echo: None,
+        },
+    )
+}
+
+impl Flight {
+    /// Recounts what the counters say.
+    fn check(&self) {
+        let sum = |fate| -> u32 {
+            let same = self.records.iter().filter(|sent| sent.fate == fate);
+            same.map(|sent| sent.len).sum()
+        };
+        let held = self.records.iter().filter(|s| s.fate == Fate::Sacked);
+        assert_eq!(self.sacked_segments, held.map(SentRange::segments).sum());
+        assert_eq!(self.sacked, sum(Fate::Sacked));
+        assert_eq!(self.lost, sum(Fate::Lost));
+        assert_eq!(self.resent, sum(Fate::Resent));
+        assert_eq!(self.twice, sum(Fate::Twice));
+        let lens = self.records.iter().map(|sent| sent.len);
+        assert_eq!(self.outstanding, lens.sum());
+        let first = self.records.iter().find(|sent| sent.fate == Fate::Lost);
+        assert_eq!(self.next_lost(), first.map(SentRange::range));
+        let mut records = self.records.iter().peekable();
+        while let (Some(sent), Some(next)) = (records.next(), records.peek()) {
+            assert_eq!(sent.end(), next.start);
+        }
+    }
+}
+
+fn ten_segments() -> Flight {
+    let mut flight = Flight::default();
+    (0..10).for_each(|n| flight.on_sent(Instant::from_millis(n.into()), at(n)..at(n + 1), MSS));
+    flight
+}
+
+/// SR-1: three SACKed ranges, or more than two segments of SACKed bytes, above a hole.
+#[test]
+fn a_hole_is_lost_at_the_third_segment_above_it() {
+    let mut flight = ten_segments();
+    let now = Instant::from_millis(50);
+    ack(&mut flight, now, 0, 10, &[(1, 3)]);
+    assert_eq!(flight.mark_lost_by_sack(MSS), 0);
+    ack(&mut flight, now, 0, 10, &[(1, 4)]);
+    assert_eq!(flight.mark_lost_by_sack(MSS), MSS);
+    assert_eq!(flight.next_lost(), Some(at(0)..at(1)));
+    assert_eq!(flight.in_flight(), 6 * MSS);
+}
+
+#[test]
+fn one_ack_can_show_several_holes() {
+    let mut flight = ten_segments();
+    let now = Instant::from_millis(50);
+    ack(&mut flight, now, 0, 10, &[(7, 10), (3, 4), (1, 2)]);
+    assert_eq!(flight.mark_lost_by_sack(MSS), 5 * MSS);
+    assert_eq!(flight.in_flight(), 0);
+}
+
+/// RT-6: no sample from what was sent twice.
+#[test]
+fn retransmissions_give_no_sample() {
+    let mut flight = ten_segments();
+    flight.mark_all_lost();
+    flight.on_retransmit(Instant::from_millis(100), &(at(0)..at(1)), MSS);
+    let outcome = ack(&mut flight, Instant::from_millis(110), 1, 10, &[]);
+    assert_eq!((outcome.acked, outcome.rtt), (MSS, None));
+    assert_eq!(outcome.newest.unwrap().rtt, Duration::from_millis(10));
+}
+
+#[test]
+fn the_sample_is_of_the_newest_segment() {
+    let mut flight = ten_segments();
+    let outcome = ack(&mut flight, Instant::from_millis(20), 5, 10, &[]);
+    assert_eq!(outcome.rtt, Some(Duration::from_millis(16)));
+}
+
+/// SK-10: inverted, out of range, or below SND.UNA.
+#[test]
+fn senseless_blocks_change_nothing() {
+    let mut flight = ten_segments();
+    let now = Instant::from_millis(50);
+    let outcome = ack(&mut flight, now, 2, 10, &[(5, 3), (8, 12), (4, 4)]);
+    assert_eq!((outcome.sacked, outcome.dsack), (0, None));
+    let outcome = ack(&mut flight, now, 2, 10, &[(0, 1)]);
+    assert_eq!((outcome.sacked, outcome.dsack), (0, Some(at(0)..at(1))));
+    flight.check();
+}
+
+/// RFC 2018 §8: a timeout with SND.UNA SACKed means that the peer threw data away.
+#[test]
+fn a_reneging_peer_gets_everything_again() {
+    let mut flight = ten_segments();
+    let now = Instant::from_millis(50);
+    ack(&mut flight, now, 0, 10, &[(0, 5)]);
+    flight.mark_all_lost();
+    assert_eq!(flight.next_lost(), Some(at(0)..at(5)));
+    assert_eq!(flight.in_flight(), 0);
+    flight.check();
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Send(u32),
+    Ack(u32, Vec<(u32, u32)>),
+    DetectBySack,
+    Retransmit(u32),
+    Timeout,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        (1u32..20).prop_map(Op::Send),
+        (
+            0u32..5,
+            proptest::collection::vec((0u32..40, 1u32..10), 0..4)
+        )
+            .prop_map(|(ahead, blocks)| Op::Ack(ahead, blocks)),
+        Just(Op::DetectBySack),
+        (1u32..4).prop_map(Op::Retransmit),
+        Just(Op::Timeout),
+    ]
+}
+
+proptest! {
+    /// The counters equal a recount, whatever happens, and what was SACKed or acknowledged
+    /// is never sent again (short of a timeout).
+    #[test]
+    fn counters_equal_a_recount(ops in proptest::collection::vec(op(), 1..200)) {
+        let (mut flight, mut una, mut nxt) = (Flight::default(), 0u32, 0u32);
+        let mut now = Instant::ZERO;
+        let mut held = HashSet::new();
+        for op in ops {
+            now += Duration::from_millis(1);
+            match op {
+                Op::Send(n) => {
+                    flight.on_sent(now, at(nxt)..at(nxt + n), MSS);
+                    nxt += n;
+                }
+                Op::Ack(ahead, blocks) => {
+                    una = (una + ahead).min(nxt);
+                    let blocks: Vec<_> = blocks
+                        .into_iter()
+                        .map(|(left, len)| (una + left, una + left + len))
+                        .filter(|(_, right)| *right <= nxt)
+                        .collect();
+                    for (left, right) in &blocks {
+                        held.extend(*left..*right);
+                    }
+                    ack(&mut flight, now, una, nxt, &blocks);
+                }
+                Op::DetectBySack => {
+                    flight.mark_lost_by_sack(MSS);
+                }
+                Op::Retransmit(n) => if let Some(lost) = flight.next_lost() {
+                    let first = (lost.start - at(0)) / MSS;
+                    prop_assert!(first >= una && !held.contains(&first), "{first} is there");
+                    let end = lost.end.min(lost.start + n * MSS);
+                    flight.on_retransmit(now, &(lost.start..end), MSS);
+                },
+                Op::Timeout => {
+                    if held.contains(&una) {
+                        held.clear();
+                    }
+                    flight.mark_all_lost();
+                }
+            }
+            flight.check();
+            prop_assert_eq!(flight.outstanding(), (nxt - una) * MSS);
+        }
+    }
+}
