@@ -121,6 +121,8 @@ pub struct Config {
     /// ACK, so that the peer's slow start does not wait for delayed ones. 0, the default: RFC 5681
     /// §4.2 from the first byte on. Linux has up to 16.
     pub quick_acks: u8,
+    /// Offer and accept timestamps (RFC 7323, `tcp_timestamps`).
+    pub timestamps: bool,
     /// Drops segments without a timestamp once both ends agreed on timestamps, as RFC 7323 §3.2
     /// says (TS-8); off: takes them, as Linux does.
     pub timestamps_required: bool,
@@ -155,6 +157,7 @@ impl Default for Config {
             fast_open_key: None,
             challenge_ack_limit: 10,
             quick_acks: 0,
+            timestamps: true,
             timestamps_required: true,
         }
     }

@@ -121,6 +121,13 @@ impl Tcp {
         }
     }
 
+    /// The settings, for a test to change under way; connections and handshakes that exist keep
+    /// what they have taken from them.
+    #[cfg(any(test, feature = "testing"))]
+    pub const fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
     /// What was counted so far.
     pub const fn counters(&self) -> &Counters {
         &self.counters

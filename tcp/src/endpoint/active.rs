@@ -9,7 +9,9 @@ use crate::connection::Negotiated;
 use crate::endpoint::input::{can_open, text_of_syn};
 use crate::endpoint::{ConnId, Entry, Event, Slot, Tcp};
 use crate::error::{CloseReason, ConnectError, Dropped};
-use crate::handshake::{Ours, SynReceived, SynSent, SynSentOutcome};
+use crate::handshake::{
+    FastOpenRequest, Ours, SynReceived, SynSent, SynSentOutcome, syn_data_room,
+};
 use crate::segment::{Ecn, FastOpen, Flags, FlowKey, Segment};
 use crate::time::Instant;
 
@@ -55,6 +57,15 @@ impl Tcp {
         let request = self.fast_open.request(now, &ours.flow);
         let (id, flow) = self.insert_syn_sent(now, SynSent::new(ours, request));
         Ok((id, flow, taken))
+    }
+
+    /// How many bytes the SYN of [`Tcp::connect_with_data`] would carry from `local` to `remote`;
+    /// `None` without a cookie.
+    pub fn fast_open_room(&self, now: Instant, flow: &FlowKey) -> Option<usize> {
+        match self.fast_open.request(now, flow)? {
+            FastOpenRequest::Cookie { mss, .. } => Some(syn_data_room(&self.config, flow, mss)),
+            FastOpenRequest::Ask => None,
+        }
     }
 
     fn begin_connect(

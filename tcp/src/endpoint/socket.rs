@@ -218,6 +218,17 @@ impl Tcp {
         Ok(())
     }
 
+    /// Changes what connections that a listener accepts from now on start with.
+    pub fn set_listen_options(
+        &mut self,
+        id: ListenerId,
+        change: impl FnOnce(&mut SocketOptions),
+    ) -> Result<(), SocketError> {
+        let listener = self.listeners.get_mut(id).ok_or(SocketError::NotFound)?;
+        change(&mut listener.options.socket);
+        Ok(())
+    }
+
     /// The options of a live connection.
     pub fn options(&self, id: ConnId) -> Result<SocketOptions, SocketError> {
         match self.table.get(id).map(|entry| &entry.slot) {

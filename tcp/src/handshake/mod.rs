@@ -10,7 +10,7 @@ mod syn_sent;
 pub(crate) use cookie::{COOKIE_LIFE, check as check_cookie, syn_ack as cookie_syn_ack};
 pub(crate) use fast_open::{CookieCheck, FastOpenCache, FastOpenKeys, FastOpenRequest};
 pub(crate) use syn_received::{SynReceived, SynReceivedOutcome};
-pub(crate) use syn_sent::{SynSent, SynSentOutcome};
+pub(crate) use syn_sent::{SynSent, SynSentOutcome, syn_data_room};
 
 use core::num::NonZeroU16;
 
@@ -68,7 +68,10 @@ impl PeerSyn {
     pub(crate) fn new(seg: &Segment, options: SynOptions, config: &Config) -> Self {
         Self {
             irs: seg.seq,
-            options,
+            options: SynOptions {
+                timestamps: options.timestamps.filter(|_| config.timestamps),
+                ..options
+            },
             wnd: u32::from(seg.window.0),
             ecn: config.ecn != EcnMode::Off && seg.has(Flags::ECE | Flags::CWR),
         }
@@ -140,7 +143,7 @@ impl Ours {
             sack_permitted: peer.is_none_or(|peer| peer.sack_permitted),
             fast_open: syn.fast_open,
             timestamps: match peer {
-                None => Some(Timestamps {
+                None => config.timestamps.then(|| Timestamps {
                     tsval: self.tsval(now),
                     tsecr: 0,
                 }),

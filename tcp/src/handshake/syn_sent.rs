@@ -6,10 +6,13 @@ use bytes::Bytes;
 
 use crate::config::{Config, EcnMode};
 use crate::connection::{Negotiated, header_overhead};
-use crate::segment::{FastOpen, Flags, Options, Segment, Transmit};
+use crate::segment::{FastOpen, Flags, FlowKey, Options, Segment, Transmit};
 use crate::time::Instant;
 
 use super::{FastOpenRequest, Ours, PeerSyn, Syn, reset};
+
+/// Bytes of options that a TCP header has room for.
+const MAX_OPTIONS: usize = 40;
 
 /// An active open under way.
 #[derive(Debug)]
@@ -114,19 +117,13 @@ impl SynSent {
         };
         let data = match request {
             Some(FastOpenRequest::Cookie { mss, .. }) => {
-                let room = self.data_room(config, mss, &self.ours.syn(now, config, &syn));
+                let room = syn_data_room(config, &self.ours.flow, mss);
                 self.ours.data.slice(..room.min(self.ours.data.len()))
             }
             _ => Bytes::new(),
         };
         self.ours.syn_data = self.ours.syn_data.max(data.len() as u32);
         self.ours.send_syn(now, config, &syn, data, tx);
-    }
-
-    /// Bytes that fit a SYN: the peer's MSS and our MTU, less the options (RFC 7413 §4.2.1).
-    fn data_room(&self, config: &Config, peer_mss: u16, syn: &Segment<()>) -> usize {
-        let path = config.mtu - header_overhead(self.ours.flow.remote_ip()).min(config.mtu);
-        usize::from(peer_mss.min(path)).saturating_sub(syn.options.len() as usize)
     }
 
     /// Sends the SYN again at once, bare.
@@ -168,4 +165,11 @@ impl SynSent {
         let limit = options.user_timeout;
         self.ours.repeat.on_timeout(now, retries, limit)
     }
+}
+
+/// Bytes that fit a SYN: the peer's MSS and our MTU, less all the options there can be
+/// (RFC 7413 §4.2.1): middleboxes add some, and should not have to drop it.
+pub(crate) fn syn_data_room(config: &Config, flow: &FlowKey, peer_mss: u16) -> usize {
+    let path = config.mtu.saturating_sub(header_overhead(flow.remote_ip()));
+    usize::from(peer_mss.min(path)).saturating_sub(MAX_OPTIONS)
 }

@@ -130,13 +130,17 @@ impl Blocking {
         is_late: bool,
     ) -> Option<Result<Reply>> {
         let waits = !kernel.is_nonblocking(fd) && message.flags & libc::MSG_DONTWAIT == 0;
-        let rest = Message {
+        let mut rest = Message {
             data: message.data.rest(*done),
             ..message.clone()
         };
+        if kernel.is_connecting(fd) && waits {
+            rest.flags &= !libc::MSG_FASTOPEN; // the SYN is out
+        }
         match kernel.sendmsg(fd, &rest) {
             Ok(taken) => *done += taken,
             Err(libc::EAGAIN) => {}
+            Err(libc::EINPROGRESS) if waits => return None,
             Err(_) if *done > 0 => return Some(Ok(Reply::Count(*done))),
             Err(error) => return Some(Err(error)),
         }

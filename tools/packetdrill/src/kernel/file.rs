@@ -39,6 +39,8 @@ pub(super) enum Phase {
     /// No connection, or none any more.
     Idle,
     Listening(ListenerId),
+    /// `connect` was told that it succeeded, and the SYN waits for data (Fast Open).
+    Deferred(SocketAddr),
     /// SYN sent.
     Opening(ConnId),
     Open(ConnId),
@@ -111,7 +113,7 @@ impl TcpSocket {
     pub(super) const fn conn(&self) -> Option<ConnId> {
         match self.phase {
             Phase::Opening(id) | Phase::Open(id) | Phase::Closed(id, _) => Some(id),
-            Phase::Idle | Phase::Listening(_) => None,
+            Phase::Idle | Phase::Listening(_) | Phase::Deferred(_) => None,
         }
     }
 }
@@ -181,10 +183,6 @@ impl Files {
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Fd, &mut File)> {
         self.0.iter_mut().map(|(&fd, file)| (fd, file))
-    }
-
-    pub(super) fn fds(&self) -> Vec<Fd> {
-        self.0.keys().copied().collect()
     }
 }
 

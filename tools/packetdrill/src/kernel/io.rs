@@ -152,6 +152,9 @@ impl Kernel {
         if let Kind::Udp(_) = self.files.get(fd)?.kind {
             return self.send_udp(fd, message);
         }
+        if self.wants_fast_open(fd, message)? {
+            return self.send_fast_open(fd, message);
+        }
         let id = self.check_send(fd)?;
         let data = message.data.bytes()?;
         let taken = self.push(id, &data)?;
@@ -162,12 +165,22 @@ impl Kernel {
         }
     }
 
+    fn wants_fast_open(&self, fd: Fd, message: &Message) -> Result<bool> {
+        let asks = message.flags & libc::MSG_FASTOPEN != 0;
+        Ok(match self.files.tcp(fd)?.phase {
+            Phase::Deferred(_) => true,
+            Phase::Idle => asks,
+            Phase::Opening(_) if asks => return Err(libc::EALREADY),
+            _ => false,
+        })
+    }
+
     /// Whether a stream takes bytes, and of which connection.
     fn check_send(&mut self, fd: Fd) -> Result<ConnId> {
         let socket = self.files.tcp_mut(fd)?;
         match socket.phase {
             Phase::Opening(_) => Err(libc::EAGAIN),
-            Phase::Idle | Phase::Listening(_) | Phase::Closed(..) => {
+            Phase::Idle | Phase::Listening(_) | Phase::Deferred(_) | Phase::Closed(..) => {
                 Err(socket.error.take().unwrap_or(libc::EPIPE))
             }
             Phase::Open(_) if socket.shut_wr => Err(libc::EPIPE),
@@ -207,7 +220,7 @@ impl Kernel {
             Phase::Idle | Phase::Listening(_) => {
                 return Err(socket.error.take().unwrap_or(libc::ENOTCONN));
             }
-            Phase::Opening(_) => return Err(libc::EAGAIN),
+            Phase::Opening(_) | Phase::Deferred(_) => return Err(libc::EAGAIN),
             Phase::Open(id) | Phase::Closed(id, _) => id,
         };
         let data = self.take(id, recv)?;

@@ -12,6 +12,7 @@ mod blocking;
 mod egress;
 mod epoll;
 mod events;
+mod fastopen;
 mod file;
 mod info;
 mod io;
@@ -78,6 +79,7 @@ pub struct Kernel {
     egress: Egress,
     options: Options,
     pipes: pipe::Pipes,
+    sysctls: sysctl::Sysctls,
     /// Counts what happened, for whoever waits.
     changes: u64,
     tx: TxBatch,
@@ -97,6 +99,7 @@ impl Kernel {
             egress: Egress::new(options.tso),
             options: options.clone(),
             pipes: pipe::Pipes::default(),
+            sysctls: sysctl::Sysctls::default(),
             changes: 0,
             tx: TxBatch::new(),
         })

@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use ustack::tcp::{Config, SocketOptions};
 
+/// `TCP_MAX_QUICKACKS`: segments at the start that Linux acknowledges at once.
+const QUICK_ACKS: u8 = 16;
+
 /// Which addresses a script's sockets and packets have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Family {
@@ -61,6 +64,11 @@ impl Options {
     pub fn linux(addresses: Vec<(IpAddr, u8)>, mtu: u16) -> Self {
         let mut options = Self::new(addresses, mtu);
         options.tso = true;
+        options.tcp.quick_acks = QUICK_ACKS;
+        options.tcp.timestamps_required = false;
+        (options.tcp.recv_buffer_initial, options.tcp.recv_buffer_max) = (131_072, 6 << 20);
+        (options.tcp.send_buffer_initial, options.tcp.send_buffer_max) = (16_384, 4 << 20);
+        options.tcp.syn_retries = 6;
         options
     }
 }

@@ -58,6 +58,7 @@ impl Kernel {
                 }
                 Phase::Idle => return Ok(libc::POLLOUT | libc::POLLWRNORM | libc::POLLHUP),
                 Phase::Opening(_) => return Ok(0),
+                Phase::Deferred(_) => return Ok(libc::POLLOUT | libc::POLLWRNORM),
                 Phase::Open(id) | Phase::Closed(id, _) => id,
             },
         };

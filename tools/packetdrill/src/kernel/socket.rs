@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ustack::tcp::{CloseReason, ConnectError, FlowKey, ListenError, ListenOptions, SocketError};
+use ustack::tcp::{
+    CloseReason, ConnId, ConnectError, FlowKey, ListenError, ListenOptions, SocketError,
+};
 
 use super::events::errno_of;
 use super::file::{Kind, Phase, TcpSocket, UdpSocket, shown, unmapped};
@@ -60,9 +62,12 @@ impl Kernel {
         let local = socket.local.unwrap_or(SocketAddr::new(any, 0));
         // Linux's queue holds one connection more than it is told.
         let backlog = backlog.clamp(0, SOMAXCONN) as u16 + 1;
+        let mut socket_options = socket.core_options();
+        let fast_open = socket_options.fast_open;
+        socket_options.fast_open = self.listen_fast_open(fast_open, backlog);
         let options = ListenOptions {
             backlog,
-            socket: socket.core_options(),
+            socket: socket_options,
             ..ListenOptions::new(local)
         };
         let id = self
@@ -121,34 +126,44 @@ impl Kernel {
         match socket.phase {
             Phase::Opening(_) => return Err(libc::EALREADY),
             Phase::Open(_) if !std::mem::replace(&mut socket.connect_told, true) => return Ok(()),
-            Phase::Open(_) | Phase::Listening(_) => return Err(libc::EISCONN),
+            Phase::Open(_) | Phase::Listening(_) | Phase::Deferred(_) => {
+                return Err(libc::EISCONN);
+            }
             Phase::Closed(..) if !std::mem::replace(&mut socket.connect_told, true) => {
                 return Err(error.unwrap_or(libc::ECONNABORTED));
             }
             Phase::Closed(..) => self.let_go(fd)?,
             Phase::Idle => {}
         }
+        if self.is_fast_open_connect(fd) {
+            return self.connect_fast_open(fd, unmapped(address));
+        }
         self.open(fd, unmapped(address))?;
         Err(libc::EINPROGRESS)
     }
 
     fn open(&mut self, fd: Fd, remote: SocketAddr) -> Result<()> {
-        let source = self.source_for(remote);
-        let socket = self.files.tcp_mut(fd)?;
-        let local = match socket.local {
-            Some(local) if local.ip().is_unspecified() => {
-                SocketAddr::new(source?.ip(), local.port())
-            }
-            Some(local) => local,
-            None => source?,
-        };
-        let (flow, options) = (FlowKey { local, remote }, socket.core_options());
+        let local = self.local_for(fd, remote)?;
+        let options = self.files.tcp(fd)?.core_options();
+        let flow = FlowKey { local, remote };
         let opened = self.host.tcp_mut().connect(self.now, flow, options);
-        let (id, flow) = opened.map_err(|error| match error {
-            ConnectError::AddrInUse | ConnectError::AddrNotAvailable => libc::EADDRNOTAVAIL,
-            ConnectError::InvalidRemote => libc::ENETUNREACH,
-            _ => libc::ENOBUFS,
-        })?;
+        let (id, flow) = opened.map_err(connect_errno)?;
+        self.begin_opening(fd, id, flow)
+    }
+
+    /// Where a connection to `remote` comes from.
+    pub(super) fn local_for(&self, fd: Fd, remote: SocketAddr) -> Result<SocketAddr> {
+        match self.files.tcp(fd)?.local {
+            Some(local) if !local.ip().is_unspecified() => Ok(local),
+            bound => {
+                let port = bound.map_or(0, |bound| bound.port());
+                Ok(SocketAddr::new(self.source_for(remote)?.ip(), port))
+            }
+        }
+    }
+
+    /// A SYN is under way.
+    pub(super) fn begin_opening(&mut self, fd: Fd, id: ConnId, flow: FlowKey) -> Result<()> {
         let socket = self.files.tcp_mut(fd)?;
         socket.phase = Phase::Opening(id);
         (socket.local, socket.remote) = (Some(flow.local), Some(flow.remote));
@@ -196,7 +211,7 @@ impl Kernel {
         };
         let socket = self.files.tcp_mut(fd)?;
         let id = match socket.phase {
-            Phase::Idle | Phase::Closed(..) => return Err(libc::ENOTCONN),
+            Phase::Idle | Phase::Deferred(_) | Phase::Closed(..) => return Err(libc::ENOTCONN),
             Phase::Listening(_) | Phase::Opening(_) => return self.shutdown_early(fd, rd),
             Phase::Open(id) => id,
         };
@@ -269,6 +284,15 @@ impl Kernel {
             _ => return Err(libc::ENOTSOCK),
         }
         .ok_or(libc::ENOTCONN)
+    }
+}
+
+/// The error of an active open that does not begin.
+pub(super) const fn connect_errno(error: ConnectError) -> Errno {
+    match error {
+        ConnectError::AddrInUse | ConnectError::AddrNotAvailable => libc::EADDRNOTAVAIL,
+        ConnectError::InvalidRemote => libc::ENETUNREACH,
+        _ => libc::ENOBUFS,
     }
 }
 

@@ -3,6 +3,8 @@
 use std::num::NonZeroU8;
 use std::time::Duration;
 
+use ustack::tcp::SocketOptions;
+
 use super::super::file::{Kind, Phase, TcpSocket};
 use super::super::{Fd, Kernel, Result};
 use super::{MAX_BUFFER, MAXSEG, MIN_RCVBUF, MIN_SNDBUF, algorithm, int, int_or_byte};
@@ -38,7 +40,14 @@ impl Kernel {
                 let _ = tcp.set_options(self.now, id, |all| *all = options);
                 self.turn();
             }
-            Phase::Idle | Phase::Listening(_) => {}
+            Phase::Listening(id) => {
+                // A listener that is gone has nobody to tell.
+                let _ = self
+                    .host
+                    .tcp_mut()
+                    .set_listen_options(id, |all| *all = options);
+            }
+            Phase::Idle | Phase::Deferred(_) => {}
         }
         Ok(())
     }
@@ -109,6 +118,7 @@ fn set_tcp(socket: &mut TcpSocket, name: i32, value: &[u8]) -> Result<()> {
     }
     let number = int(value)?;
     let is_new = matches!(socket.phase, Phase::Idle | Phase::Closed(..));
+    let can_listen = is_new || matches!(socket.phase, Phase::Listening(_));
     let range = |range: std::ops::RangeInclusive<i32>| {
         if range.contains(&number) {
             Ok(())
@@ -125,29 +135,24 @@ fn set_tcp(socket: &mut TcpSocket, name: i32, value: &[u8]) -> Result<()> {
             }
             socket.options.max_segment = (number != 0).then_some(number as u16);
         }
-        libc::TCP_NOTSENT_LOWAT => {
-            let limit = number as u32;
-            socket.options.notsent_lowat = (limit != 0 && limit != u32::MAX).then_some(limit);
-        }
-        libc::TCP_USER_TIMEOUT => {
-            range(0..=i32::MAX)?;
-            let timeout = Duration::from_millis(number as u64);
-            socket.options.user_timeout = (number > 0).then_some(timeout);
-        }
         libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL | libc::TCP_KEEPCNT => {
             return set_keepalive(socket, name, number);
         }
-        libc::TCP_SYNCNT => range(1..=127)?,
-        libc::TCP_FASTOPEN if number < 0 || !is_new => return Err(libc::EINVAL),
+        libc::TCP_NOTSENT_LOWAT
+        | libc::TCP_USER_TIMEOUT
+        | libc::TCP_SYNCNT
+        | libc::TCP_QUICKACK
+        | libc::TCP_DEFER_ACCEPT
+        | libc::TCP_LINGER2 => set_limit(&mut socket.options, name, number)?,
+        libc::TCP_FASTOPEN if number < 0 || !can_listen => return Err(libc::EINVAL),
         libc::TCP_FASTOPEN_CONNECT if !(0..=1).contains(&number) || !is_new => {
             return Err(libc::EINVAL);
         }
         TCP_INQ | libc::TCP_REPAIR => range(0..=1)?,
-        libc::TCP_QUICKACK
-        | libc::TCP_DEFER_ACCEPT
-        | libc::TCP_LINGER2
-        | libc::TCP_WINDOW_CLAMP
-        | libc::TCP_FASTOPEN
+        libc::TCP_FASTOPEN => {
+            socket.options.fast_open = (number > 0).then_some(number as u16);
+        }
+        libc::TCP_WINDOW_CLAMP
         | libc::TCP_FASTOPEN_CONNECT
         | libc::TCP_FASTOPEN_NO_COOKIE
         | libc::TCP_THIN_LINEAR_TIMEOUTS
@@ -156,6 +161,28 @@ fn set_tcp(socket: &mut TcpSocket, name: i32, value: &[u8]) -> Result<()> {
         _ => return Err(libc::ENOPROTOOPT),
     }
     socket.stored.insert((libc::IPPROTO_TCP, name), number);
+    Ok(())
+}
+
+/// Options that say how long or how much.
+fn set_limit(options: &mut SocketOptions, name: i32, number: i32) -> Result<()> {
+    let secs = Duration::from_secs(number.max(0) as u64);
+    match name {
+        libc::TCP_NOTSENT_LOWAT => {
+            let limit = number as u32;
+            options.notsent_lowat = (limit != 0 && limit != u32::MAX).then_some(limit);
+        }
+        libc::TCP_USER_TIMEOUT if number < 0 => return Err(libc::EINVAL),
+        libc::TCP_USER_TIMEOUT => {
+            let timeout = Duration::from_millis(number as u64);
+            options.user_timeout = (number > 0).then_some(timeout);
+        }
+        libc::TCP_SYNCNT if !(1..=127).contains(&number) => return Err(libc::EINVAL),
+        libc::TCP_SYNCNT => options.syn_retries = Some(number as u8),
+        libc::TCP_QUICKACK => options.quickack = number != 0,
+        libc::TCP_DEFER_ACCEPT => options.defer_accept = (number > 0).then_some(secs),
+        _ => options.linger2 = (number != 0).then_some(secs),
+    }
     Ok(())
 }
 
