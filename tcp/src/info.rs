@@ -39,8 +39,10 @@ pub struct Info {
     pub timestamps: bool,
     /// SACK is in use (`TCPI_OPT_SACK`).
     pub sack: bool,
-    /// ECN was negotiated (`TCPI_OPT_ECN`).
+    /// ECN is in use (`TCPI_OPT_ECN`).
     pub ecn: bool,
+    /// A packet came that was marked ECN-capable or congested (`TCPI_OPT_ECN_SEEN`).
+    pub ecn_seen: bool,
     /// The shift of the peer's window field, and of ours.
     pub window_scale: (u8, u8),
     /// The retransmission timeout, backed off.
@@ -65,7 +67,9 @@ pub struct Info {
     pub reordering: u32,
     /// Since data was last sent.
     pub last_data_sent: Option<Duration>,
-    /// Since anything was last received.
+    /// Since data was last received.
+    pub last_data_recv: Option<Duration>,
+    /// Since anything was last received that was acceptable.
     pub last_ack_recv: Duration,
     /// The path MTU in use, in bytes of IP packet.
     pub pmtu: u16,
@@ -81,6 +85,14 @@ pub struct Info {
     pub snd_cwnd: u32,
     /// The peer's window in bytes.
     pub snd_wnd: u32,
+    /// Our window in bytes.
+    pub rcv_wnd: u32,
+    /// The size of the receive buffer in bytes: what the window may grow to.
+    pub rcv_ssthresh: u32,
+    /// The receiver's estimate of the round trip, once it is known.
+    pub rcv_rtt: Option<Duration>,
+    /// Bytes that the reader took in the last round trip measured.
+    pub rcv_space: u32,
     /// Segments sent again so far.
     pub total_retrans: u64,
     /// Bytes that the peer has acknowledged so far.
@@ -89,4 +101,24 @@ pub struct Info {
     pub bytes_received: u64,
     /// Bytes written and not yet sent.
     pub notsent_bytes: u32,
+    /// Segments received, super-segments counted as what they were on the wire.
+    pub segs_in: u64,
+    /// Segments sent.
+    pub segs_out: u64,
+    /// Those with text.
+    pub data_segs_in: u64,
+    /// Those with text.
+    pub data_segs_out: u64,
+    /// Bytes sent, those sent again included.
+    pub bytes_sent: u64,
+    /// Bytes sent again.
+    pub bytes_retrans: u64,
+    /// Segments that have arrived, by ACK or SACK.
+    pub delivered: u64,
+    /// Those whose ACK bore ECE.
+    pub delivered_ce: u64,
+    /// D-SACK blocks received.
+    pub dsack_dups: u64,
+    /// Segments received above a gap.
+    pub rcv_ooopack: u64,
 }

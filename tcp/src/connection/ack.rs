@@ -6,7 +6,7 @@ use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 
 /// How long an ACK waits for company (SHLD-18: below 500 ms; Linux's least, too).
-const DELAY: Duration = Duration::from_millis(40);
+pub(super) const DELAY: Duration = Duration::from_millis(40);
 
 /// Duplicate ACKs of one turn that are sent one by one, beyond the first: a peer without SACK
 /// counts its way through recovery by them (RFC 5681 §3.2); one with SACK is told all by the last,
@@ -68,6 +68,11 @@ impl Acks {
     /// RCV.NXT of the last ACK sent.
     pub(crate) const fn last_sent(&self) -> SeqNum {
         self.last_sent
+    }
+
+    /// The largest wire segment seen.
+    pub(crate) const fn full_size(&self) -> u32 {
+        self.full_size
     }
 
     /// When a delayed ACK falls due.

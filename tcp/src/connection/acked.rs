@@ -44,6 +44,7 @@ impl Connection {
         if let Some(rtt) = rtt {
             self.rtt.on_sample(now, rtt);
         }
+        self.stats.on_delivered(&outcome, self.snd.mss, seg);
         let facts = Ack {
             una: self.snd.una,
             nxt: self.snd.nxt,

@@ -49,6 +49,11 @@ impl EcnState {
         }
     }
 
+    /// Whether the window that was reduced last has not been acknowledged in full yet.
+    pub(super) fn is_reducing(&self, una: SeqNum) -> bool {
+        self.enabled && self.reduced_at.is_some_and(|at| una < at)
+    }
+
     /// Whether the next new data bears CWR. It goes alone: nothing that cuts super-segments could
     /// then repeat the flag.
     pub(super) const fn is_cwr_owed(&self) -> bool {

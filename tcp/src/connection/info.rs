@@ -1,38 +1,115 @@
-//! [`Connection::info`]: a connection from inside.
+//! Counts of a connection, and [`Info`] made of them and of everything else.
 
 use crate::config::Config;
 use crate::congestion::CongestionController;
 use crate::info::{CaState, Info};
 use crate::recovery::Phase;
+use crate::segment::{Ecn, Flags, Segment};
+use crate::send::AckOutcome;
 use crate::time::Instant;
 
-use super::{Connection, header_overhead};
+use super::Connection;
+use super::header_overhead;
+
+/// Counts that only [`Info`] needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stats {
+    segs_in: u64,
+    segs_out: u64,
+    data_segs_in: u64,
+    data_segs_out: u64,
+    bytes_sent: u64,
+    bytes_retrans: u64,
+    delivered: u64,
+    delivered_ce: u64,
+    dsack_dups: u64,
+    rcv_ooopack: u64,
+    ecn_seen: bool,
+    data_received_at: Option<Instant>,
+}
+
+impl Stats {
+    /// A segment arrived, whatever becomes of it.
+    pub(super) fn on_received(&mut self, now: Instant, ecn: Ecn, seg: &Segment) {
+        let segments = u64::from(seg.wire_segments());
+        self.segs_in += segments;
+        self.ecn_seen |= ecn != Ecn::NotEct;
+        if !seg.payload.is_empty() {
+            self.data_segs_in += segments;
+            self.data_received_at = Some(now);
+        }
+    }
+
+    /// Its text lay above a gap.
+    pub(super) fn on_out_of_order(&mut self, seg: &Segment) {
+        self.rcv_ooopack += u64::from(seg.wire_segments());
+    }
+
+    /// `bytes` leave as segments of at most `mss`; 0: one without text.
+    pub(super) fn on_sent(&mut self, bytes: u32, mss: u32, again: bool) {
+        let segments = u64::from(bytes.div_ceil(mss.max(1)).max(1));
+        self.segs_out += segments;
+        if bytes > 0 {
+            self.data_segs_out += segments;
+            self.bytes_sent += u64::from(bytes);
+        }
+        if again {
+            self.bytes_retrans += u64::from(bytes);
+        }
+    }
+
+    /// What an ACK and its SACK blocks say.
+    pub(super) fn on_delivered(&mut self, outcome: &AckOutcome, mss: u32, seg: &Segment) {
+        let segments = u64::from(outcome.delivered.div_ceil(mss.max(1)));
+        self.delivered += segments;
+        if seg.has(Flags::ECE) {
+            self.delivered_ce += segments;
+        }
+        self.dsack_dups += u64::from(outcome.dsack.is_some());
+    }
+
+    fn info(&self, now: Instant) -> Info {
+        Info {
+            ecn_seen: self.ecn_seen,
+            last_data_recv: self.data_received_at.map(|at| now - at),
+            segs_in: self.segs_in,
+            segs_out: self.segs_out,
+            data_segs_in: self.data_segs_in,
+            data_segs_out: self.data_segs_out,
+            bytes_sent: self.bytes_sent,
+            bytes_retrans: self.bytes_retrans,
+            delivered: self.delivered,
+            delivered_ce: self.delivered_ce,
+            dsack_dups: self.dsack_dups,
+            rcv_ooopack: self.rcv_ooopack,
+            ..Info::default()
+        }
+    }
+}
 
 impl Connection {
     /// What `TCP_INFO` tells.
     pub(crate) fn info(&self, now: Instant, config: &Config) -> Info {
-        let (snd, flight) = (&self.snd, &self.snd.flight);
-        let segments = |bytes: u32| bytes.div_ceil(snd.mss);
+        let mss = self.snd.mss.max(1);
+        let segments = |bytes: u32| bytes.div_ceil(mss);
+        let (snd, rcv, flight, stats) = (&self.snd, &self.rcv, &self.snd.flight, &self.stats);
         let offered = config
             .mtu
             .saturating_sub(header_overhead(self.flow.remote_ip()));
-        let ca_state = match self.recovery.phase() {
-            Phase::Loss(_) => CaState::Loss,
-            Phase::Recovery(_) => CaState::Recovery,
-            Phase::Open if flight.sacked() + flight.dup_acked() > 0 => CaState::Disorder,
-            Phase::Open => CaState::Open,
-        };
         Info {
             state: Some(self.state),
-            ca_state,
+            ca_state: self.ca_state(),
             retransmits: self.timers.retransmits,
             probes: self.timers.persist_backoff.max(self.keepalive_probes),
             backoff: self.rtt.backoff_count().max(self.timers.persist_backoff),
             timestamps: self.timestamps.is_some(),
             sack: self.sack,
-            window_scale: (snd.scale.shift(), self.rcv.window.scale().shift()),
+            ecn: self.ecn.is_enabled(),
+            window_scale: (snd.scale.shift(), rcv.window.scale().shift()),
             rto: self.rtt.backed_off_rto(),
+            ato: super::ack::DELAY,
             snd_mss: snd.mss,
+            rcv_mss: self.acks.full_size(),
             advmss: self.options.clamp_mss(offered).into(),
             unacked: segments(flight.outstanding()),
             sacked: segments(flight.sacked() + flight.dup_acked()),
@@ -48,11 +125,26 @@ impl Connection {
             snd_ssthresh: Some(self.cc.ssthresh()).filter(|&bytes| bytes < u32::MAX / 2),
             snd_cwnd: self.cwnd(),
             snd_wnd: snd.wnd,
+            rcv_wnd: rcv.right() - rcv.nxt(),
+            rcv_ssthresh: rcv.window.buffer(),
+            rcv_rtt: self.tuning.rtt(),
+            rcv_space: self.tuning.space(),
             total_retrans: self.total_retrans,
             bytes_acked: self.bytes_acked,
             bytes_received: self.bytes_received,
             notsent_bytes: snd.unsent(),
-            ..Info::default()
+            ..stats.info(now)
+        }
+    }
+
+    fn ca_state(&self) -> CaState {
+        let flight = &self.snd.flight;
+        match self.recovery.phase() {
+            Phase::Loss(_) => CaState::Loss,
+            Phase::Recovery(_) => CaState::Recovery,
+            Phase::Open if self.ecn.is_reducing(self.snd.una) => CaState::Cwr,
+            Phase::Open if flight.sacked() + flight.dup_acked() > 0 => CaState::Disorder,
+            Phase::Open => CaState::Open,
         }
     }
 }

@@ -19,6 +19,7 @@ impl Connection {
         if self.state == State::Closed {
             return Err(Dropped::NoSocket); // only its RST is still to leave
         }
+        self.stats.on_received(now, ecn, &seg);
         self.check_syn(now, &seg)?; // fourth, but whatever its number or timestamp (RFC 5961 §4.2)
         let seq = self.check_sequence(now, &seg)?; // first: PAWS, then the window
         self.check_rst(now, seq, &seg)?; // second
@@ -43,8 +44,8 @@ impl Connection {
             return;
         }
         let window_changed = self.update_window(seq.max(self.rcv.nxt()), ack, seg);
+        self.react_to_ece(now, ack, seg); // reduces what was in flight until now
         self.advance(now, ack, seg, window_changed);
-        self.react_to_ece(now, ack, seg);
     }
 
     /// SND.WND by SND.WL1 and SND.WL2 (SM-10); true when it changed.

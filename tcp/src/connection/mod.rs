@@ -38,6 +38,7 @@ use crate::time::{Duration, Instant};
 use ack::Acks;
 pub(crate) use ack::OUT_OF_WINDOW_PERIOD;
 use ecn::EcnState;
+use info::Stats;
 use state::Edge;
 use timers::Timers;
 
@@ -199,6 +200,7 @@ pub(crate) struct Connection {
     cc: Controller,
     acks: Acks,
     ecn: EcnState,
+    stats: Stats,
     timers: Timers,
     tuning: Tuning,
     send_buffer_max: u32,
@@ -251,6 +253,7 @@ impl Connection {
             cc,
             acks: Acks::new(rcv.nxt(), snd.mss, config),
             ecn: EcnState::new(settled.ecn, snd.nxt),
+            stats: Stats::default(),
             timers: Timers::default(),
             tuning: Tuning::new(now, recv_max, settled.rtt),
             send_buffer_max: options.send_buffer.map_or(config.send_buffer_max, |_| 0),

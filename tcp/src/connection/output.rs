@@ -141,6 +141,8 @@ impl Connection {
             .flatten();
         self.note_sent(now, payload_len);
         let chunks = self.snd.buffer.chunks(range.start..data_end);
+        let again = range.start < self.snd.nxt;
+        self.stats.on_sent(payload_len, mss, again);
         let meta = self.meta(&segment, payload_len, gso_size, ecn);
         tx.push(&meta, chunks);
         if range.start < self.snd.nxt {
@@ -166,6 +168,7 @@ impl Connection {
 
     fn send_control(&mut self, now: Instant, flags: Flags, seq: SeqNum, tx: &mut impl Transmit) {
         let segment = self.segment(now, flags, seq);
+        self.stats.on_sent(0, 1, false);
         let meta = self.meta(&segment, 0, None, Ecn::NotEct);
         tx.push(&meta, core::iter::empty());
     }

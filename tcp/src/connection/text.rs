@@ -66,6 +66,7 @@ impl Connection {
             self.rcv.dsack.push(duplicate);
         }
         if inserted.in_order == 0 {
+            self.stats.on_out_of_order(seg);
             self.events.pruned += self.rcv.prune();
             self.acks.owe_duplicate(self.sack); // MAY-13, RFC 5681 §4.2
             return;

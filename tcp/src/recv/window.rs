@@ -105,6 +105,8 @@ pub(crate) struct Tuning {
     /// Start of the current measurement, and bytes the reader has taken since.
     since: Instant,
     copied: u32,
+    /// What `copied` came to in the measurement before.
+    space: u32,
     /// Without timestamps: the edge whose arrival ends the current sample, and when it began.
     mark: Option<(SeqNum, Instant)>,
 }
@@ -116,8 +118,19 @@ impl Tuning {
             rtt,
             since: now,
             copied: 0,
+            space: 0,
             mark: None,
         }
+    }
+
+    /// The receiver's estimate of the round trip.
+    pub(crate) const fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
+    /// Bytes that the reader took in the last round trip that was measured.
+    pub(crate) const fn space(&self) -> u32 {
+        self.space
     }
 
     /// The application has chosen the size.
@@ -164,7 +177,7 @@ impl Tuning {
             return None;
         }
         let wanted = (2 * u64::from(self.copied) + 16 * u64::from(mss)).min(u64::from(self.max));
-        (self.since, self.copied) = (now, 0);
+        (self.since, self.space) = (now, core::mem::take(&mut self.copied));
         (wanted as u32 > buffer).then_some(wanted as u32)
     }
 }

@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ustack_tcp::segment::{SackBlocks, SegmentOptions, SynOptions, Timestamps};
+use ustack_tcp::segment::{SackBlock, SackBlocks, SegmentOptions, SynOptions, Timestamps};
 use ustack_tcp::seq::{WindowScale, WireSeq, WireWindow};
 use ustack_tcp::testing::{Recorder, pattern};
 use ustack_tcp::time::Instant;
@@ -266,6 +266,20 @@ impl Peer {
         self.turn()
     }
 
+    /// An ACK with one SACK block, in our numbers.
+    pub(crate) fn sack(&mut self, seq: u32, ack: u32, (left, right): (u32, u32)) -> Vec<Out> {
+        let mut segment = wire(self.net.isn, self.our_isn, &seg(seq, 0, ack), None);
+        let block = SackBlock {
+            left: self.our_isn.wrapping_add(left),
+            right: self.our_isn.wrapping_add(right),
+        };
+        if let Options::Segment(options) = &mut segment.options {
+            options.sack.push(block);
+        }
+        self.on_segment(Ecn::NotEct, segment);
+        self.turn()
+    }
+
     /// A segment made elsewhere arrives.
     pub(crate) fn on_segment(&mut self, ecn: Ecn, segment: Segment) {
         self.outcome = self
@@ -324,6 +338,15 @@ impl Peer {
             ecn,
             urgent: segment.urgent,
         }
+    }
+
+    /// Our first TSval plus `offset`, as the wire carries it.
+    pub(crate) const fn echo(&self, offset: u32) -> u32 {
+        self.our_ts.wrapping_add(offset)
+    }
+
+    pub(crate) fn info(&self) -> ustack_tcp::Info {
+        self.tcp.info(self.now, self.conn).expect("open")
     }
 
     /// Queues the next `len` bytes of the pattern; what leaves.

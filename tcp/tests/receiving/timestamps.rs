@@ -188,6 +188,26 @@ fn ts_recent_dies_after_24_idle_days() {
     });
 }
 
+/// A duplicate ACK's echo is no measurement: SND.UNA did not move.
+#[test]
+#[covers("TS-15")]
+fn only_an_ack_that_advances_is_a_sample() {
+    everywhere(|net| {
+        let mut peer = open(net);
+        let base = peer.echo(0);
+        peer.write(100);
+        peer.now += Duration::from_millis(10);
+        peer.send(seg(1, 0, 101).ts(1010, base));
+        let before = peer.info().rtt;
+        peer.now += Duration::from_secs(20);
+        peer.write(100);
+        for _ in 0..5 {
+            peer.send(seg(1, 0, 101).ts(1020, base));
+        }
+        assert_eq!(peer.info().rtt, before);
+    });
+}
+
 /// Three times around sequence space; each segment comes back 4 GiB later.
 #[test]
 #[covers("TS-16")]

@@ -60,7 +60,8 @@ impl Fields {
         let options = u8::from(info.timestamps)
             | u8::from(info.sack) << 1
             | u8::from(info.window_scale != (0, 0)) << 2
-            | u8::from(info.ecn) << 3;
+            | u8::from(info.ecn) << 3
+            | u8::from(info.ecn_seen) << 4;
         let (snd_scale, rcv_scale) = info.window_scale;
         let bytes = [
             state(info.state),
@@ -78,6 +79,8 @@ impl Fields {
         fields.u64(128, info.bytes_received);
         fields.u32(144, info.notsent_bytes);
         fields.u32(228, info.snd_wnd);
+        fields.u32(232, info.rcv_wnd);
+        fields.counts(info);
         fields
     }
 
@@ -98,16 +101,32 @@ impl Fields {
         self.u32(100, info.total_retrans as u32);
     }
 
+    fn counts(&mut self, info: &Info) {
+        self.u32(64, info.rcv_ssthresh);
+        self.u32(96, info.rcv_space);
+        self.u32(136, info.segs_out as u32);
+        self.u32(140, info.segs_in as u32);
+        self.u32(152, info.data_segs_in as u32);
+        self.u32(156, info.data_segs_out as u32);
+        self.u32(192, info.delivered as u32 + 1); // Linux counts the SYN in
+        self.u32(196, info.delivered_ce as u32);
+        self.u64(200, info.bytes_sent);
+        self.u64(208, info.bytes_retrans);
+        self.u32(216, info.dsack_dups as u32);
+        self.u32(224, info.rcv_ooopack as u32);
+    }
+
     fn times(&mut self, info: &Info) {
         let micros = |time: Duration| time.as_micros() as u32;
         let millis = |time: Duration| time.as_millis() as u32;
         self.u32(8, micros(info.rto));
         self.u32(12, micros(info.ato));
         self.u32(44, info.last_data_sent.map_or(0, millis));
-        self.u32(52, millis(info.last_ack_recv));
+        self.u32(52, info.last_data_recv.map_or(0, millis));
         self.u32(56, millis(info.last_ack_recv));
         self.u32(68, info.rtt.map_or(0, micros));
         self.u32(72, micros(info.rttvar));
+        self.u32(92, info.rcv_rtt.map_or(0, micros));
         self.u32(148, info.min_rtt.map_or(u32::MAX, micros));
     }
 
