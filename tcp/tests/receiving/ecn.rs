@@ -35,7 +35,8 @@ fn echoes(out: &[Out]) -> bool {
 #[covers("SHLD-8", "EC-1")]
 fn without_agreement_nothing_is_marked_nor_echoed() {
     everywhere(|net| {
-        for mut peer in vec![Peer::open(net), open_with(net, EcnMode::Off)] {
+        for open in [Peer::open, |net| open_with(net, EcnMode::Off)] {
+            let mut peer = open(net);
             assert!(!peer.info().ecn);
             let mut out = peer.write(5000);
             out.extend(peer.send(seg(1, 2000, 1001).ecn(Ecn::Ce).with(Flags::ECE)));
