@@ -204,8 +204,9 @@ fn a_loss_and_an_echo_in_one_window_are_one_reduction() {
         peer.wait(Duration::from_secs(3)); // the timeout: a window of one segment
         let one = peer.info().snd_cwnd;
         assert!(one <= 2000, "{one}");
-        let out = peer.send(seg(1, 0, 10_001).with(Flags::ECE));
+        let mut out = peer.send(seg(1, 0, 10_001).with(Flags::ECE));
         assert!(peer.info().snd_cwnd >= one, "no second reduction");
+        out.extend(peer.send(seg(1, 0, 11_001))); // a probe of the tail took new data along
         let new = out.iter().find(|out| out.ecn == Ecn::Ect0).expect("new data");
         assert!(new.has(Flags::CWR), "{new:?}");
         // And the other way round: SACKs show a loss in the window that was reduced for an echo.
