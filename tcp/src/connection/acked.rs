@@ -124,7 +124,7 @@ impl Connection {
             mss: self.snd.mss,
         };
         self.recovery
-            .update_window(response.reduce, ack, &self.snd.flight);
+            .update_window(response.reduce && !response.again, ack, &self.snd.flight);
     }
 
     /// SND.UNA moved: room for the writer, progress for the timers, and perhaps our FIN is there.

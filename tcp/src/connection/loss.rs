@@ -10,9 +10,9 @@ use super::Connection;
 use super::timers::LossTimer;
 
 /// The least time before the tail is probed, since a host in user space may be kept from its ACKs
-/// by others for a while; and what is added for a lone segment, whose ACK may be delayed (RFC 8985
+/// by others for a while (the two ticks of Linux at 250 Hz); and what is added for a lone segment, whose ACK may be delayed (RFC 8985
 /// §7.2).
-const MIN_PROBE: Duration = Duration::from_millis(20);
+const MIN_PROBE: Duration = Duration::from_millis(8);
 const MAX_ACK_DELAY: Duration = Duration::from_millis(50);
 
 /// The time to the probe before there is a round trip to go by (RFC 8985 §7.2).

@@ -68,7 +68,7 @@ pub(crate) struct Response {
     pub(crate) undo: bool,
     /// A loss: the window is to be reduced.
     pub(crate) reduce: bool,
-    /// It is a second loss in one recovery.
+    /// It makes up for a second loss in the recovery that is over.
     pub(crate) again: bool,
     /// More was found lost.
     pub(crate) lost: bool,
@@ -91,8 +91,9 @@ pub(crate) struct Recovery {
     /// The last episode, as long as it may turn out to have been a false alarm.
     undo: Option<Undo>,
     frto: Frto,
-    /// When the window was reduced last.
-    reduced_at: Option<Instant>,
+    /// A repair was lost, too: when the episode is over the window is reduced once more (RFC 5681
+    /// §4.3). Not before, as PRR's target stands still (RFC 9937 §6.1).
+    lost_again: bool,
     /// The one rescue retransmission of this episode is spent (RFC 6675 §4 NextSeg (4)).
     rescued: bool,
 }
@@ -110,7 +111,7 @@ impl Recovery {
             prr: None,
             undo: None,
             frto: Frto::Off,
-            reduced_at: None,
+            lost_again: false,
             rescued: false,
         }
     }
@@ -160,12 +161,20 @@ impl Recovery {
         if undo {
             self.take_back(flight);
         }
+        let again = self.in_recovery() && self.lost_again;
         let left = self.leave(ack.una);
         let overdue = self.detect(now, ack, flight, rtt);
         // What was found lost meanwhile belongs to the next window: it is reduced, too (CC-13).
         let next_window = left && ack.sack && flight.has_loss();
         let begun = self.begin_if(overdue.lost > 0 || next_window, ack.una..ack.nxt, flight);
-        self.respond(now, undo, begun || repaired, &overdue)
+        self.lost_again |= self.in_recovery() && overdue.lost_again;
+        let again = left && again && !begun;
+        Response {
+            undo,
+            reduce: begun || repaired || again,
+            again,
+            lost: overdue.lost > 0,
+        }
     }
 
     /// The reordering window of something closed without an ACK (RFC 8985 §6.3).
@@ -179,33 +188,20 @@ impl Recovery {
         let recovering = self.phase != Phase::Open;
         let overdue = self.rack.detect(now, recovering, flight, rtt);
         let begun = self.begin_if(overdue.lost > 0, span, flight);
-        self.respond(now, false, begun, &overdue)
-    }
-
-    fn respond(&mut self, now: Instant, undo: bool, begun: bool, overdue: &Overdue) -> Response {
-        // A repair that was lost, too, is another sign of congestion (RFC 5681 §4.3).
-        let again = self.in_recovery()
-            && overdue.retransmission.is_some()
-            && overdue.retransmission >= self.reduced_at;
-        let again = again && !begun;
-        let reduce = begun || again;
-        if reduce {
-            self.reduced_at = Some(now);
-        }
+        self.lost_again |= self.in_recovery() && overdue.lost_again;
         Response {
-            undo,
-            reduce,
-            again,
+            reduce: begun,
             lost: overdue.lost > 0,
+            ..Response::default()
         }
     }
 
     /// Sets the window of the episode, once the controller has had its say.
-    pub(crate) fn update_window(&mut self, reduced: bool, mut ack: PrrAck, flight: &Flight) {
+    pub(crate) fn update_window(&mut self, begun: bool, mut ack: PrrAck, flight: &Flight) {
         if !self.in_recovery() || ack.sack && self.detection == LossDetection::Rfc6675 {
             return;
         }
-        if reduced {
+        if begun {
             let recover_fs = flight.outstanding() - flight.sacked() + ack.newly;
             self.prr = Some(Prr::new(recover_fs, flight.resent()));
         }
@@ -383,6 +379,7 @@ impl Recovery {
             return false;
         }
         self.phase = Phase::Recovery(span.end);
+        self.lost_again = false;
         self.guard = Some(span.end);
         self.force = true;
         self.rescued = false;

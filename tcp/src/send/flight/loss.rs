@@ -9,8 +9,8 @@ use super::{DUP_THRESH, Delivered, Fate, Flight};
 pub(crate) struct Overdue {
     /// Bytes newly judged lost.
     pub(crate) lost: u32,
-    /// When the last retransmission left that was lost, too.
-    pub(crate) retransmission: Option<Instant>,
+    /// Some of that had been lost and sent again before.
+    pub(crate) lost_again: bool,
     /// When the next record's time is up.
     pub(crate) deadline: Option<Instant>,
 }
@@ -66,9 +66,7 @@ impl Flight {
             }
             let due = sent.sent_at + patience;
             if due <= now {
-                if sent.fate == Fate::Resent {
-                    overdue.retransmission = overdue.retransmission.max(Some(sent.sent_at));
-                }
+                overdue.lost_again |= sent.fate == Fate::Resent;
                 overdue.lost += sent.len;
                 self.set_fate(index, Fate::Lost);
             } else {
