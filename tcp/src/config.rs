@@ -121,6 +121,9 @@ pub struct Config {
     /// ACK, so that the peer's slow start does not wait for delayed ones. 0, the default: RFC 5681
     /// §4.2 from the first byte on. Linux has up to 16.
     pub quick_acks: u8,
+    /// The least time before the tail is probed, whatever the round trip (RFC 8985 §7.2 has none;
+    /// Linux two ticks): a host in user space may be kept from its ACKs by others for a while.
+    pub min_probe: Duration,
     /// Offer and accept timestamps (RFC 7323, `tcp_timestamps`).
     pub timestamps: bool,
     /// Drops segments without a timestamp once both ends agreed on timestamps, as RFC 7323 §3.2
@@ -157,6 +160,7 @@ impl Default for Config {
             fast_open_key: None,
             challenge_ack_limit: 10,
             quick_acks: 0,
+            min_probe: Duration::from_millis(20),
             timestamps: true,
             timestamps_required: true,
         }

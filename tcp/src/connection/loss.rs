@@ -9,10 +9,7 @@ use crate::time::{Duration, Instant};
 use super::Connection;
 use super::timers::LossTimer;
 
-/// The least time before the tail is probed, since a host in user space may be kept from its ACKs
-/// by others for a while (the two ticks of Linux at 250 Hz); and what is added for a lone segment, whose ACK may be delayed (RFC 8985
-/// §7.2).
-const MIN_PROBE: Duration = Duration::from_millis(8);
+/// What is added to the probe's time for a lone segment, whose ACK may be delayed (RFC 8985 §7.2).
 const MAX_ACK_DELAY: Duration = Duration::from_millis(50);
 
 /// The time to the probe before there is a round trip to go by (RFC 8985 §7.2).
@@ -71,7 +68,7 @@ impl Connection {
         let pto = self.rtt.srtt().map_or(PTO_WITHOUT_SRTT, |srtt| {
             let alone = self.snd.flight.outstanding() <= self.snd.mss;
             let delay = if alone { MAX_ACK_DELAY } else { Duration::ZERO };
-            (2 * srtt).max(MIN_PROBE) + delay
+            (2 * srtt).max(self.min_probe) + delay
         });
         ((now + pto).min(rto), LossTimer::Probe)
     }

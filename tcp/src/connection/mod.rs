@@ -204,6 +204,8 @@ pub(crate) struct Connection {
     timers: Timers,
     tuning: Tuning,
     send_buffer_max: u32,
+    /// [`Config::min_probe`].
+    min_probe: Duration,
     path_mtu: u16,
     /// The application let go; nobody reads any more.
     orphan: bool,
@@ -257,6 +259,7 @@ impl Connection {
             timers: Timers::default(),
             tuning: Tuning::new(now, recv_max, settled.rtt),
             send_buffer_max: options.send_buffer.map_or(config.send_buffer_max, |_| 0),
+            min_probe: config.min_probe,
             path_mtu: *path_mtu,
             snd,
             rcv,

@@ -207,7 +207,10 @@ fn a_loss_and_an_echo_in_one_window_are_one_reduction() {
         let mut out = peer.send(seg(1, 0, 10_001).with(Flags::ECE));
         assert!(peer.info().snd_cwnd >= one, "no second reduction");
         out.extend(peer.send(seg(1, 0, 11_001))); // a probe of the tail took new data along
-        let new = out.iter().find(|out| out.ecn == Ecn::Ect0).expect("new data");
+        let new = out
+            .iter()
+            .find(|out| out.ecn == Ecn::Ect0)
+            .expect("new data");
         assert!(new.has(Flags::CWR), "{new:?}");
         // And the other way round: SACKs show a loss in the window that was reduced for an echo.
         let mut peer = open(net);

@@ -1,11 +1,15 @@
 //! What a [`Kernel`](super::Kernel) is made of.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ustack::tcp::{Config, SocketOptions};
 
 /// `TCP_MAX_QUICKACKS`: segments at the start that Linux acknowledges at once.
 const QUICK_ACKS: u8 = 16;
+
+/// `TCP_TIMEOUT_MIN_US` beyond two round trips, where these are about as short as a tick.
+const MIN_PROBE: Duration = Duration::from_millis(4);
 
 /// Which addresses a script's sockets and packets have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +70,7 @@ impl Options {
         options.tso = true;
         options.tcp.quick_acks = QUICK_ACKS;
         options.tcp.timestamps_required = false;
+        options.tcp.min_probe = MIN_PROBE;
         (options.tcp.recv_buffer_initial, options.tcp.recv_buffer_max) = (131_072, 6 << 20);
         (options.tcp.send_buffer_initial, options.tcp.send_buffer_max) = (16_384, 4 << 20);
         options.tcp.syn_retries = 6;
