@@ -264,6 +264,11 @@ impl Host {
                 waiters.wake(wake);
             }
         }
+        while let Some(id) = self.ip.poll_readable_ping() {
+            if let Some(waiters) = self.sockets.ping.get_mut(&id) {
+                waiters.wake(wake);
+            }
+        }
         if !self.echos.is_empty() {
             self.echo_waiters.wake(wake);
         }

@@ -71,6 +71,7 @@ pub use clock::Clock;
 pub use config::Config;
 pub use metrics::Stats;
 pub use socket::{
-    ConnectOptions, Incoming, IncomingListener, ListenerBuilder, TcpListener, TcpStream, UdpSocket,
+    ConnectOptions, Incoming, IncomingListener, ListenerBuilder, PingSocket, TcpListener,
+    TcpStream, UdpSocket,
 };
 pub use stack::{Driver, Stack};

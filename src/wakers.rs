@@ -11,6 +11,8 @@ use ustack_tcp::seq::WireSeq;
 use ustack_tcp::{CloseReason, ConnId, FlowKey, ListenerId};
 use ustack_udp::SocketId;
 
+use crate::ip::PingId;
+
 /// How far a connection that somebody holds has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -158,6 +160,7 @@ pub(crate) struct Sockets {
     displaced: HashMap<ConnId, ConnSlot>,
     pub(crate) listeners: HashMap<ListenerId, ListenerSlot>,
     pub(crate) udp: HashMap<SocketId, UdpSlot>,
+    pub(crate) ping: HashMap<PingId, Waiters>,
     /// Wait for the driver's end.
     pub(crate) ended: Waiters,
     /// Replaced wakers, to be dropped once the lock is released.
@@ -242,6 +245,9 @@ impl Sockets {
         for slot in self.udp.values_mut() {
             slot.readers.wake(wake);
             slot.writers.wake(wake);
+        }
+        for waiters in self.ping.values_mut() {
+            waiters.wake(wake);
         }
         self.ended.wake(wake);
     }

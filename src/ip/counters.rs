@@ -44,7 +44,7 @@ pub enum Dropped {
     IcmpIgnored,
     /// An ICMP error about something this host has not sent (PM-5).
     IcmpUnsolicited,
-    /// An echo request beyond the byte budget.
+    /// An echo request beyond the byte budget, or a reply to a socket that nobody reads.
     EchoLimited,
 }
 

@@ -41,6 +41,11 @@ impl Random {
         Self { hash, counter: 0 }
     }
 
+    /// Another sequence under the same key, which never meets the first.
+    pub(super) const fn starting_at(hash: KeyedHash, counter: u64) -> Self {
+        Self { hash, counter }
+    }
+
     /// A number below `bound`, or 0.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.counter += 1;

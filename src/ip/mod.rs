@@ -24,7 +24,7 @@ use ustack_tcp::{Ecn, FlowKey, IcmpError, Segment};
 use ustack_udp::Datagram;
 
 use self::address::Addresses;
-use self::icmp::Message;
+use self::icmp::{Message, Pings};
 use self::keyed::{KeyedHash, PacketIds, Random};
 use self::limit::Limiter;
 use self::pmtu::{PathMtus, SentFlows};
@@ -48,7 +48,7 @@ mod v6;
 pub(crate) use self::address::directed_broadcasts;
 pub use self::config::IpConfig;
 pub use self::counters::{Dropped, IpCounters};
-pub use self::icmp::{Echo, Unreachable, to_udp_error};
+pub use self::icmp::{Echo, PingError, PingId, Pong, Unreachable, to_udp_error};
 pub use self::output::{MAX_TX_FRAMES, Output};
 
 /// What a frame was for.
@@ -106,6 +106,7 @@ pub struct Ip {
     path_mtus: PathMtus,
     sent_flows: SentFlows,
     limiter: Limiter,
+    pings: Pings,
     messages: Queue<Message>,
     loopback: Queue<Frame>,
     /// Chunks of the packet under construction; kept for its storage.
@@ -134,6 +135,7 @@ impl Ip {
             path_mtus: PathMtus::new(config.path_mtu_entries, hash),
             sent_flows: SentFlows::new(),
             limiter: Limiter::new(&config, hash, Random::new(random)),
+            pings: Pings::new(hash, Random::starting_at(random, 1 << 63)),
             messages: Queue::new(config.queue_memory),
             loopback: Queue::new(config.queue_memory),
             scratch: Vec::new(),

@@ -4,6 +4,7 @@ mod conn;
 mod delegate;
 mod incoming;
 mod listener;
+mod ping_socket;
 mod split;
 mod tcp_listener;
 mod tcp_stream;
@@ -17,6 +18,7 @@ use ustack_tcp::time::Instant;
 
 pub use incoming::{Incoming, IncomingListener};
 pub use listener::ListenerBuilder;
+pub use ping_socket::PingSocket;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use tcp_listener::TcpListener;
 pub use tcp_stream::{ConnectOptions, TcpStream};

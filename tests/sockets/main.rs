@@ -4,6 +4,7 @@ mod errors;
 mod http;
 mod incoming;
 mod lifetime;
+mod ping;
 mod tcp;
 mod threads;
 mod udp;

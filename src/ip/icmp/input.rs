@@ -28,6 +28,7 @@ impl Ip {
         self.counters.icmp_in_msgs += 1;
         match (header[0], header[1]) {
             (super::V4_ECHO, 0) => self.on_echo(now, packet, header),
+            (super::V4_ECHO_REPLY, 0) => self.on_echo_reply(packet, header),
             (super::V4_UNREACHABLE | super::V4_TIME_EXCEEDED | super::V4_PARAMETER_PROBLEM, _) => {
                 let quoted = quoted(&bytes[HEADER_LEN..], true).ok_or(Dropped::IcmpMalformed)?;
                 let error = v4_error(header, quoted.total_len).ok_or(Dropped::IcmpIgnored)?;
@@ -52,6 +53,7 @@ impl Ip {
         self.counters.icmp_in_msgs += 1;
         match (header[0], header[1]) {
             (super::V6_ECHO, 0) => self.on_echo(now, packet, header),
+            (super::V6_ECHO_REPLY, 0) => self.on_echo_reply(packet, header),
             (..=super::V6_LAST_ERROR, _) => {
                 let quoted = quoted(&bytes[HEADER_LEN..], false).ok_or(Dropped::IcmpMalformed)?;
                 self.on_error(now, packet, &quoted, v6_error(header))

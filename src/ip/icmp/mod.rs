@@ -13,7 +13,11 @@ use super::v6::Parameter;
 use super::{Ip, v4, v6};
 
 mod input;
+mod ping;
 mod quote;
+
+pub(super) use self::ping::Pings;
+pub use self::ping::{PingError, PingId, Pong};
 
 /// Bytes of an ICMP header, of every kind used here.
 pub(super) const HEADER_LEN: usize = 8;
@@ -314,12 +318,12 @@ impl Ip {
         });
     }
 
-    fn queue_message(&mut self, message: Message) {
-        if self.messages.push(message.payload.len(), message) {
-            self.counters.icmp_out_msgs += 1;
-        } else {
-            self.counters.out_discards += 1;
-        }
+    /// False: there was no room.
+    fn queue_message(&mut self, message: Message) -> bool {
+        let is_queued = self.messages.push(message.payload.len(), message);
+        self.counters.icmp_out_msgs += u64::from(is_queued);
+        self.counters.out_discards += u64::from(!is_queued);
+        is_queued
     }
 }
 
