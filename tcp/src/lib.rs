@@ -8,9 +8,10 @@
 //!
 //! **Handshakes** are small records. `SynSent` and `SynReceived` (`handshake`) know what a SYN
 //! needs and are consumed into a `Connection` when the handshake is complete, so that every field
-//! of a connection is valid for its whole life. A connection whose owner has let go ends as a
-//! 48-byte TIME-WAIT record. All three live in one slab (`table`), found by a keyed hash of the
-//! flow or by an id with a generation.
+//! of a connection is valid for its whole life. Fast Open begins a connection earlier, and keeps the
+//! handshake beside it; a SYN cookie begins one later, and keeps nothing. A connection whose owner
+//! has let go ends as a 48-byte TIME-WAIT record. All of them live in one slab (`table`), found by a
+//! keyed hash of the flow or by an id with a generation.
 //!
 //! **Sequence numbers** wrap in headers only: [`seq::SeqNum`] has 64 bits and is ordered like any
 //! integer.
@@ -50,9 +51,11 @@
 //!
 //! # Bounds
 //!
-//! Connections ([`Config::max_connections`]), half-open ones (a listener's backlog), buffers
-//! (`recv_buffer_max`, `send_buffer_max`), ranges out of order, records in flight and answers to
-//! nobody's segments all have a limit; [`Counters`] tell when one was met.
+//! Connections ([`Config::max_connections`]), handshakes under way (`max_syn_backlog`), connections
+//! to accept (a listener's backlog), those in TIME-WAIT (`max_tw_buckets`) and those that nobody
+//! holds (`max_orphans`), buffers (`recv_buffer_max`, `send_buffer_max`), ranges out of order,
+//! records in flight and answers to nobody's segments all have a limit; [`Counters`] tell when one
+//! was met.
 #![no_std]
 #![forbid(unsafe_code)]
 
