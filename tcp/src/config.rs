@@ -228,6 +228,9 @@ pub struct SocketOptions {
     pub linger2: Option<Duration>,
     /// Retransmissions of its SYN, if not [`Config::syn_retries`] (`TCP_SYNCNT`).
     pub syn_retries: Option<u8>,
+    /// `SO_LINGER`: zero, and letting go of the connection resets it. Any other time changes
+    /// nothing, since nothing here waits: what is queued is sent in any case.
+    pub linger: Option<Duration>,
     /// Acknowledge every data segment at once (`TCP_QUICKACK`, which Linux forgets again after a
     /// while); off: delayed ACKs (RFC 5681 §4.2).
     pub quickack: bool,

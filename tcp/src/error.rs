@@ -118,6 +118,8 @@ pub enum SocketError {
     BrokenPipe,
     /// The connection ended abnormally, in this way.
     Closed(CloseReason),
+    /// ICMP reports trouble on the path; the connection goes on.
+    Icmp(IcmpError),
 }
 
 /// An ICMP error about a segment of ours, v4 and v6 alike.
@@ -154,6 +156,21 @@ impl fmt::Display for CloseReason {
             Self::TimedOut => "timed out",
             Self::Unreachable => "unreachable",
             Self::Aborted => "aborted",
+        })
+    }
+}
+
+impl fmt::Display for IcmpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PacketTooBig { .. } => "packet too big",
+            Self::NetUnreachable => "network unreachable",
+            Self::HostUnreachable => "host unreachable",
+            Self::ProtocolUnreachable => "protocol unreachable",
+            Self::PortUnreachable => "port unreachable",
+            Self::Prohibited => "administratively prohibited",
+            Self::TimeExceeded => "time exceeded",
+            Self::ParameterProblem => "parameter problem",
         })
     }
 }

@@ -132,6 +132,7 @@ impl Connection {
         self.timers.retransmits = 0;
         self.timers.persist_backoff = 0;
         self.timers.stalled_since = None;
+        self.path_trouble = false;
         self.snd.up = self.snd.up.filter(|&up| up > self.snd.una);
         self.grow_send_buffer();
         self.wake_writer();

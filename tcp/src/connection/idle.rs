@@ -60,7 +60,7 @@ impl Connection {
     }
 
     pub(super) fn give_up(&mut self) {
-        let unreachable = self.soft_error;
+        let unreachable = self.path_trouble;
         self.close(if unreachable {
             CloseReason::Unreachable
         } else {

@@ -6,11 +6,13 @@ mod acked;
 mod check;
 mod congestion;
 mod ecn;
+mod errors;
 mod idle;
 mod info;
 mod input;
 mod loss;
 mod nagle;
+mod negotiated;
 mod opening;
 mod output;
 mod resend;
@@ -18,6 +20,7 @@ mod state;
 mod text;
 mod timers;
 
+pub(crate) use negotiated::Negotiated;
 pub use state::State;
 
 use core::net::IpAddr;
@@ -25,12 +28,12 @@ use core::net::IpAddr;
 use bytes::Bytes;
 
 use crate::config::{Config, SocketOptions};
-use crate::congestion::{CongestionController, Controller, Setup, WindowUsage, initial_window};
+use crate::congestion::{CongestionController, Controller};
 use crate::endpoint::{ListenerId, Queued, Read};
 use crate::error::{CloseReason, IcmpError, SocketError};
 use crate::recovery::{Recovery, RttEstimator};
-use crate::recv::{Dsacks, Reassembler, RecvSpace, RecvWindow, Tuning};
-use crate::segment::{FlowKey, SynOptions};
+use crate::recv::{RecvSpace, Tuning};
+use crate::segment::FlowKey;
 use crate::send::{Fin, Flight, SendBuffer, SendSpace};
 use crate::seq::{SeqNum, WindowScale, WireSeq, WireWindow};
 use crate::time::{Duration, Instant};
@@ -74,113 +77,6 @@ impl TimestampState {
     }
 }
 
-/// What a completed handshake has settled.
-#[derive(Debug)]
-pub(crate) struct Negotiated {
-    pub(crate) flow: FlowKey,
-    pub(crate) options: SocketOptions,
-    pub(crate) listener: Option<ListenerId>,
-    pub(crate) iss: WireSeq,
-    pub(crate) irs: WireSeq,
-    /// The options of the peer's SYN.
-    pub(crate) peer: SynOptions,
-    /// Both ends use ECN (RFC 3168 §6.1.1).
-    pub(crate) ecn: bool,
-    /// The window of the segment that completed the handshake, in bytes.
-    pub(crate) wnd: u32,
-    /// What our SYN offered, in bytes.
-    pub(crate) our_window: u32,
-    /// The shift of our window field, if both ends scale.
-    pub(crate) our_scale: WindowScale,
-    pub(crate) ts_offset: u32,
-    /// Round trip of the handshake, if nothing of it was sent twice.
-    pub(crate) rtt: Option<Duration>,
-    /// How often our SYN or SYN,ACK was sent again.
-    pub(crate) retransmits: u8,
-    pub(crate) path_mtu: u16,
-    /// Bytes that went with our SYN and have been acknowledged; `iss` counts them in.
-    pub(crate) syn_data_acked: u32,
-    /// What the application wants sent first, as far as it is not there yet.
-    pub(crate) data: Bytes,
-}
-
-impl Negotiated {
-    fn send_space(&self, now: Instant, config: &Config) -> SendSpace {
-        let una = SeqNum::first(self.iss) + 1u32;
-        let peer_mss = self
-            .peer
-            .mss
-            .unwrap_or(if self.flow.is_ipv6() { 1220 } else { 536 });
-        let timestamps = self.peer.timestamps.is_some();
-        SendSpace {
-            una,
-            nxt: una,
-            wnd: self.wnd,
-            wl1: SeqNum::first(self.irs) + 1u32,
-            wl2: una,
-            max_wnd: self.wnd,
-            scale: self.peer.window_scale.unwrap_or_default(),
-            mss: payload_limit(
-                &self.flow,
-                self.options.clamp_mss(peer_mss),
-                self.path_mtu,
-                timestamps,
-            ),
-            peer_mss,
-            buffer: SendBuffer::new(una),
-            flight: Flight::default(),
-            fin: Fin::Open,
-            capacity: self
-                .options
-                .send_buffer
-                .unwrap_or(config.send_buffer_initial),
-            last_sent: None,
-            usage: WindowUsage::new(now, una),
-            pushed: una,
-            small_end: una,
-            up: None,
-        }
-    }
-
-    fn recv_space(&self, config: &Config) -> RecvSpace {
-        let irs = SeqNum::first(self.irs) + 1u32;
-        let buffer = self
-            .options
-            .recv_buffer
-            .unwrap_or(config.recv_buffer_initial);
-        RecvSpace {
-            reassembler: Reassembler::new(irs),
-            window: RecvWindow::new(irs + self.our_window, self.our_scale, buffer),
-            fin: None,
-            fin_received: false,
-            dsack: Dsacks::default(),
-            urgent: None,
-        }
-    }
-
-    /// RFC 5681 §3.1, RFC 6928 §2: a handshake that lost more than one SYN starts at one (CC-2).
-    fn controller(&self, config: &Config, mss: u32) -> Controller {
-        let window = if self.retransmits > 1 {
-            mss
-        } else {
-            initial_window(mss)
-        };
-        let mut setup = Setup::new(mss, window);
-        (setup.hystart, setup.super_segments) = (config.hystart, config.tso);
-        Controller::new(self.options.congestion.unwrap_or(config.congestion), &setup)
-    }
-
-    fn rtt_estimator(&self, now: Instant, config: &Config) -> RttEstimator {
-        // RFC 6298 §5.7: what timed out below 3 s starts the data at 3 s.
-        let first_rto = if self.retransmits > 0 { 3 } else { 1 };
-        let mut rtt = RttEstimator::new(Duration::from_secs(first_rto), config.rto_min);
-        if let Some(sample) = self.rtt {
-            rtt.on_sample(now, sample);
-        }
-        rtt
-    }
-}
-
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -210,8 +106,13 @@ pub(crate) struct Connection {
     /// The application let go; nobody reads any more.
     orphan: bool,
     reset_owed: bool,
-    /// The first unreachable of a row, told to the application if the connection times out.
-    soft_error: bool,
+    /// ICMP reported trouble and no ACK has shown since that the path works: what the application
+    /// hears should the connection time out.
+    path_trouble: bool,
+    /// What ICMP reported last, until the application asks.
+    soft_error: Option<IcmpError>,
+    /// It was told how the connection ended.
+    end_told: bool,
     pub(crate) events: Events,
     read_blocked: bool,
     write_blocked: bool,
@@ -265,7 +166,9 @@ impl Connection {
             rcv,
             orphan: false,
             reset_owed: false,
-            soft_error: false,
+            path_trouble: false,
+            soft_error: None,
+            end_told: false,
             events: Events::default(),
             read_blocked: false,
             write_blocked: false,
@@ -499,8 +402,9 @@ impl Connection {
         if self.close_reason.is_some() {
             return;
         }
+        let at_once = self.options.linger == Some(Duration::ZERO);
         // In TIME-WAIT the peer has all it wanted, and its FIN may come again (MUST-13).
-        if self.rcv.reassembler.readable() > 0 && self.state != State::TimeWait {
+        if (at_once || self.rcv.reassembler.readable() > 0) && self.state != State::TimeWait {
             self.abort();
             return;
         }
@@ -524,7 +428,7 @@ impl Connection {
         match error {
             IcmpError::PacketTooBig { mtu } => self.lower_path_mtu(mtu),
             // Soft for an open connection, whatever RFC 1122 calls it (RFC 5927 §5.2).
-            _ => self.soft_error = true,
+            _ => self.on_soft_error(error),
         }
     }
 

@@ -114,6 +114,12 @@ impl Tcp {
         Ok(read)
     }
 
+    /// What `SO_ERROR` tells, each once: how the connection ended, if that was abnormal, or else
+    /// what ICMP last reported about a segment that was in flight (MUST-47).
+    pub fn take_error(&mut self, id: ConnId) -> Option<SocketError> {
+        self.connection_mut(id).ok()?.take_error()
+    }
+
     /// Urgent data, which is read in line with all other (RFC 9293 §3.8.5): how many bytes are to
     /// be read up to its end. `Some(0)`: the reader stands at the mark, as `sockatmark` says it
     /// does; `None`: past it, or there never was any. New applications should not use it

@@ -4,6 +4,7 @@ mod acceptable;
 mod acks;
 mod dsack;
 mod ecn;
+mod errors;
 mod info;
 mod peer;
 mod timestamps;

@@ -345,6 +345,11 @@ impl Peer {
         self.our_ts.wrapping_add(offset)
     }
 
+    /// A number of ours, as the wire carries it.
+    pub(crate) const fn our_seq(&self, offset: u32) -> WireSeq {
+        self.our_isn.wrapping_add(offset)
+    }
+
     pub(crate) fn info(&self) -> ustack_tcp::Info {
         self.tcp.info(self.now, self.conn).expect("open")
     }
