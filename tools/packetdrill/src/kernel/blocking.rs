@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use ustack::tcp::time::{Duration, Instant};
+use ustack::tcp::{ConnId, State};
 
-use super::file::{Kind, Phase};
+use super::file::{Kind, Phase, TcpSocket};
 use super::{EpollEvent, Fd, Kernel, Message, PollFd, Received, Recv, Result};
 
 /// A system call that may wait.
@@ -51,6 +52,8 @@ pub struct Blocking {
     call: Call,
     /// Bytes moved before it had to wait.
     done: usize,
+    /// The connection that `close` has ended, and lingers for.
+    closing: Option<ConnId>,
     /// When it gives up.
     deadline: Option<Instant>,
 }
@@ -62,11 +65,13 @@ impl Blocking {
             Call::Poll(_, timeout) | Call::EpollWait(_, _, timeout) => *timeout,
             Call::Recv(fd, _) => kernel.timeout_of(*fd, libc::SO_RCVTIMEO),
             Call::Send(fd, _) => kernel.timeout_of(*fd, libc::SO_SNDTIMEO),
+            Call::Close(fd) => kernel.linger_of(*fd),
             _ => None,
         };
         Self {
             call,
             done: 0,
+            closing: None,
             deadline: timeout.map(|timeout| kernel.now() + timeout),
         }
     }
@@ -95,7 +100,10 @@ impl Blocking {
                 return Self::send(kernel, *fd, message, &mut self.done, is_late);
             }
             Call::Recv(fd, recv) => kernel.receive(*fd, recv),
-            Call::Close(fd) => kernel.close(*fd).map(|()| Reply::Done),
+            Call::Close(fd) => {
+                let may_wait = self.deadline.is_some() && !is_late;
+                return Self::close(kernel, *fd, &mut self.closing, may_wait);
+            }
             Call::Poll(fds, _) => {
                 let found = kernel.poll(fds);
                 return (found > 0 || is_late).then(|| Ok(Reply::Polled(fds.clone())));
@@ -110,6 +118,23 @@ impl Blocking {
             return None;
         }
         Some(result)
+    }
+
+    /// Ends the connection, and waits until the peer has all of it.
+    fn close(
+        kernel: &mut Kernel,
+        fd: Fd,
+        closing: &mut Option<ConnId>,
+        may_wait: bool,
+    ) -> Option<Result<Reply>> {
+        if closing.is_none() {
+            *closing = kernel.files.tcp(fd).ok().and_then(TcpSocket::conn);
+            if let Err(errno) = kernel.close(fd) {
+                return Some(Err(errno));
+            }
+        }
+        let lingers = may_wait && closing.is_some_and(|id| kernel.is_closing(id));
+        (!lingers).then_some(Ok(Reply::Done))
     }
 
     fn may_wait(&self, kernel: &Kernel) -> bool {
@@ -171,6 +196,19 @@ impl Kernel {
     /// `SO_RCVTIMEO` or `SO_SNDTIMEO`.
     fn timeout_of(&self, fd: Fd, name: i32) -> Option<Duration> {
         self.files.tcp(fd).ok()?.timeouts.get(&name).copied()
+    }
+
+    /// How long `close` may take (`SO_LINGER`).
+    fn linger_of(&self, fd: Fd) -> Option<Duration> {
+        let socket = self.files.tcp(fd).ok()?;
+        socket.linger.filter(|linger| !linger.is_zero())
+    }
+
+    /// Whether something of ours, the FIN included, is not acknowledged yet.
+    fn is_closing(&self, id: ConnId) -> bool {
+        let mut all = self.host.tcp().connections();
+        let ended = [State::FinWait2, State::TimeWait, State::Closed];
+        all.any(|conn| conn.id == id && !ended.contains(&conn.state))
     }
 
     /// Whether a handshake is under way.

@@ -135,6 +135,16 @@ impl Dut {
         self.set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
     }
 
+    /// `SO_LINGER`, in seconds where it is on.
+    pub(crate) fn linger(&mut self, fd: Fd, seconds: Option<i32>) {
+        let on = i32::from(seconds.is_some());
+        let value = [on.to_ne_bytes(), seconds.unwrap_or(0).to_ne_bytes()].concat();
+        let set = self
+            .kernel
+            .setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, &value);
+        assert_eq!(set, Ok(()));
+    }
+
     /// `SO_ERROR`.
     pub(crate) fn error(&mut self, fd: Fd) -> i32 {
         let value = self
