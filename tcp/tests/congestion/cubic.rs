@@ -196,6 +196,43 @@ fn time_without_data_does_not_count() {
     assert!(u64::from(MSS) * 2 < path.flight());
 }
 
+/// Four segments come late and are sent again; D-SACKs say that nothing was lost. A round trip
+/// later the window is what it was, and the curve goes on where it was.
+#[test]
+#[covers("CU-8")]
+fn a_false_alarm_is_taken_back() {
+    for ipv6 in [false, true] {
+        let mut path = Path::bulk(config(Cubic), ipv6, 100 * MS);
+        path.gap = MS / 5;
+        path.run_to(|path| path.segments() >= 100);
+        path.lose_one();
+        path.run_for(Duration::from_secs(2));
+        let (before, first) = (path.segments(), path.sent.len());
+        path.late = Box::new(move |sent| {
+            if (first..first + 4).contains(&sent.number) {
+                70 * MS
+            } else {
+                Duration::ZERO
+            }
+        });
+        path.run_to(|path| path.sent[first..].iter().any(|sent| sent.again));
+        let mut least = before;
+        let end = path.now + 200 * MS; // the D-SACK's round trip, and one more
+        while path.now < end {
+            path.step();
+            least = least.min(path.segments());
+        }
+        let resent = path.sent[first..].iter().filter(|sent| sent.again).count();
+        assert!((1..=4).contains(&resent), "{resent}");
+        assert!(least < before * 17 / 20, "{least} of {before}");
+        let after = path.segments();
+        assert!(
+            (before..=before + 12).contains(&after),
+            "{before}, {least}, {after}"
+        );
+    }
+}
+
 /// A link that loses every n-th segment: the mean window of tables 1 and 2, and Reno's beside it.
 /// A round trip of recovery per loss is part of it, and in the cubic region fast convergence.
 #[test]

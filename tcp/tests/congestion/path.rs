@@ -53,6 +53,8 @@ pub(crate) struct Path {
     pub(crate) gap: Duration,
     /// Whether the path loses it.
     pub(crate) lose: Script<bool>,
+    /// How much later than others it reaches the receiver.
+    pub(crate) late: Script<Duration>,
     /// Whether its ACK says that the path is congested (ECE).
     pub(crate) echo: Script<bool>,
     /// One ACK for all that leaves at once, as a receiver with GRO sends.
@@ -70,6 +72,9 @@ pub(crate) struct Path {
     acknowledged: u64,
     above: BTreeMap<u64, u64>,
     newest: u64,
+    duplicate: Option<(u64, u64)>,
+    /// Late segments, by arrival.
+    waiting: BTreeMap<(Instant, usize), Packet>,
     /// ACKs on their way, by arrival.
     acks: BTreeMap<(Instant, usize, u64), Segment>,
     last_arrival: Instant,
@@ -146,6 +151,7 @@ impl Path {
             rtt: Box::new(move |_| rtt),
             gap: Duration::ZERO,
             lose: Box::new(|_| false),
+            late: Box::new(|_| Duration::ZERO),
             echo: Box::new(|_| false),
             merge: false,
             split: 1,
@@ -158,6 +164,8 @@ impl Path {
             acknowledged: 0,
             above: BTreeMap::new(),
             newest: 0,
+            duplicate: None,
+            waiting: BTreeMap::new(),
             acks: BTreeMap::new(),
             last_arrival: Instant::ZERO,
             nxt: 0,
@@ -282,7 +290,11 @@ impl Path {
 
     fn next_at(&self) -> Option<Instant> {
         let ack = self.acks.keys().next().map(|(at, ..)| *at);
-        [ack, self.tcp.poll_timeout()].into_iter().flatten().min()
+        let late = self.waiting.keys().next().map(|(at, _)| *at);
+        [ack, late, self.tcp.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next ACK or deadline; true if it was an ACK.
@@ -290,6 +302,13 @@ impl Path {
         let next = self.next_at().expect("something to come");
         self.now = self.now.max(next);
         let mut acked = false;
+        while let Some(entry) = self.waiting.first_entry()
+            && entry.key().0 <= self.now
+        {
+            let packet = entry.remove();
+            self.arrive(&packet);
+            self.acknowledge(&packet);
+        }
         if let Some(entry) = self.acks.first_entry()
             && entry.key().0 <= self.now
         {
@@ -345,6 +364,27 @@ impl Path {
         if (self.lose)(&packet) {
             return None;
         }
+        let late = (self.late)(&packet);
+        if late > Duration::ZERO {
+            self.waiting
+                .insert((self.now + late, packet.number), packet);
+            return None;
+        }
+        self.arrive(&packet);
+        if !self.merge {
+            self.acknowledge(&packet);
+        }
+        Some(packet)
+    }
+
+    /// The receiver has it, perhaps for the second time.
+    fn arrive(&mut self, packet: &Packet) {
+        let (offset, end) = (packet.offset, packet.offset + u64::from(packet.len));
+        let held = |(&start, &past): (&u64, &u64)| start <= offset && end <= past;
+        if end <= self.received || self.above.iter().any(held) {
+            self.duplicate = Some((offset, end));
+            return;
+        }
         self.newest = offset;
         self.above
             .entry(offset)
@@ -355,13 +395,9 @@ impl Path {
         {
             self.received = self.received.max(entry.remove());
         }
-        if !self.merge {
-            self.acknowledge(&packet);
-        }
-        Some(packet)
     }
 
-    /// The receiver's ACK for what it has now, newest block first.
+    /// The receiver's ACK for what it has now: a duplicate (D-SACK) first, then the newest block.
     fn acknowledge(&mut self, packet: &Packet) {
         let at = (self.now + (self.rtt)(packet)).max(self.last_arrival + self.gap);
         self.last_arrival = at;
@@ -376,7 +412,8 @@ impl Path {
         let newest = self.newest;
         blocks.sort_by_key(|block| (!(block.0..block.1).contains(&newest), block.0));
         let mut options = options(packet.tsval);
-        for (start, end) in blocks.into_iter().take(4) {
+        let duplicate = self.duplicate.take();
+        for (start, end) in duplicate.into_iter().chain(blocks).take(4) {
             options.sack.push(SackBlock {
                 left: base.wrapping_add(start as u32),
                 right: base.wrapping_add(end as u32),
