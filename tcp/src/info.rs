@@ -43,6 +43,8 @@ pub struct Info {
     pub ecn: bool,
     /// A packet came that was marked ECN-capable or congested (`TCPI_OPT_ECN_SEEN`).
     pub ecn_seen: bool,
+    /// The SYN carried data, and they were taken (`TCPI_OPT_SYN_DATA`).
+    pub syn_data: bool,
     /// The shift of the peer's window field, and of ours.
     pub window_scale: (u8, u8),
     /// The retransmission timeout, backed off.

@@ -156,6 +156,8 @@ pub struct SynOptions {
 pub struct FastOpen {
     len: u8,
     cookie: [u8; 16],
+    /// In the shared experimental option (RFC 7413 appendix A.2, RFC 6994) instead of its own.
+    pub experimental: bool,
 }
 
 impl FastOpen {
@@ -163,6 +165,7 @@ impl FastOpen {
     pub const REQUEST: Self = Self {
         len: 0,
         cookie: [0; 16],
+        experimental: false,
     };
 
     /// An option with `cookie`, of which at most 16 bytes are kept.
@@ -174,6 +177,13 @@ impl FastOpen {
         option
     }
 
+    /// The same in the experimental option, or not.
+    #[must_use]
+    pub const fn in_experimental(mut self, experimental: bool) -> Self {
+        self.experimental = experimental;
+        self
+    }
+
     /// The cookie; empty in a request.
     pub fn cookie(&self) -> &[u8] {
         &self.cookie[..usize::from(self.len)]
@@ -181,7 +191,8 @@ impl FastOpen {
 
     /// Bytes that the option takes in a header, padding included.
     const fn wire_len(&self) -> u32 {
-        (2 + self.len as u32).next_multiple_of(4)
+        let head = if self.experimental { 4 } else { 2 };
+        (head + self.len as u32).next_multiple_of(4)
     }
 }
 

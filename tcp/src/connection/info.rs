@@ -25,10 +25,18 @@ pub(crate) struct Stats {
     dsack_dups: u64,
     rcv_ooopack: u64,
     ecn_seen: bool,
+    syn_data: bool,
     data_received_at: Option<Instant>,
 }
 
 impl Stats {
+    pub(super) fn new(syn_data: bool) -> Self {
+        Self {
+            syn_data,
+            ..Self::default()
+        }
+    }
+
     /// A segment arrived, whatever becomes of it.
     pub(super) fn on_received(&mut self, now: Instant, ecn: Ecn, seg: &Segment) {
         let segments = u64::from(seg.wire_segments());
@@ -71,6 +79,7 @@ impl Stats {
     fn info(&self, now: Instant) -> Info {
         Info {
             ecn_seen: self.ecn_seen,
+            syn_data: self.syn_data,
             last_data_recv: self.data_received_at.map(|at| now - at),
             segs_in: self.segs_in,
             segs_out: self.segs_out,
@@ -88,6 +97,11 @@ impl Stats {
 }
 
 impl Connection {
+    /// The data of a SYN was taken (RFC 7413), ours or the peer's.
+    pub(crate) const fn note_syn_data(&mut self, taken: bool) {
+        self.stats.syn_data |= taken;
+    }
+
     /// What `TCP_INFO` tells.
     pub(crate) fn info(&self, now: Instant, config: &Config) -> Info {
         let mss = self.snd.mss.max(1);

@@ -156,7 +156,7 @@ impl Connection {
             cc,
             acks: Acks::new(rcv.nxt(), snd.mss, config),
             ecn: EcnState::new(settled.ecn, snd.nxt),
-            stats: Stats::default(),
+            stats: Stats::new(settled.syn_data_acked > 0),
             timers: Timers::default(),
             tuning: Tuning::new(now, recv_max, settled.rtt),
             send_buffer_max: options.send_buffer.map_or(config.send_buffer_max, |_| 0),

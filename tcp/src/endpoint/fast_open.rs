@@ -28,9 +28,10 @@ impl Tcp {
             secrets: &self.secrets,
         };
         let check = keys.check(now, &flow, got);
-        let fresh = Some(keys.cookie(now, &flow)).filter(|_| check != CookieCheck::Fresh);
+        let cookie = keys.cookie(now, &flow).in_experimental(got.experimental);
+        let fresh = Some(cookie).filter(|_| check != CookieCheck::Fresh);
         if check == CookieCheck::Wrong {
-            if got == FastOpen::REQUEST {
+            if got.cookie().is_empty() {
                 self.counters.fast_open_cookie_reqd += 1;
             } else {
                 self.counters.fast_open_passive_fail += 1;
@@ -66,6 +67,7 @@ impl Tcp {
         let _ = conn.on_segment(now, Ecn::NotEct, text); // what the window does not take comes again, too
         conn.on_syn_ack_due();
         let taken = conn.rcv_nxt().0.wrapping_sub(syn.rcv_nxt().0);
+        conn.note_syn_data(taken > 0);
         let id = self.insert(settled.flow, Slot::Connection(Box::new(conn)));
         if let Some(entry) = self.table.get_mut(id) {
             entry.opening = Some(Box::new(syn.with_fast_open(taken, cookie)));

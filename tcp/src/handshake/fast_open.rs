@@ -46,9 +46,9 @@ impl FastOpenKeys<'_> {
     /// What the cookie that came with `flow` is worth.
     pub(crate) fn check(&self, now: Instant, flow: &FlowKey, got: FastOpen) -> CookieCheck {
         let epoch = epoch(now);
-        if got == self.cookie_of(epoch, flow) {
+        if got.cookie() == self.cookie_of(epoch, flow).cookie() {
             CookieCheck::Fresh
-        } else if epoch > 0 && got == self.cookie_of(epoch - 1, flow) {
+        } else if epoch > 0 && got.cookie() == self.cookie_of(epoch - 1, flow).cookie() {
             CookieCheck::Old
         } else {
             CookieCheck::Wrong

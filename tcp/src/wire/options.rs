@@ -16,6 +16,10 @@ const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 const FAST_OPEN: u8 = 34;
+const EXPERIMENTAL: u8 = 254;
+
+/// What marks Fast Open in the experimental option (RFC 7413 appendix A.2).
+const FAST_OPEN_EXID: [u8; 2] = [0xf9, 0x89];
 
 /// Reads what it knows, steps over what it does not, and stops at a length that cannot be
 /// (MUST-7). Options out of place, such as an MSS on data, change nothing (MUST-65).
@@ -46,11 +50,12 @@ pub(super) fn parse(mut rest: &[u8], syn: bool) -> Options {
                             tsecr: u32::from_be_bytes([e, f, g, h]),
                         });
                     }
-                    // RFC 7413 §4.1.1: a cookie has an even number of bytes, 4 to 16.
-                    (FAST_OPEN, cookie @ ([] | [_, _, _, _, ..]))
-                        if cookie.len() <= 16 && cookie.len() % 2 == 0 =>
-                    {
+                    (FAST_OPEN, cookie) if is_cookie(cookie) => {
                         handshake.fast_open = Some(FastOpen::new(cookie));
+                    }
+                    (EXPERIMENTAL, [0xf9, 0x89, cookie @ ..]) if is_cookie(cookie) => {
+                        let option = FastOpen::new(cookie).in_experimental(true);
+                        handshake.fast_open.get_or_insert(option);
                     }
                     _ => {}
                 }
@@ -104,6 +109,11 @@ pub(super) fn emit(options: &Options) -> ArrayVec<u8, 40> {
     out
 }
 
+/// RFC 7413 §4.1.1: a cookie has an even number of bytes, 4 to 16; a request has none.
+const fn is_cookie(bytes: &[u8]) -> bool {
+    matches!(bytes.len(), 0 | 4 | 6 | 8 | 10 | 12 | 14 | 16)
+}
+
 fn emit_syn(syn: &SynOptions, out: &mut ArrayVec<u8, 40>) {
     let SynOptions {
         mss,
@@ -130,7 +140,12 @@ fn emit_syn(syn: &SynOptions, out: &mut ArrayVec<u8, 40>) {
     }
     if let Some(option) = fast_open {
         let cookie = option.cookie();
-        out.extend([FAST_OPEN, 2 + cookie.len() as u8]);
+        if option.experimental {
+            out.extend([EXPERIMENTAL, 4 + cookie.len() as u8]);
+            out.extend(FAST_OPEN_EXID);
+        } else {
+            out.extend([FAST_OPEN, 2 + cookie.len() as u8]);
+        }
         out.extend(cookie.iter().copied());
         while !out.len().is_multiple_of(4) {
             out.push(NOP);

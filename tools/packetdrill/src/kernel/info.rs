@@ -61,7 +61,8 @@ impl Fields {
             | u8::from(info.sack) << 1
             | u8::from(info.window_scale != (0, 0)) << 2
             | u8::from(info.ecn) << 3
-            | u8::from(info.ecn_seen) << 4;
+            | u8::from(info.ecn_seen) << 4
+            | u8::from(info.syn_data) << 5;
         let (snd_scale, rcv_scale) = info.window_scale;
         let bytes = [
             state(info.state),

@@ -22,6 +22,8 @@ pub(super) struct Flow {
     script_local_isn: u32,
     script_remote_isn: u32,
     has_remote_isn: bool,
+    /// The peer's last SYN: its number in the script and on the wire.
+    last_syn: Option<(u32, u32)>,
     /// What `TS val` of the script stood for on the wire.
     timestamps: HashMap<u32, u32>,
     first_timestamp: Option<(u32, u32)>,
@@ -39,6 +41,7 @@ impl Flow {
             script_local_isn: 0,
             script_remote_isn: 0,
             has_remote_isn: false,
+            last_syn: None,
             timestamps: HashMap::new(),
             first_timestamp: None,
         }
@@ -68,6 +71,9 @@ impl Flow {
         // An ACK without a number acknowledges 0.
         let ack = line.ack.or(line.has(flag::ACK).then_some(0));
         wire.ack = ack.map(|ack| ack.wrapping_add(ack_base));
+        if is_syn {
+            self.last_syn = Some((line.seq, wire.seq));
+        }
         for option in wire.options.iter_mut().flatten() {
             match option {
                 TcpOption::Sack(blocks) => {
@@ -143,15 +149,10 @@ impl Flow {
         if is_new || self.timestamps.is_empty() {
             self.script_local_isn = wanted.seq;
         }
-        let acknowledged = sent.ack.map(|ack| ack.wrapping_sub(1));
-        if let (Some(live), Some(ack)) = (acknowledged, wanted.ack)
-            && is_new
-            && self.has_remote_isn
-            && live.wrapping_sub(self.remote_isn) == ack.wrapping_sub(1)
-            && live != self.remote_isn
-        {
-            self.script_remote_isn = ack.wrapping_sub(1);
-            self.remote_isn = live;
+        // A SYN,ACK with a new number answers the peer's last SYN, which need not be its first.
+        if let Some((script, wire)) = self.last_syn.filter(|_| is_new && sent.has(flag::ACK)) {
+            self.script_remote_isn = script;
+            self.remote_isn = wire;
         }
     }
 
