@@ -6,6 +6,8 @@ use bytes::Bytes;
 
 use crate::config::SocketOptions;
 use crate::connection::State;
+#[cfg(doc)]
+use crate::endpoint::Tcp;
 use crate::error::CloseReason;
 use crate::segment::FlowKey;
 use crate::seq::WireSeq;
