@@ -23,7 +23,7 @@ pub struct Cubic {
     /// Who loses below the last plateau makes room (RFC 9438 §4.7).
     fast_convergence: bool,
     last_ack: Option<Instant>,
-    /// What the last congestion event changed (§4.9).
+    /// What the last congestion event changed (§4.9, CU-8).
     before: Option<Window>,
 }
 
@@ -102,7 +102,7 @@ impl Cubic {
         now
     }
 
-    /// W_cubic(t) = C · (t − K)³ + Wmax, in bytes.
+    /// W_cubic(t) = C · (t − K)³ + Wmax, in bytes (CU-1).
     fn w_cubic(&self, t: Duration) -> u32 {
         let t = t.as_micros() as u64;
         let Curve { w_max, k, .. } = self.window.curve;
@@ -119,7 +119,8 @@ impl Cubic {
         }
     }
 
-    /// RFC 9438 §4.3: α = 3(1−β)/(1+β) = 9/17, and 1 once Reno would be where the loss was.
+    /// RFC 9438 §4.3: α = 3(1−β)/(1+β) = 9/17, and 1 once Reno would be where the loss was
+    /// (CU-4).
     fn grow_estimate(&mut self, acked: u32) {
         let Window { cwnd, curve, .. } = &mut self.window;
         let (num, den) = if curve.w_est < curve.cwnd_prior {
@@ -162,7 +163,7 @@ impl Cubic {
         window.curve.epoch = None;
     }
 
-    /// RFC 9438 §4.2: t leaves out the time in which the application held back.
+    /// RFC 9438 §4.2: t leaves out the time in which the application held back (CU-7).
     fn skip(&mut self, idle: Duration) {
         if let Some(epoch) = &mut self.window.curve.epoch {
             *epoch += idle;
@@ -212,7 +213,7 @@ impl CongestionController for Cubic {
             curve,
         } = &mut self.window;
         hystart.stop();
-        // Fast convergence (§4.7): who lost below the last plateau makes room for others.
+        // Fast convergence (§4.7, CU-5): who lost below the last plateau makes room for others.
         curve.w_max = if *cwnd < curve.w_max && self.fast_convergence {
             (u64::from(*cwnd) * 17 / 20) as u32
         } else {
@@ -220,9 +221,9 @@ impl CongestionController for Cubic {
         };
         curve.cwnd_prior = *cwnd;
         curve.epoch = None;
-        curve.flat = event.kind == CongestionKind::Timeout; // §4.8
+        curve.flat = event.kind == CongestionKind::Timeout; // §4.8, CU-6
         let reduced = (u64::from(event.in_flight) * 7 / 10) as u32;
-        *ssthresh = reduced.max(2 * self.mss); // §4.6
+        *ssthresh = reduced.max(2 * self.mss); // §4.6, CU-3
         *cwnd = match event.kind {
             CongestionKind::Timeout => self.mss,
             CongestionKind::Loss => *ssthresh,

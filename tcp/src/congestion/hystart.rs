@@ -10,7 +10,7 @@ const MIN_RTT_DIVISOR: u32 = 8;
 const N_RTT_SAMPLE: u32 = 8;
 const CSS_GROWTH_DIVISOR: u32 = 4;
 const CSS_ROUNDS: u8 = 5;
-/// L: segments that one ACK may stand for where each left in a frame of its own.
+/// L: segments that one ACK may stand for where each left in a frame of its own (HS-3).
 const ACK_LIMIT: u32 = 8;
 
 /// Where the initial slow start is.
@@ -26,7 +26,7 @@ enum Phase {
     Done,
 }
 
-/// Slow start up to `ssthresh`. What is left of the acknowledged bytes beyond it is congestion
+/// Slow start up to `ssthresh`, by no more than what was acknowledged (CC-4). What is left of the acknowledged bytes beyond it is congestion
 /// avoidance's; `None` when HyStart++ ended it. Later slow starts have no cap per ACK: a GRO peer
 /// acknowledges 64 KiB at once.
 pub(super) fn slow_start(
@@ -145,7 +145,7 @@ impl HyStart {
             (Phase::SlowStart, Some(last)) if least >= last + threshold(last) => {
                 self.phase = Phase::Css {
                     baseline: least,
-                    rounds_left: CSS_ROUNDS, // the round under way counts
+                    rounds_left: CSS_ROUNDS, // the round under way counts (HS-2)
                 };
             }
             (Phase::Css { baseline, .. }, _) if least < baseline => {
@@ -156,7 +156,7 @@ impl HyStart {
     }
 }
 
-/// `RttThresh` (§4.2).
+/// `RttThresh` (§4.2, HS-1).
 fn threshold(last_round: Duration) -> Duration {
     (last_round / MIN_RTT_DIVISOR).clamp(MIN_RTT_THRESH, MAX_RTT_THRESH)
 }

@@ -215,14 +215,14 @@ pub trait CongestionController: fmt::Debug + Send {
     fn ssthresh(&self) -> u32;
 }
 
-/// IW10 (RFC 6928 §2), in bytes.
+/// IW10 (RFC 6928 §2), in bytes (CC-1).
 pub const fn initial_window(mss: u32) -> u32 {
     let ten = 10 * mss;
     let floor = if 2 * mss > 14_600 { 2 * mss } else { 14_600 };
     if ten < floor { ten } else { floor }
 }
 
-/// Whether the window was used and may grow (RFC 7661 §4.3): in slow start it counts as used from
+/// Whether the window was used and may grow (RFC 7661 §4.3, RV-1): in slow start it counts as used from
 /// half of it on, since it doubles until the next look.
 fn window_was_used(ack: &AckSample, cwnd: u32, ssthresh: u32) -> bool {
     ack.cwnd_limited || cwnd < ssthresh && ack.window_used > cwnd / 2

@@ -78,9 +78,9 @@ impl CongestionController for Reno {
         let window = &mut self.window;
         window.hystart.stop();
         let half = event.in_flight / 2;
-        window.ssthresh = half.max(2 * self.mss); // RFC 5681 (4)
+        window.ssthresh = half.max(2 * self.mss); // RFC 5681 (4), CC-6
         window.cwnd = match event.kind {
-            CongestionKind::Timeout => self.mss, // the loss window
+            CongestionKind::Timeout => self.mss, // the loss window (CC-8)
             CongestionKind::Loss => window.ssthresh,
             CongestionKind::Ecn => half.max(self.mss), // RFC 3168 §6.1.2 knows a window of one
         };
