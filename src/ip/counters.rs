@@ -136,6 +136,8 @@ pub struct IpCounters {
     pub icmp_out_rate_limit_global: u64,
     /// Path MTUs lowered by ICMP.
     pub path_mtu_updates: u64,
+    /// Times that TCP called a path dead (RFC 9293 §3.8.3).
+    pub negative_advice: u64,
 }
 
 impl IpCounters {

@@ -175,8 +175,8 @@ impl Ip {
     }
 
     /// Where transports send to.
-    pub fn output<'a>(&'a mut self, _now: Instant, tx: &'a mut TxBatch) -> Output<'a> {
-        Output::new(self, tx)
+    pub fn output<'a>(&'a mut self, now: Instant, tx: &'a mut TxBatch) -> Output<'a> {
+        Output::new(self, now, tx)
     }
 
     /// Gives up fragments and forgets path MTUs whose time is over.
@@ -219,6 +219,14 @@ impl Ip {
             return u16::MAX;
         }
         self.path_mtus.get(remote).unwrap_or(self.caps.mtu)
+    }
+
+    /// The path to `remote` takes no more than `mtu`: a report that is believed. All flows to
+    /// that destination follow (PM-6).
+    pub(super) fn lower_path_mtu(&mut self, now: Instant, remote: IpAddr, mtu: u16) {
+        if self.path_mtus.on_report(now, remote, mtu, self.caps.mtu) {
+            self.counters.path_mtu_updates += 1;
+        }
     }
 
     /// TTL and hop limit of packets whose transport does not choose.

@@ -6,6 +6,7 @@ use std::num::NonZero;
 use arrayvec::ArrayVec;
 use bytes::Bytes;
 use etherparse::IpNumber;
+use ustack_tcp::time::Instant;
 use ustack_tcp::wire;
 use ustack_udp::MtuDiscover;
 
@@ -32,6 +33,7 @@ type Headers = ArrayVec<u8, MAX_HEADERS>;
 #[derive(Debug)]
 pub struct Output<'a> {
     ip: &'a mut Ip,
+    now: Instant,
     tx: &'a mut TxBatch,
 }
 
@@ -143,8 +145,8 @@ impl Body {
 }
 
 impl<'a> Output<'a> {
-    pub(super) const fn new(ip: &'a mut Ip, tx: &'a mut TxBatch) -> Self {
-        Self { ip, tx }
+    pub(super) const fn new(ip: &'a mut Ip, now: Instant, tx: &'a mut TxBatch) -> Self {
+        Self { ip, now, tx }
     }
 
     fn room(&self, left: usize) -> usize {
@@ -419,6 +421,16 @@ impl ustack_tcp::Transmit for Output<'_> {
 
     fn path_mtu(&self, remote: IpAddr) -> u16 {
         self.ip.path_mtu(remote)
+    }
+
+    fn lower_path_mtu(&mut self, remote: IpAddr, mtu: u16) {
+        self.ip.lower_path_mtu(self.now, remote, mtu);
+    }
+
+    /// There is one way out of this host, and no other gateway to try (RFC 1122 §3.3.1.4): the
+    /// advice is counted.
+    fn on_negative_advice(&mut self, _remote: IpAddr) {
+        self.ip.counters.negative_advice += 1;
     }
 
     /// DF on every segment (PM-1); a super-segment stays one frame.

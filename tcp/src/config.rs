@@ -111,6 +111,9 @@ pub struct Config {
     pub max_orphans: usize,
     /// Ignore RST in TIME-WAIT (RFC 1337, `tcp_rfc1337`).
     pub rfc1337: bool,
+    /// Find out by probes how large packets may be, and leave paths on which large ones vanish
+    /// (RFC 4821, `tcp_mtu_probing`).
+    pub mtu_probing: bool,
     /// The key of Fast Open cookies, for servers that share an address (`tcp_fastopen_key`);
     /// `None`: a secret one that changes every hour.
     pub fast_open_key: Option<[u8; 16]>,
@@ -157,6 +160,7 @@ impl Default for Config {
             max_tw_buckets: 1 << 18,
             max_orphans: 1 << 16,
             rfc1337: true,
+            mtu_probing: true,
             fast_open_key: None,
             challenge_ack_limit: 10,
             quick_acks: 0,

@@ -330,6 +330,7 @@ impl Tcp {
             writable,
             urgent,
             pruned,
+            stalled,
             closed,
         } = events;
         self.counters.ofo_pruned += u64::from(pruned);
@@ -338,6 +339,9 @@ impl Tcp {
         }
         if readable {
             self.events.push_back(Event::Readable(id));
+        }
+        if stalled {
+            self.events.push_back(Event::Stalled(id));
         }
         if writable {
             self.events.push_back(Event::Writable(id));

@@ -355,6 +355,18 @@ pub trait Transmit {
     /// The MTU of the path to `remote`, in bytes of IP packet.
     fn path_mtu(&self, remote: IpAddr) -> u16;
 
+    /// A connection believes a report that the path to `remote` takes packets of no more than
+    /// `mtu` bytes: what [`Transmit::path_mtu`] says to the others from now on (RFC 8201 §5.2).
+    fn lower_path_mtu(&mut self, remote: IpAddr, mtu: u16) {
+        let _ = (remote, mtu);
+    }
+
+    /// A segment to `remote` was sent R1 times without an answer (RFC 9293 §3.8.3, MUST-20): IP
+    /// may look for another way.
+    fn on_negative_advice(&mut self, remote: IpAddr) {
+        let _ = remote;
+    }
+
     /// Takes one segment, its payload as chunks in order.
     fn push(&mut self, meta: &TxMeta<'_>, payload: impl Iterator<Item = Bytes>);
 }

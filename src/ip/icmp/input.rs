@@ -126,8 +126,8 @@ impl Ip {
         }))
     }
 
-    /// PM-1 to PM-5: believes a report about a packet of ours that was larger than what is said to
-    /// fit; returns the MTU that holds from now on.
+    /// PM-1 to PM-5: lets pass a report about a packet of ours that was larger than what is said
+    /// to fit; returns the MTU that it means.
     fn on_too_big(&mut self, now: Instant, quoted: &Quoted, mtu: u16) -> Result<u16, Dropped> {
         let tuple = Tuple {
             protocol: quoted.protocol,
@@ -148,11 +148,9 @@ impl Ip {
         } else {
             mtu
         };
-        if self
-            .path_mtus
-            .on_report(now, quoted.destination, mtu, self.caps.mtu)
-        {
-            self.counters.path_mtu_updates += 1;
+        // TCP knows which sizes have arrived, and tells us when it believes the report (BL-9).
+        if quoted.protocol != IpNumber::TCP.0 {
+            self.lower_path_mtu(now, quoted.destination, mtu);
         }
         Ok(mtu)
     }

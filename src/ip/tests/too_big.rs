@@ -20,9 +20,20 @@ fn sent_segment(ip: &mut Ip, ends: (&str, &str)) -> Vec<u8> {
     packets(&tx).remove(0)
 }
 
+/// The report arrives; TCP believes whatever gets past IP, and says so.
+fn on_believed(ip: &mut Ip, ends: (&str, &str), report: Vec<u8>) {
+    use ustack_tcp::Transmit;
+    if let Ok(Some(Input::IcmpError { error, .. })) = ip.on_frame(at(1), frame(report))
+        && let IcmpError::PacketTooBig { mtu } = error
+    {
+        let mut tx = TxBatch::new();
+        ip.output(at(1), &mut tx).lower_path_mtu(addr(ends.1), mtu);
+    }
+}
+
 /// PM-1, PM-2, PM-5: believed when it quotes what was sent; never raises; TCP is told.
 #[test]
-#[covers("PM-1", "PM-2", "PM-5")]
+#[covers("PM-1", "PM-2", "PM-5", "PM-6", "PM-7")]
 fn a_right_report_lowers_the_path_mtu() {
     for ends in FAMILIES {
         let mut ip = ip();
@@ -33,9 +44,11 @@ fn a_right_report_lowers_the_path_mtu() {
         };
         assert_eq!(seq, Some(WireSeq(1000)));
         assert_eq!(error, IcmpError::PacketTooBig { mtu: 1400 });
+        assert_eq!(ip.path_mtu(addr(ends.1)), 1500, "TCP decides (BL-9)");
+        on_believed(&mut ip, ends, too_big(ends, 1400, &quoted));
         assert_eq!(ip.path_mtu(addr(ends.1)), 1400);
         for mtu in [1420, 9000] {
-            let _ = ip.on_frame(at(1), frame(too_big(ends, mtu, &quoted)));
+            on_believed(&mut ip, ends, too_big(ends, mtu, &quoted));
             assert_eq!(ip.path_mtu(addr(ends.1)), 1400, "{mtu}");
         }
         // PM-7: forgotten after ten minutes, not before.
@@ -84,13 +97,13 @@ fn small_reports() {
     for (mtu, expected) in [(0, 1006), (68, 552), (100, 552), (551, 552), (1279, 1279)] {
         let mut ip = ip();
         let quoted = sent_segment(&mut ip, FAMILIES[0]);
-        let _ = ip.on_frame(at(1), frame(too_big(FAMILIES[0], mtu, &quoted)));
+        on_believed(&mut ip, FAMILIES[0], too_big(FAMILIES[0], mtu, &quoted));
         assert_eq!(ip.path_mtu(addr(PEER4)), expected, "{mtu}");
     }
     for (mtu, expected) in [(0, 1500), (68, 1500), (1279, 1500), (1280, 1280)] {
         let mut ip = ip();
         let quoted = sent_segment(&mut ip, FAMILIES[1]);
-        let _ = ip.on_frame(at(1), frame(too_big(FAMILIES[1], mtu, &quoted)));
+        on_believed(&mut ip, FAMILIES[1], too_big(FAMILIES[1], mtu, &quoted));
         assert_eq!(ip.path_mtu(addr(PEER6)), expected, "{mtu}");
     }
 }

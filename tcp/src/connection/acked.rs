@@ -65,6 +65,7 @@ impl Connection {
             self.grow_window(now, &outcome, in_flight, recovering, rtt);
         }
         if advanced {
+            self.confirm_path(now);
             self.on_una_moved(now);
         }
         self.update_loss_timer(now, advanced);
@@ -98,6 +99,7 @@ impl Connection {
         outcome: &AckOutcome,
         advanced: bool,
     ) {
+        let response = self.excuse_probe(now, response);
         if response.undo {
             self.cc.undo();
         }

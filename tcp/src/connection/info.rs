@@ -132,7 +132,7 @@ impl Connection {
             reordering: self.recovery.reordering(),
             last_data_sent: snd.last_sent.map(|at| now - at),
             last_ack_recv: now - self.last_received,
-            pmtu: self.path_mtu,
+            pmtu: self.path.mtu(),
             rtt: self.rtt.srtt(),
             rttvar: self.rtt.rttvar(),
             min_rtt: self.rtt.min_rtt(),

@@ -95,6 +95,7 @@ impl Connection {
             self.give_up();
             return;
         }
+        self.suspect_path(now);
         let repeated = self.timers.retransmits > 0;
         if !repeated {
             // A second timeout of the same byte does not halve again (RFC 5681 §3.1).

@@ -15,6 +15,7 @@ mod nagle;
 mod negotiated;
 mod opening;
 mod output;
+mod path;
 mod resend;
 mod state;
 mod text;
@@ -34,7 +35,7 @@ use crate::error::{CloseReason, IcmpError, SocketError};
 use crate::recovery::{Recovery, RttEstimator};
 use crate::recv::{RecvSpace, Tuning};
 use crate::segment::FlowKey;
-use crate::send::{Fin, Flight, SendBuffer, SendSpace};
+use crate::send::{Fin, Flight, PathMtu, SendBuffer, SendSpace};
 use crate::seq::{SeqNum, WindowScale, WireSeq, WireWindow};
 use crate::time::{Duration, Instant};
 
@@ -54,6 +55,7 @@ pub(crate) struct Events {
     pub(crate) urgent: bool,
     /// Ranges above a gap that memory was too short for.
     pub(crate) pruned: u32,
+    pub(crate) stalled: bool,
     pub(crate) closed: Option<CloseReason>,
 }
 
@@ -102,7 +104,11 @@ pub(crate) struct Connection {
     send_buffer_max: u32,
     /// [`Config::min_probe`].
     min_probe: Duration,
-    path_mtu: u16,
+    path: PathMtu,
+    /// The path's MTU by IP.
+    ip_mtu: u16,
+    /// IP is to hear that the path seems dead.
+    advice_owed: bool,
     /// The application let go; nobody reads any more.
     orphan: bool,
     reset_owed: bool,
@@ -161,7 +167,9 @@ impl Connection {
             tuning: Tuning::new(now, recv_max, settled.rtt),
             send_buffer_max: options.send_buffer.map_or(config.send_buffer_max, |_| 0),
             min_probe: config.min_probe,
-            path_mtu: *path_mtu,
+            path: PathMtu::new(*path_mtu, flow.is_ipv6(), config.mtu_probing),
+            ip_mtu: *path_mtu,
+            advice_owed: false,
             snd,
             rcv,
             orphan: false,
@@ -420,36 +428,16 @@ impl Connection {
     }
 
     /// ICMP says something about a segment in flight (5927 §4.1, BL-8: the caller checked that).
-    pub(crate) fn on_icmp_error(&mut self, error: IcmpError, seq: WireSeq) {
+    pub(crate) fn on_icmp_error(&mut self, now: Instant, error: IcmpError, seq: WireSeq) {
         let seq = self.snd.una.expand(seq);
         if seq < self.snd.una || seq >= self.snd.nxt {
             return;
         }
         match error {
-            IcmpError::PacketTooBig { mtu } => self.lower_path_mtu(mtu),
+            IcmpError::PacketTooBig { mtu } => self.on_packet_too_big(now, seq, mtu),
             // Soft for an open connection, whatever RFC 1122 calls it (RFC 5927 §5.2).
             _ => self.on_soft_error(error),
         }
-    }
-
-    /// A smaller path: what is in flight goes out again, cut to fit, and that is no congestion.
-    fn lower_path_mtu(&mut self, mtu: u16) {
-        let floor = if self.flow.is_ipv6() { 1280 } else { 552 };
-        let mtu = mtu.max(floor);
-        if mtu >= self.path_mtu {
-            return;
-        }
-        self.path_mtu = mtu;
-        self.update_mss();
-        self.snd.flight.mark_all_lost();
-    }
-
-    /// The path MTU or an option has changed: segments follow.
-    fn update_mss(&mut self) {
-        let peer_mss = self.options.clamp_mss(self.snd.peer_mss);
-        let timestamps = self.timestamps.is_some();
-        self.snd.mss = payload_limit(&self.flow, peer_mss, self.path_mtu, timestamps);
-        self.cc.set_mss(self.snd.mss);
     }
 
     /// The state machine moves on.

@@ -10,8 +10,8 @@ use crate::send::Fin;
 use crate::seq::SeqNum;
 use crate::time::Instant;
 
-use super::Connection;
 use super::state::{Edge, State};
+use super::{Connection, header_overhead};
 
 /// Segments that one connection sends before the next one has its turn.
 const BURST: usize = 4;
@@ -38,6 +38,7 @@ impl Connection {
         if self.state == State::Closed {
             return false;
         }
+        self.heed_path(now, tx);
         self.validate_window(now);
         // Data would carry the ACK, but not count as a duplicate.
         let duplicates = usize::from(self.acks.take_duplicates());
@@ -120,9 +121,13 @@ impl Connection {
 
     /// Sends `range`, new or again, and notes that it is in flight.
     fn send_range(&mut self, now: Instant, range: Range<SeqNum>, tx: &mut impl Transmit) {
-        let mss = self.options_mss();
         let data_end = range.end.min(self.snd.buffer.end());
         let payload_len = data_end - range.start;
+        let mss = if self.path.is_next_probe(&range) {
+            payload_len
+        } else {
+            self.options_mss()
+        };
         let mut flags = Flags::ACK;
         if range.end > data_end {
             flags = flags | Flags::FIN;
@@ -155,6 +160,11 @@ impl Connection {
             self.timers.cork = None;
             if !payload_len.is_multiple_of(mss) {
                 self.snd.small_end = data_end;
+            }
+            if payload_len >= mss {
+                let headers = u32::from(header_overhead(self.flow.remote_ip()));
+                let size = headers + segment.options.len() + mss;
+                self.path.on_sent(&range, size as u16);
             }
             self.on_sent_new(now, &range, mss);
             self.note_window_use();

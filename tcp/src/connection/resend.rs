@@ -7,6 +7,7 @@ use crate::seq::SeqNum;
 use crate::time::Instant;
 
 use super::Connection;
+use super::path::MtuProbe;
 
 impl Connection {
     /// The range to send next, `limit` bytes at most: what is lost before anything new (RFC 6675
@@ -30,7 +31,11 @@ impl Connection {
         if self.snd.flight.next_lost().is_some() {
             return self.next_retransmission(limit);
         }
-        let new = self.next_new_data(now, limit);
+        let new = match self.mtu_probe(now) {
+            MtuProbe::No => self.next_new_data(now, limit),
+            MtuProbe::Wait => None,
+            MtuProbe::Send(range) => Some(range),
+        };
         if new.is_none() && self.recovery.fills_holes() {
             return self.next_hole();
         }
@@ -76,6 +81,11 @@ impl Connection {
         snd.flight
             .tail()
             .filter(|tail| tail.end <= snd.right_edge())
+            .map(|tail| {
+                // The path may take less by now than when it was sent first.
+                let most = u64::from(self.options_mss());
+                tail.end.saturating_sub(most).max(tail.start)..tail.end
+            })
     }
 
     /// Rules (3) and (4) of RFC 6675's NextSeg: a hole that nobody has shown to be lost; then, once

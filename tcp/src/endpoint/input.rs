@@ -103,7 +103,7 @@ impl Tcp {
         };
         match &mut entry.slot {
             Slot::Connection(conn) => {
-                conn.on_icmp_error(error, seq);
+                conn.on_icmp_error(now, error, seq);
                 self.settle(now, id);
             }
             Slot::SynSent(syn) if seq == syn.ours.iss => match (close_reason(error), error) {

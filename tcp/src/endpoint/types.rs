@@ -91,6 +91,9 @@ pub enum Event {
     Connected(ConnId),
     /// Bytes, EOF or an error can be read.
     Readable(ConnId),
+    /// Data was sent R1 = 3 times without an answer (RFC 9293 §3.8.3, MUST-20). The connection
+    /// goes on; most applications let it.
+    Stalled(ConnId),
     /// There is room in the send buffer again.
     Writable(ConnId),
     /// The peer says that urgent data is on its way; [`Tcp::urgent_left`] tells where it ends.

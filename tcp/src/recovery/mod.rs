@@ -325,6 +325,22 @@ impl Recovery {
         self.force = true;
     }
 
+    /// Whether losses are being repaired.
+    pub(crate) fn is_repairing(&self) -> bool {
+        self.phase != Phase::Open
+    }
+
+    /// Whether the tail was probed, and nobody has answered.
+    pub(crate) const fn has_probed_tail(&self) -> bool {
+        !self.tlp.is_idle()
+    }
+
+    /// What was lost is no sign of congestion: its repair goes on without an episode.
+    pub(crate) fn cancel_episode(&mut self) {
+        self.phase = Phase::Open;
+        (self.undo, self.prr) = (None, None);
+    }
+
     /// A reduction for another reason: what was before it is not to come back.
     pub(crate) fn forget_episode(&mut self) {
         self.undo = None;

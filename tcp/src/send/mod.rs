@@ -2,11 +2,14 @@
 
 mod buffer;
 mod flight;
+mod path_mtu;
 
 pub(crate) use buffer::SendBuffer;
 pub(crate) use flight::{AckOutcome, Arrived, DUP_THRESH, Delivered, Flight, Overdue};
 
 use crate::congestion::WindowUsage;
+pub(crate) use path_mtu::{PathMtu, RAISE_INTERVAL, Verdict};
+
 use crate::seq::{SeqNum, WindowScale};
 use crate::time::Instant;
 

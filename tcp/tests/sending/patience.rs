@@ -16,14 +16,21 @@ fn end(peer: &Peer) -> Option<CloseReason> {
 }
 
 #[test]
-#[covers("MUST-20", "SHLD-10", "SHLD-11")]
+#[covers("MUST-20", "SHLD-9", "SHLD-10", "SHLD-11")]
 fn a_black_hole_ends_the_connection_after_r2() {
     Setup::each(|setup| {
         let mut peer = Peer::open(&setup);
         peer.write(1_000);
         peer.take();
+        // R1: IP and the application are told once, at the third timeout.
+        let again = peer.run(1_300 * MS);
+        assert_eq!(again.len(), 3, "a probe of the tail and two timeouts");
+        assert_eq!(peer.ip.advice, 0);
         let again = peer.run(100 * SEC);
         assert!(again.len() >= 3, "{} retransmissions", again.len());
+        assert_eq!(peer.ip.advice, 1);
+        let told = |event: &&Event| **event == Event::Stalled(peer.id);
+        assert_eq!(peer.events.iter().filter(told).count(), 1);
         assert!(again.iter().all(|sent| sent.seq == 1));
         assert_eq!(end(&peer), None, "R2 is 100 s at least");
         peer.run(2 * HOUR);

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
 use bytes::Bytes;
-use ustack_tcp::segment::{SegmentOptions, SynOptions, Timestamps};
+use ustack_tcp::segment::{SackBlock, SegmentOptions, SynOptions, Timestamps};
 use ustack_tcp::seq::{WindowScale, WireSeq, WireWindow};
 use ustack_tcp::testing::pattern;
 use ustack_tcp::time::{Duration, Instant};
@@ -125,6 +125,9 @@ struct Pushed {
 #[derive(Debug)]
 pub(crate) struct Ip {
     pub(crate) mtu: u16,
+    /// What connections told it.
+    pub(crate) reports: Vec<u16>,
+    pub(crate) advice: usize,
     sent: Vec<Pushed>,
     stream: Vec<(WireSeq, Bytes)>,
 }
@@ -136,6 +139,15 @@ impl Transmit for Ip {
 
     fn path_mtu(&self, _remote: IpAddr) -> u16 {
         self.mtu
+    }
+
+    fn lower_path_mtu(&mut self, _remote: IpAddr, mtu: u16) {
+        self.reports.push(mtu);
+        self.mtu = self.mtu.min(mtu);
+    }
+
+    fn on_negative_advice(&mut self, _remote: IpAddr) {
+        self.advice += 1;
     }
 
     fn push(&mut self, meta: &TxMeta<'_>, payload: impl Iterator<Item = Bytes>) {
@@ -186,7 +198,7 @@ pub(crate) struct Peer {
     ours: WireSeq,
     theirs: WireSeq,
     timestamps: Option<Timestamps>,
-    written: u64,
+    pub(crate) written: u64,
 }
 
 fn address(ipv6: bool, host: u8, port: u16) -> SocketAddr {
@@ -234,6 +246,8 @@ impl Peer {
         tcp.on_segment(now, &flow, true, Ecn::NotEct, syn).unwrap();
         let mut ip = Ip {
             mtu: setup.config.mtu,
+            reports: Vec::new(),
+            advice: 0,
             sent: Vec::new(),
             stream: Vec::new(),
         };
@@ -293,6 +307,21 @@ impl Peer {
         self.recv(self.segment(Flags::NONE, 1, ack, 0));
     }
 
+    /// A duplicate ACK of `ack` that SACKs these ranges.
+    pub(crate) fn sack(&mut self, ack: i32, blocks: &[(i32, i32)]) {
+        let mut segment = self.segment(Flags::NONE, 1, ack, 0);
+        let wire = |n: i32| WireSeq(self.ours.0.wrapping_add_signed(n));
+        let sack = blocks.iter().map(|&(left, right)| SackBlock {
+            left: wire(left),
+            right: wire(right),
+        });
+        segment.options = Options::Segment(SegmentOptions {
+            timestamps: self.timestamps,
+            sack: sack.collect(),
+        });
+        self.recv(segment);
+    }
+
     /// ICMP says that the packet with this number did not fit.
     pub(crate) fn too_big(&mut self, seq: i32, mtu: u16) {
         self.icmp(seq, IcmpError::PacketTooBig { mtu });
@@ -313,6 +342,12 @@ impl Peer {
         self.written += taken as u64;
         self.turn();
         taken
+    }
+
+    /// Keeps 64 KiB or so waiting to be sent.
+    pub(crate) fn fill(&mut self) {
+        let room = self.tcp.write_room(self.id).expect("open");
+        self.write(room.min(64 << 10));
     }
 
     pub(crate) fn set(&mut self, change: impl FnOnce(&mut SocketOptions)) {

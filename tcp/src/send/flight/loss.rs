@@ -1,5 +1,8 @@
 //! Which records are lost: by SACKed data above (RFC 6675), by time (RFC 8985), by a timeout.
 
+use core::ops::Range;
+
+use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 
 use super::{DUP_THRESH, Delivered, Fate, Flight};
@@ -115,9 +118,27 @@ impl Flight {
         self.dup_acked = 0;
     }
 
-    /// Judges lost everything that the peer does not hold: the path shrank.
-    pub(crate) fn mark_all_lost(&mut self) {
-        self.mark_lost_on_timeout(None);
+    /// Judges lost what is on its way in segments of more than `most` bytes, from `from` on: the
+    /// path shrank.
+    pub(crate) fn mark_oversized(&mut self, from: SeqNum, most: u32) {
+        let mut index = self.index_of(from);
+        while let Some(&sent) = self.records.get(index) {
+            if sent.start < from && from < sent.end() {
+                self.split(index, from);
+            } else if u32::from(sent.mss).min(sent.len) > most && sent.fate != Fate::Sacked {
+                self.set_fate(index, Fate::Lost);
+            }
+            index += 1;
+        }
+    }
+
+    /// Judges `range` lost, which was sent in one piece.
+    pub(crate) fn mark_lost(&mut self, range: &Range<SeqNum>) {
+        if let Some(index) = self.cut_out(range)
+            && self.records[index].fate == Fate::InFlight
+        {
+            self.set_fate(index, Fate::Lost);
+        }
     }
 
     /// The alarm was false: what was judged lost and not sent again is on its way.

@@ -90,7 +90,7 @@ fn one_ack_can_show_several_holes() {
 #[test]
 fn retransmissions_give_no_sample() {
     let mut flight = ten_segments();
-    flight.mark_all_lost();
+    flight.mark_lost_on_timeout(None);
     flight.on_retransmit(Instant::from_millis(100), &(at(0)..at(1)), MSS);
     let outcome = ack(&mut flight, Instant::from_millis(110), 1, 10, &[]);
     assert_eq!((outcome.acked, outcome.rtt), (MSS, None));
@@ -122,7 +122,7 @@ fn a_reneging_peer_gets_everything_again() {
     let mut flight = ten_segments();
     let now = Instant::from_millis(50);
     ack(&mut flight, now, 0, 10, &[(0, 5)]);
-    flight.mark_all_lost();
+    flight.mark_lost_on_timeout(None);
     assert_eq!(flight.next_lost(), Some(at(0)..at(5)));
     assert_eq!(flight.in_flight(), 0);
     flight.check();
@@ -191,7 +191,7 @@ proptest! {
                     if held.contains(&una) {
                         held.clear();
                     }
-                    flight.mark_all_lost();
+                    flight.mark_lost_on_timeout(None);
                 }
             }
             flight.check();
