@@ -3,7 +3,7 @@
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 
-use ustack_tcp::{CloseReason, ConnectError, FlowKey, ListenError, SocketError};
+use ustack_tcp::{CloseReason, ConnectError, FlowKey, IcmpError, ListenError, SocketError};
 
 /// A connection ended in this way.
 pub(crate) fn closed(reason: CloseReason, flow: &FlowKey) -> Error {
@@ -27,8 +27,30 @@ pub(crate) fn socket(error: SocketError, flow: &FlowKey) -> Error {
             Error::new(ErrorKind::NotConnected, "not connected")
         }
         SocketError::BrokenPipe => broken_pipe(),
+        SocketError::Icmp(error) => icmp(error, flow),
         _ => Error::other(format!("{error:?}")),
     }
+}
+
+/// More data for a Fast Open than the send buffer takes at the start.
+pub(crate) fn too_much_to_open_with(room: u32) -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        format!("a connection begins with {room} bytes at most: write the rest later"),
+    )
+}
+
+/// ICMP reported trouble that did not end the connection.
+fn icmp(error: IcmpError, flow: &FlowKey) -> Error {
+    let kind = match error {
+        IcmpError::NetUnreachable => ErrorKind::NetworkUnreachable,
+        IcmpError::HostUnreachable | IcmpError::Prohibited | IcmpError::TimeExceeded => {
+            ErrorKind::HostUnreachable
+        }
+        IcmpError::PortUnreachable => ErrorKind::ConnectionRefused,
+        _ => ErrorKind::Other,
+    };
+    Error::new(kind, format!("{}: {error}", flow.remote))
 }
 
 pub(crate) fn broken_pipe() -> Error {

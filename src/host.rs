@@ -92,6 +92,8 @@ pub(crate) struct Host {
     /// What sockets start with.
     pub(crate) options: SocketOptions,
     pub(crate) ephemeral_ports: (u16, u16),
+    /// What a connection can be opened with at most.
+    pub(crate) send_buffer_initial: u32,
     pub(crate) transparent: bool,
     dropped: BTreeMap<ustack_tcp::Dropped, u64>,
     incoming_overflow: u64,
@@ -102,6 +104,7 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(config: Config, caps: Caps, seed: [u8; 32]) -> Self {
         let ephemeral_ports = config.tcp.ephemeral_ports;
+        let send_buffer_initial = config.tcp.send_buffer_initial;
         let mut tcp = config.tcp;
         (tcp.mtu, tcp.tso) = (caps.mtu, caps.tso);
         let udp = ustack_udp::Config {
@@ -127,6 +130,7 @@ impl Host {
             echo_waiters: Waiters::default(),
             options: config.socket,
             ephemeral_ports,
+            send_buffer_initial,
             transparent: config.transparent,
             dropped: BTreeMap::new(),
             incoming_overflow: 0,
@@ -274,6 +278,12 @@ impl Host {
         }
     }
 
+    /// Whether a connection has this port of ours. Looks at all of them.
+    pub(crate) fn is_port_busy(&self, port: u16) -> bool {
+        let mut connections = self.tcp.connections();
+        connections.any(|connection| connection.flow.local.port() == port)
+    }
+
     fn on_tcp_event(&mut self, now: Instant, event: Event, wake: &mut Vec<Waker>) {
         match event {
             Event::Accepted(listener) => self.on_accepted(now, listener, wake),
@@ -298,7 +308,9 @@ impl Host {
                 }
             }
             Event::Connected(id) => self.sockets.enter(id, Phase::Open, wake),
-            Event::Readable(id) => self.sockets.wake(id, Side::Read, wake),
+            Event::Readable(id) | Event::Urgent(id) => {
+                self.sockets.wake(id, Side::Read, wake);
+            }
             Event::Writable(id) => self.sockets.wake(id, Side::Write, wake),
             Event::Closed(id, reason) => self.sockets.enter(id, Phase::Closed(reason), wake),
             _ => {}

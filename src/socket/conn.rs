@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use arrayvec::ArrayVec;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::ReadBuf;
-use ustack_tcp::{CloseReason, ConnId, FlowKey, Read, SocketError, SocketOptions};
+use ustack_tcp::{CloseReason, ConnId, FlowKey, Info, Read, SocketError, SocketOptions};
 
 use crate::error;
 use crate::host::{Host, Shared};
@@ -218,6 +218,72 @@ impl Conn {
             host.tcp
                 .set_options(now, self.id, change)
                 .map_err(|error| error::socket(error, &self.flow))
+        })
+    }
+
+    pub(crate) fn info(&self) -> io::Result<Info> {
+        self.shared.call(|host, now| {
+            host.check_alive()?;
+            let info = host.tcp.info(now, self.id);
+            info.map_err(|error| error::socket(error, &self.flow))
+        })
+    }
+
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.shared.call(|host, _| {
+            host.check_alive()?;
+            let taken = host.tcp.take_error(self.id);
+            if let Some(SocketError::Closed(_)) = taken
+                && self.is_end_told.swap(true, Ordering::Relaxed)
+            {
+                return Ok(None); // a read or a write has told it
+            }
+            Ok(taken.map(|error| error::socket(error, &self.flow)))
+        })
+    }
+
+    /// Queues all of `data` as urgent.
+    pub(crate) async fn write_urgent(&self, data: &mut Bytes) -> io::Result<()> {
+        while !data.is_empty() {
+            let taken = poll_fn(|cx| self.poll_write_urgent(cx, data)).await?;
+            data.advance(taken);
+        }
+        Ok(())
+    }
+
+    fn poll_write_urgent(&self, cx: &Context<'_>, data: &Bytes) -> Poll<io::Result<usize>> {
+        self.shared.call(|host, now| {
+            host.check_alive()?;
+            match host.tcp.write_urgent(now, self.id, data) {
+                Ok(0) => self.wait(host, Side::Write, cx),
+                Ok(taken) => Poll::Ready(Ok(taken)),
+                Err(error) => Poll::Ready(self.end(error, Err(error::broken_pipe())).map(|()| 0)),
+            }
+        })
+    }
+
+    /// Waits for urgent data; bytes up to its end.
+    pub(crate) async fn urgent(&self) -> io::Result<u32> {
+        poll_fn(|cx| {
+            self.shared
+                .call(|host, _| match host.tcp.urgent_left(self.id) {
+                    Ok(Some(left @ 1..)) => Poll::Ready(Ok(left)),
+                    Ok(_) if matches!(host.phase(self.id), Phase::Closed(_)) => {
+                        Poll::Ready(Err(error::broken_pipe()))
+                    }
+                    Ok(_) => self.wait(host, Side::Read, cx),
+                    Err(error) => Poll::Ready(Err(error::socket(error, &self.flow))),
+                })
+        })
+        .await
+    }
+
+    /// Bytes up to the end of urgent data.
+    pub(crate) fn urgent_left(&self) -> io::Result<Option<u32>> {
+        self.shared.call(|host, _| {
+            host.check_alive()?;
+            let left = host.tcp.urgent_left(self.id);
+            left.map_err(|error| error::socket(error, &self.flow))
         })
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ustack_tcp::{ListenError, ListenOptions, ListenerId, SocketOptions};
 
@@ -22,7 +23,8 @@ pub struct ListenerBuilder {
     backlog: u16,
     transparent: bool,
     pub(super) hold: usize,
-    socket: Option<SocketOptions>,
+    socket: SocketOptions,
+    reuse_address: bool,
 }
 
 impl ListenerBuilder {
@@ -32,7 +34,8 @@ impl ListenerBuilder {
             backlog: 1024,
             transparent: false,
             hold: DEFAULT_HOLD,
-            socket: None,
+            socket: stack.shared.host.lock().options,
+            reuse_address: true,
         }
     }
 
@@ -58,9 +61,53 @@ impl ListenerBuilder {
         self
     }
 
-    /// What accepted connections start with, if not what the stack's configuration says.
+    /// What accepted connections start with, if not what the stack's configuration says. Replaces
+    /// what the methods below have set.
     pub fn socket(mut self, options: SocketOptions) -> Self {
-        self.socket = Some(options);
+        self.socket = options;
+        self
+    }
+
+    /// Listen although connections of that port still exist, in TIME-WAIT for instance
+    /// (`SO_REUSEADDR`; on by default, as in [`tokio::net::TcpListener::bind`]). Off, the address is
+    /// in use until the last of them is gone.
+    pub fn reuse_address(mut self, on: bool) -> Self {
+        self.reuse_address = on;
+        self
+    }
+
+    /// Hand a connection out only once data has come, or this time has passed
+    /// (`TCP_DEFER_ACCEPT`).
+    pub fn defer_accept(mut self, time: Duration) -> Self {
+        self.socket.defer_accept = Some(time);
+        self
+    }
+
+    /// Take data from SYNs that bear a Fast Open cookie (`TCP_FASTOPEN`, RFC 7413 §4.2), on at
+    /// most `pending` connections whose handshake is not complete. Such data may come twice.
+    pub fn fast_open(mut self, pending: u16) -> Self {
+        self.socket.fast_open = Some(pending);
+        self
+    }
+
+    /// The largest segment that is offered and sent, in bytes without headers and options
+    /// (`TCP_MAXSEG`).
+    pub fn max_segment(mut self, bytes: u16) -> Self {
+        self.socket.max_segment = Some(bytes);
+        self
+    }
+
+    /// Receive buffer of accepted connections, in bytes (`SO_RCVBUF`), instead of one that grows
+    /// with need.
+    pub fn recv_buffer_size(mut self, bytes: u32) -> Self {
+        self.socket.recv_buffer = Some(bytes);
+        self
+    }
+
+    /// Send buffer of accepted connections, in bytes (`SO_SNDBUF`), instead of one that grows with
+    /// need.
+    pub fn send_buffer_size(mut self, bytes: u32) -> Self {
+        self.socket.send_buffer = Some(bytes);
         self
     }
 
@@ -74,8 +121,11 @@ impl ListenerBuilder {
                 backlog: self.backlog,
                 transparent: self.transparent,
                 hold: hold.is_some(),
-                socket: self.socket.unwrap_or(host.options),
+                socket: self.socket,
             };
+            if !self.reuse_address && host.is_port_busy(local.port()) {
+                return Err(error::addr_in_use(local));
+            }
             let (id, local) = listen(host, options)?;
             let slot = ListenerSlot {
                 waiters: Waiters::default(),

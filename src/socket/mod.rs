@@ -4,6 +4,7 @@ mod conn;
 mod delegate;
 mod incoming;
 mod listener;
+mod options;
 mod ping_socket;
 mod split;
 mod tcp_listener;

@@ -4,12 +4,10 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroU8;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use ustack_tcp::{CongestionAlgorithm, FlowKey, Keepalive, SocketOptions};
+use ustack_tcp::{FlowKey, SocketOptions};
 
 use super::conn::Conn;
 use super::delegate::{async_read, async_write};
@@ -19,7 +17,7 @@ use crate::stack::Stack;
 use crate::wakers::Phase;
 
 /// How to open a connection.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ConnectOptions {
     /// Where from; an unspecified address or port 0 leave the choice to the stack. On a
@@ -27,6 +25,9 @@ pub struct ConnectOptions {
     pub local: Option<SocketAddr>,
     /// What the connection starts with; `None`: what the stack's configuration says.
     pub socket: Option<SocketOptions>,
+    /// Data to begin with, in the SYN where Fast Open lets it (RFC 7413); see
+    /// [`ConnectOptions::fast_open`].
+    pub fast_open: Option<Bytes>,
 }
 
 impl ConnectOptions {
@@ -38,6 +39,15 @@ impl ConnectOptions {
     /// Where from.
     pub fn local(mut self, local: SocketAddr) -> Self {
         self.local = Some(local);
+        self
+    }
+
+    /// Sends `data` first, with the SYN if the server gave a Fast Open cookie before (RFC 7413,
+    /// `TCP_FASTOPEN_CONNECT`). The server may see it twice, so that must do no harm (§2.1).
+    ///
+    /// Fails the attempt with `InvalidInput` if it is more than the send buffer holds at the start.
+    pub fn fast_open(mut self, data: Bytes) -> Self {
+        self.fast_open = Some(data);
         self
     }
 
@@ -109,10 +119,19 @@ impl TcpStream {
             let local = host.source_for(remote, options.local)?;
             let flow = FlowKey { local, remote };
             let socket = options.socket.unwrap_or(host.options);
-            let (id, flow) = host
-                .tcp
-                .connect(now, flow, socket)
-                .map_err(|error| error::connect(error, remote))?;
+            let data = options.fast_open.as_ref();
+            let (id, flow) = match data {
+                None => host.tcp.connect(now, flow, socket),
+                Some(data) => {
+                    let room = socket.send_buffer.unwrap_or(host.send_buffer_initial);
+                    if data.len() > room as usize {
+                        return Err(error::too_much_to_open_with(room));
+                    }
+                    let opened = host.tcp.connect_with_data(now, flow, socket, data);
+                    opened.map(|(id, flow, _)| (id, flow))
+                }
+            }
+            .map_err(|error| error::connect(error, remote))?;
             host.sockets.insert(id, Phase::Opening);
             Ok::<_, io::Error>((id, flow))
         })?;
@@ -148,49 +167,6 @@ impl TcpStream {
     /// Ends the connection with a RST; nothing queued is sent any more.
     pub fn abort(&self) {
         self.conn.abort();
-    }
-
-    /// Whether small segments are sent at once (`TCP_NODELAY`).
-    pub fn nodelay(&self) -> io::Result<bool> {
-        Ok(self.conn.options()?.nodelay)
-    }
-
-    /// Sends small segments at once (`TCP_NODELAY`), or holds them back (Nagle).
-    pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
-        self.conn.set_options(|options| options.nodelay = on)
-    }
-
-    /// Keep-alive probing, `None` when off.
-    pub fn keepalive(&self) -> io::Result<Option<Keepalive>> {
-        Ok(self.conn.options()?.keepalive)
-    }
-
-    /// Probes the connection when it is idle (`SO_KEEPALIVE`, `TCP_KEEPIDLE` …).
-    pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
-        self.conn
-            .set_options(|options| options.keepalive = keepalive)
-    }
-
-    /// Gives up when data stays unacknowledged this long (`TCP_USER_TIMEOUT`).
-    pub fn set_user_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.conn
-            .set_options(|options| options.user_timeout = timeout)
-    }
-
-    /// The congestion control chosen for this connection, `None` for the stack's.
-    pub fn congestion(&self) -> io::Result<Option<CongestionAlgorithm>> {
-        Ok(self.conn.options()?.congestion)
-    }
-
-    /// Chooses the congestion control (`TCP_CONGESTION`).
-    pub fn set_congestion(&self, algorithm: CongestionAlgorithm) -> io::Result<()> {
-        self.conn
-            .set_options(|options| options.congestion = Some(algorithm))
-    }
-
-    /// TTL or hop limit of what is sent (`IP_TTL`), `None` for the stack's.
-    pub fn set_ttl(&self, ttl: Option<NonZeroU8>) -> io::Result<()> {
-        self.conn.set_options(|options| options.ttl = ttl)
     }
 
     /// Two halves that borrow the stream.
