@@ -568,3 +568,32 @@ fn a_flooded_listener_opens_nothing_fast() {
         assert!(host.tcp.accept(listener).is_some());
     });
 }
+
+#[test]
+fn what_was_taken_stays_acknowledged() {
+    each(|mut host| {
+        let listener = listen(&mut host, 10);
+        let asking = host.peer();
+        let mine = cookie_of(&mut host, &asking);
+        for (port, len) in [(1, 10), (2, 900)] {
+            let mut peer = host.nth_peer(port).with_cookie(mine);
+            host.recv(&peer, peer.syn_with_data(len)).unwrap();
+            let answer = host.one();
+            peer.note(&answer);
+            let end = 1 + len as i32;
+            assert_eq!(peer_ack(&peer, &answer), end);
+            host.recv(&peer, peer.segment(Flags::FIN | Flags::ACK, end, 1, 0))
+                .unwrap();
+            assert_eq!(peer_ack(&peer, &host.one()), end + 1);
+            assert_eq!(host.state(&peer), State::CloseWait);
+        }
+        // A listener that closes resets what it has not handed out, with the same number.
+        let mut peer = host.nth_peer(3).with_cookie(mine);
+        host.recv(&peer, peer.syn_with_data(10)).unwrap();
+        peer.note(&host.one());
+        host.tcp.close_listener(host.now, listener);
+        let resets = host.take();
+        let last = &resets.last().unwrap().1;
+        assert_eq!(peer.relative(last), (Flags::RST | Flags::ACK, 1, 11, 0));
+    });
+}
