@@ -6,7 +6,7 @@ use ustack::tcp::time::{Duration, Instant};
 use ustack::tcp::{ConnId, State};
 
 use super::file::{Kind, Phase, TcpSocket};
-use super::{EpollEvent, Fd, Kernel, Message, PollFd, Received, Recv, Result};
+use super::{EpollEvent, Errno, Fd, Kernel, Message, PollFd, Received, Recv, Result};
 
 /// A system call that may wait.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub struct Blocking {
     call: Call,
     /// Bytes moved before it had to wait.
     done: usize,
+    /// It has opened the connection, and waits for the handshake before anything else.
+    opening: bool,
     /// The connection that `close` has ended, and lingers for.
     closing: Option<ConnId>,
     /// When it gives up.
@@ -71,6 +73,7 @@ impl Blocking {
         Self {
             call,
             done: 0,
+            opening: false,
             closing: None,
             deadline: timeout.map(|timeout| kernel.now() + timeout),
         }
@@ -79,6 +82,11 @@ impl Blocking {
     /// When it gives up, whatever happens; the clock must stop there.
     pub const fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// Whether it has data for a connection that is not open yet.
+    pub const fn is_opening(&self) -> bool {
+        self.opening
     }
 
     /// Tries again; `None`: it still waits. A descriptor with `O_NONBLOCK` never waits.
@@ -97,7 +105,8 @@ impl Blocking {
                 };
             }
             Call::Send(fd, message) => {
-                return Self::send(kernel, *fd, message, &mut self.done, is_late);
+                let (done, opening) = (&mut self.done, &mut self.opening);
+                return Self::send(kernel, *fd, message, done, opening, is_late);
             }
             Call::Recv(fd, recv) => kernel.receive(*fd, recv),
             Call::Close(fd) => {
@@ -152,6 +161,7 @@ impl Blocking {
         fd: Fd,
         message: &Message,
         done: &mut usize,
+        opening: &mut bool,
         is_late: bool,
     ) -> Option<Result<Reply>> {
         let waits = !kernel.is_nonblocking(fd) && message.flags & libc::MSG_DONTWAIT == 0;
@@ -159,15 +169,28 @@ impl Blocking {
             data: message.data.rest(*done),
             ..message.clone()
         };
-        if kernel.is_connecting(fd) && waits {
+        if *opening {
+            if kernel.is_connecting(fd) && !is_late {
+                return None;
+            }
+            if let Some(error) = kernel.take_end(fd) {
+                return Some(Err(error));
+            }
             rest.flags &= !libc::MSG_FASTOPEN; // the SYN is out
+            if rest.data.is_empty() {
+                return Some(Ok(Reply::Count(*done)));
+            }
         }
         match kernel.sendmsg(fd, &rest) {
             Ok(taken) => *done += taken,
             Err(libc::EAGAIN) => {}
-            Err(libc::EINPROGRESS) if waits => return None,
+            Err(libc::EINPROGRESS) if waits => {}
             Err(_) if *done > 0 => return Some(Ok(Reply::Count(*done))),
             Err(error) => return Some(Err(error)),
+        }
+        if waits && !*opening && kernel.is_connecting(fd) {
+            *opening = true;
+            return None;
         }
         if *done >= message.data.len() {
             return Some(Ok(Reply::Count(*done)));
@@ -209,6 +232,11 @@ impl Kernel {
         let mut all = self.host.tcp().connections();
         let ended = [State::FinWait2, State::TimeWait, State::Closed];
         all.any(|conn| conn.id == id && !ended.contains(&conn.state))
+    }
+
+    /// The error that a connection ended with, told once.
+    fn take_end(&mut self, fd: Fd) -> Option<Errno> {
+        self.files.tcp_mut(fd).ok()?.error.take()
     }
 
     /// Whether a handshake is under way.

@@ -148,6 +148,18 @@ impl Kernel {
         self.turn();
     }
 
+    /// A packet arrives, and nothing leaves before [`Kernel::flush`]: whoever waits for a handshake
+    /// with data in hand comes first, as on Linux, so that its data carry the ACK.
+    pub fn inject_held(&mut self, packet: &[u8]) {
+        self.host.on_frame(self.now, packet);
+        self.collect_events();
+    }
+
+    /// What is to be sent is sent.
+    pub fn flush(&mut self) {
+        self.turn();
+    }
+
     /// A packet arrives that a device put together from several (GRO), each but the last with so
     /// many bytes of payload.
     pub fn inject_merged(&mut self, packet: &[u8], header_len: u16, size: NonZeroU16) {

@@ -68,6 +68,7 @@ impl Options {
     pub fn linux(addresses: Vec<(IpAddr, u8)>, mtu: u16) -> Self {
         let mut options = Self::new(addresses, mtu);
         options.tso = true;
+        options.socket.minshall = true;
         options.tcp.quick_acks = QUICK_ACKS;
         options.tcp.timestamps_required = false;
         options.tcp.min_probe = MIN_PROBE;

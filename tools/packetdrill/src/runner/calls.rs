@@ -29,6 +29,10 @@ impl Pending {
         &self.call.name
     }
 
+    pub(super) const fn is_opening(&self) -> bool {
+        self.blocking.is_opening()
+    }
+
     /// When it gives up by itself.
     pub(super) const fn deadline(&self) -> Option<Instant> {
         self.blocking.deadline()

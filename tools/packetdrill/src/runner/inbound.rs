@@ -6,8 +6,10 @@ use ustack::tcp::testing::script::ast::{Body, IcmpLine, PacketLine, Quote, TcpLi
 use ustack::tcp::testing::script::render;
 use ustack::tcp::testing::script::wire::{IpFields, encode_ip, encode_tcp, encode_udp};
 
+use super::calls::Pending;
 use super::flow::Flow;
 use super::{Result, Runner, failed, not_runnable};
+use crate::kernel::Blocking;
 
 /// Bytes of a datagram that an ICMPv4 error quotes, after the IP header.
 const QUOTED: usize = 8;
@@ -38,10 +40,21 @@ impl Runner<'_> {
                 let header_len = bytes.len() - line.len as usize;
                 self.kernel.inject_merged(&bytes, header_len as u16, mss);
             }
+            _ if self.has_opening() => {
+                self.kernel.inject_held(&bytes);
+                self.retry()?;
+                self.kernel.flush();
+            }
             _ => self.kernel.inject(&bytes),
         }
         self.collect();
         Ok(())
+    }
+
+    /// Whether somebody has data for a connection that is not open yet.
+    fn has_opening(&self) -> bool {
+        self.background.iter().any(Blocking::is_opening)
+            || self.pending.as_ref().is_some_and(Pending::is_opening)
     }
 
     fn ip_fields(&self, packet: &PacketLine) -> IpFields {
