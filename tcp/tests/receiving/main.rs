@@ -6,6 +6,7 @@ mod dsack;
 mod ecn;
 mod errors;
 mod info;
+mod options;
 mod peer;
 mod timestamps;
 mod urgent;

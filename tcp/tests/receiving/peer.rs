@@ -148,6 +148,8 @@ pub(crate) struct Peer {
     pub(crate) outcome: Result<(), Dropped>,
     /// Our SYN,ACK.
     pub(crate) syn_ack: Segment,
+    /// All that has left.
+    pub(crate) all: Vec<Segment>,
     net: Net,
     listener: ListenerId,
     our_isn: WireSeq,
@@ -239,6 +241,7 @@ impl Peer {
             conn,
             events: Vec::new(),
             outcome: Ok(()),
+            all: vec![syn_ack.segment.clone()],
             syn_ack: syn_ack.segment,
             net,
             listener,
@@ -313,6 +316,8 @@ impl Peer {
             self.events.push(event);
         }
         let sent = transmit(&mut self.tcp, self.now, self.mtu);
+        self.all
+            .extend(sent.iter().map(|sent| sent.segment.clone()));
         sent.iter()
             .map(|sent| self.describe(&sent.segment, sent.ecn))
             .collect()
@@ -348,6 +353,11 @@ impl Peer {
     /// A number of ours, as the wire carries it.
     pub(crate) const fn our_seq(&self, offset: u32) -> WireSeq {
         self.our_isn.wrapping_add(offset)
+    }
+
+    /// A segment as it arrives from IP.
+    pub(crate) fn wire(&self, seg: &Seg) -> Segment {
+        wire(self.net.isn, self.our_isn, seg, None)
     }
 
     pub(crate) fn info(&self) -> ustack_tcp::Info {
