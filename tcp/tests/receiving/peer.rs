@@ -16,14 +16,14 @@ use ustack_tcp::{
     Segment, SocketOptions, Tcp,
 };
 
-/// Where a test runs: address family and the peer's ISN.
+/// Where a test runs: address family and the ISN of either end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Net {
     pub(crate) ipv6: bool,
     pub(crate) isn: WireSeq,
 }
 
-/// Runs `test` over IPv4 and IPv6, with the peer's ISN amid the space and at both of its edges.
+/// Runs `test` over IPv4 and IPv6, with the ISNs of both ends amid the space and at its edges.
 pub(crate) fn everywhere(test: impl Fn(Net)) {
     for ipv6 in [false, true] {
         for isn in [0x1234_5678, u32::MAX - 100, 0] {
@@ -186,15 +186,23 @@ impl Peer {
         let mtu = if net.ipv6 { 1060 } else { 1040 };
         let mut config = config;
         config.mtu = mtu;
-        let mut tcp = Tcp::new(config, [7; 32]);
+        let mut tcp = Tcp::new(config.clone(), [7; 32]);
         let (local, _) = addresses(net, 5000);
-        let listener = ListenOptions {
+        let options = ListenOptions {
             socket,
             ..ListenOptions::new(local)
         };
-        let listener = tcp.listen(listener).expect("a free port");
+        let listener = tcp.listen(options).expect("a free port");
+        // ISNs follow a clock of 4 µs (RFC 9293 §3.4.1), so there is a time for each.
         let now = Instant::from_millis(1_000_000);
-        Self::handshake(net, 5000, tcp, listener, now, (syn, flags))
+        let first = Self::handshake(net, 5000, tcp, listener, now, (syn, flags));
+        let steps = net.isn.0.wrapping_sub(first.our_isn.0);
+        let now = now + Duration::from_micros(4) * steps;
+        let mut tcp = Tcp::new(config, [7; 32]);
+        let listener = tcp.listen(options).expect("a free port");
+        let peer = Self::handshake(net, 5000, tcp, listener, now, (syn, flags));
+        assert_eq!(peer.our_isn, net.isn);
+        peer
     }
 
     /// A second connection, from another port; the endpoint moves on to the peer of that one.
