@@ -37,6 +37,9 @@ struct Args {
     /// What a word of the script stands for.
     #[arg(short = 'D', long = "define", value_name = "WORD=VALUE")]
     define: Vec<String>,
+    /// A sysctl of the host, by its Linux name: `net.ipv4.tcp_rmem="4096 87380 6291456"`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    sysctl: Vec<String>,
     /// Added to the peer's initial sequence number.
     #[arg(long, default_value_t = 0)]
     peer_isn: u32,
@@ -94,6 +97,12 @@ impl Args {
                     .ok_or_else(|| format!("-D {define}: WORD=VALUE, please"))?;
                 options.defines.retain(|(known, _)| known != name);
                 options.defines.push((name.to_string(), value.to_string()));
+            }
+            for sysctl in &self.sysctl {
+                let (key, value) = sysctl
+                    .split_once('=')
+                    .ok_or_else(|| format!("--sysctl {sysctl}: KEY=VALUE, please"))?;
+                options.sysctls.push((key.to_string(), value.to_string()));
             }
             ways.push(options);
         }

@@ -40,6 +40,8 @@ pub struct Options {
     pub tolerance: Option<Tolerance>,
     /// Words that the script may use, with what they stand for.
     pub defines: Vec<(String, String)>,
+    /// Sysctls by their Linux names, set before the script begins.
+    pub sysctls: Vec<(String, String)>,
     /// Added to the peer's initial sequence number, which scripts write as 0.
     pub peer_isn: u32,
     /// The secret that the host's own ISN comes from.
@@ -74,6 +76,7 @@ impl Options {
             suite,
             tolerance: None,
             defines,
+            sysctls: Vec::new(),
             peer_isn: 0,
             seed: [7; 32],
             uptime: Duration::ZERO,

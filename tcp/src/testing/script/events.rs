@@ -39,7 +39,7 @@ fn parse_option(scanner: &mut Scanner<'_>, script: &mut Script) {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     script.options.push(ScriptOption {
         name: name.trim().to_string(),
-        value: value.trim().to_string(),
+        value: value.trim().trim_matches('"').to_string(),
     });
 }
 

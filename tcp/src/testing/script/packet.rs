@@ -18,9 +18,15 @@ pub(super) fn parse_packet(scanner: &mut Scanner<'_>) -> Result<PacketLine> {
         Direction::Out
     };
     let mut encapsulation = parse_outer_headers(scanner);
-    let ip = parse_ip(scanner)?;
+    let quote = parse_early_quote(scanner)?;
+    let ip = match quote {
+        None => parse_ip(scanner)?,
+        Some(_) => IpLine::default(),
+    };
     let body = if scanner.eat_word("icmp") || scanner.eat_word("icmpv6") {
-        Body::Icmp(parse_icmp(scanner)?)
+        let mut icmp = parse_icmp(scanner)?;
+        icmp.quote = icmp.quote.or(quote);
+        Body::Icmp(icmp)
     } else if scanner.eat_word("udp") {
         let ports = parse_ports(scanner)?;
         scanner.expect("(")?;
@@ -46,6 +52,18 @@ pub(super) fn parse_packet(scanner: &mut Scanner<'_>) -> Result<PacketLine> {
         body,
         encapsulation,
     })
+}
+
+/// Old scripts write what an ICMP message quotes before it: `[1:1001(1000)] icmp …`.
+fn parse_early_quote(scanner: &mut Scanner<'_>) -> Result<Option<Quote>> {
+    let mut ahead = scanner.clone();
+    if !ahead.eat("[") || ahead.number().is_none() {
+        return Ok(None);
+    }
+    scanner.expect("[")?;
+    let quote = parse_quote(scanner)?;
+    scanner.expect("]")?;
+    Ok(Some(quote))
 }
 
 /// `ipv4 a > b: gre: mpls (…): …`: everything up to the last colon that ends a header.

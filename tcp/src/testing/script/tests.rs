@@ -122,6 +122,10 @@ fn icmp_and_udp() {
         (Some(1200), Some("frag_needed"))
     );
     assert_eq!(icmp.quote, Some(Quote::Tcp { seq: 1, len: 1000 }));
+    let Action::Packet(old) = action("0 < [1:11(10)] icmp unreachable host_unreachable") else {
+        panic!("a packet");
+    };
+    assert!(matches!(old.body, Body::Icmp(icmp) if icmp.quote.is_some()));
     let Action::Packet(packet) = action("0 > udp (100)") else {
         panic!("a packet");
     };

@@ -201,6 +201,14 @@ fn numbers(icmp: &IcmpLine, is_v6: bool) -> Option<(u8, u8)> {
         ("echo_request", true) => 128,
         ("echo_reply", false) => 0,
         ("echo_reply", true) => 129,
+        ("router_advertisement", false) => 9,
+        ("router_advertisement", true) => 134,
+        ("timestamp_request", false) => 13,
+        ("timestamp_reply", false) => 14,
+        ("information_request", false) => 15,
+        ("information_reply", false) => 16,
+        ("address_mask_request", false) => 17,
+        ("address_mask_reply", false) => 18,
         (other, _) => number(other, "type_")?,
     };
     let Some(code) = code else {

@@ -162,6 +162,9 @@ impl<'a> Runner<'a> {
     }
 
     fn play(&mut self, script: &Script) -> Result<()> {
+        for (key, value) in &self.options.sysctls {
+            self.sysctl(key, value)?;
+        }
         if let Some(init) = &script.init {
             self.line = init.line;
             self.shell(&init.text)?;

@@ -82,7 +82,7 @@ impl Runner<'_> {
         }
     }
 
-    fn sysctl(&mut self, key: &str, value: &str) -> Result<()> {
+    pub(super) fn sysctl(&mut self, key: &str, value: &str) -> Result<()> {
         let mut key = key.trim_start_matches("/proc/sys/").replace('/', ".");
         let mut value = value.to_string();
         if let Some(name) = key.strip_prefix("net.inet.tcp.") {
