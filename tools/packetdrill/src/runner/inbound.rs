@@ -187,9 +187,15 @@ impl Runner<'_> {
 
 /// The type and code of a message (RFC 792, RFC 1122 §3.2.2.1, RFC 4443).
 fn numbers(icmp: &IcmpLine, is_v6: bool) -> Option<(u8, u8)> {
-    let code = icmp.code.as_deref();
-    let number = |text: &str, prefix: &str| text.strip_prefix(prefix)?.parse::<u8>().ok();
-    let kind = match (icmp.kind.as_str(), is_v6) {
+    let kind = type_number(&icmp.kind, is_v6)?;
+    let Some(code) = icmp.code.as_deref() else {
+        return Some((kind, 0));
+    };
+    Some((kind, code_number(code, is_v6)?))
+}
+
+fn type_number(name: &str, is_v6: bool) -> Option<u8> {
+    Some(match (name, is_v6) {
         ("unreachable", false) | ("time_exceeded", true) => 3,
         ("unreachable", true) => 1,
         ("packet_too_big", true) => 2,
@@ -209,13 +215,13 @@ fn numbers(icmp: &IcmpLine, is_v6: bool) -> Option<(u8, u8)> {
         ("information_reply", false) => 16,
         ("address_mask_request", false) => 17,
         ("address_mask_reply", false) => 18,
-        (other, _) => number(other, "type_")?,
-    };
-    let Some(code) = code else {
-        return Some((kind, 0));
-    };
-    if let Some(code) = number(code, "code_") {
-        return Some((kind, code));
+        (other, _) => other.strip_prefix("type_")?.parse().ok()?,
+    })
+}
+
+fn code_number(name: &str, is_v6: bool) -> Option<u8> {
+    if let Some(number) = name.strip_prefix("code_") {
+        return number.parse().ok();
     }
     let v4 = [
         "net_unreachable",
@@ -243,11 +249,10 @@ fn numbers(icmp: &IcmpLine, is_v6: bool) -> Option<(u8, u8)> {
         "port_unreachable",
     ];
     let list: &[&str] = if is_v6 { &v6 } else { &v4 };
-    let code = match code {
+    Some(match name {
         "ttl_exceeded_in_transit" | "exceeded_hop_limit" | "header_field" => 0,
         "frag_reass_exceeded" | "exceeded_frag_time" | "unknown_next_header" => 1,
         "unknown_option" => 2,
         other => list.iter().position(|name| *name == other)? as u8,
-    };
-    Some((kind, code))
+    })
 }
