@@ -66,6 +66,10 @@ impl Entry {
     const fn is_half_open(&self) -> bool {
         matches!(self.slot, Slot::SynReceived(_))
     }
+
+    const fn is_time_wait(&self) -> bool {
+        matches!(self.slot, Slot::TimeWait(_))
+    }
 }
 
 /// All TCP of a host.

@@ -63,8 +63,8 @@ pub struct Counters {
 
 impl Counters {
     /// Segments dropped for `reason`; over all reasons, [`dropped`](Self::dropped).
-    pub const fn dropped_for(&self, reason: Dropped) -> u64 {
-        self.by_reason[reason as usize]
+    pub fn dropped_for(&self, reason: Dropped) -> u64 {
+        self.by_reason.get(reason as usize).copied().unwrap_or(0)
     }
 
     /// Segments that went all the way.
@@ -72,11 +72,12 @@ impl Counters {
         self.in_segs - self.dropped
     }
 
-    pub(super) const fn on_segment(&mut self, outcome: Result<(), Dropped>) {
+    pub(super) fn on_segment(&mut self, outcome: Result<(), Dropped>) {
         self.in_segs += 1;
-        if let Err(reason) = outcome {
-            self.dropped += 1;
-            self.by_reason[reason as usize] += 1;
+        let Err(reason) = outcome else { return };
+        self.dropped += 1;
+        if let Some(count) = self.by_reason.get_mut(reason as usize) {
+            *count += 1;
         }
     }
 }

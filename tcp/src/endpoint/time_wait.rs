@@ -164,9 +164,13 @@ impl Tcp {
         self.time_waits += 1;
         self.counters.time_waits += 1;
         self.oldest_time_waits.push_back(id);
+        if self.oldest_time_waits.len() > 2 * self.time_waits + 64 {
+            // One that starts over and over would keep the ended ones behind it.
+            let lives = |id: &ConnId| self.table.get(*id).is_some_and(Entry::is_time_wait);
+            self.oldest_time_waits.retain(lives);
+        }
         while let Some(&oldest) = self.oldest_time_waits.front() {
-            let entry = self.table.get(oldest);
-            let lives = entry.is_some_and(|entry| matches!(entry.slot, Slot::TimeWait(_)));
+            let lives = self.table.get(oldest).is_some_and(Entry::is_time_wait);
             if lives && self.time_waits <= self.config.max_tw_buckets {
                 break;
             }

@@ -11,7 +11,7 @@ use crate::endpoint::{ListenerId, TimeWait};
 use crate::error::Dropped;
 use crate::segment::{FastOpen, Flags, Options, Segment, SegmentOptions, Timestamps, Transmit};
 use crate::seq::{SeqNum, WindowScale, WireSeq, WireWindow};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 use super::{Ours, PeerSyn, Syn, reset};
 
@@ -309,18 +309,24 @@ impl SynReceived {
         if self.held {
             None
         } else {
-            self.ours.repeat.deadline(None)
+            self.ours.repeat.deadline(self.user_timeout())
         }
     }
 
-    /// True when the SYN,ACK has been sent often enough (SY-4).
+    /// The application's limit holds for what it opened itself (MUST-21).
+    fn user_timeout(&self) -> Option<Duration> {
+        let limit = self.ours.options.user_timeout;
+        limit.filter(|_| self.listener.is_none())
+    }
+
+    /// True when the SYN,ACK has been sent often enough (SY-4, MUST-23).
     pub(crate) fn on_timeout(&mut self, now: Instant, config: &Config) -> bool {
-        let retries = if self.listener.is_some() {
-            config.synack_retries
-        } else {
-            config.syn_retries
+        let retries = match (self.listener, self.ours.options.syn_retries) {
+            (Some(_), _) => config.synack_retries,
+            (None, own) => own.unwrap_or(config.syn_retries),
         };
-        self.ours.repeat.on_timeout(now, retries, None)
+        let limit = self.user_timeout();
+        self.ours.repeat.on_timeout(now, retries, limit)
     }
 
     /// The RST that refuses a held SYN (RFC 9293 §3.10.7.1), or takes back the SYN,ACK.

@@ -296,6 +296,19 @@ fn the_application_may_ask_for_less() {
         host.pass(10 * SEC);
         assert_eq!(host.take().len(), 1);
         assert_eq!(host.closed(id), Some(CloseReason::TimedOut));
+
+        // The same once SYNs have crossed.
+        let mut crossed = host.nth_peer(6000);
+        let options = SocketOptions {
+            user_timeout: Some(5 * SEC),
+            ..plain()
+        };
+        let (id, _) = host.connect(&mut crossed, options);
+        host.recv(&crossed, crossed.syn_segment()).unwrap();
+        host.pass(4_990 * MS);
+        assert_eq!(host.closed(id), None);
+        host.pass(20 * MS);
+        assert_eq!(host.closed(id), Some(CloseReason::TimedOut));
     });
 }
 

@@ -338,6 +338,31 @@ fn records_are_bounded_and_the_oldest_make_room() {
     assert_eq!(host.tcp.connections().count(), 10);
 }
 
+/// A peer that sends its FIN again and again keeps its own record, and no other.
+#[test]
+fn one_record_that_starts_over_keeps_no_other() {
+    let mut host = Host::new(false, 0, &Config::default());
+    let listener = host.listen(|_| {});
+    let mut stubborn = host.nth_peer(9_999);
+    time_wait(&mut host, &mut stubborn, listener, false);
+    for round in 0..5 {
+        for port in 1..200 {
+            let mut peer = host.nth_peer(200 * round + port);
+            time_wait(&mut host, &mut peer, listener, false);
+        }
+        let fin = stubborn.segment(Flags::FIN | Flags::ACK, 1, 2, 0);
+        let _ = host.recv(&stubborn, fin);
+        host.pass(59 * SEC);
+        host.take();
+        let fin = stubborn.segment(Flags::FIN | Flags::ACK, 1, 2, 0);
+        let _ = host.recv(&stubborn, fin);
+        host.pass(2 * SEC);
+        host.take();
+        assert_eq!(host.tcp.connections().count(), 1);
+        assert_eq!(host.state(&stubborn), State::TimeWait);
+    }
+}
+
 #[test]
 fn a_full_table_of_records_keeps_those_of_applications() {
     let mut config = Config::default();
