@@ -59,7 +59,7 @@ fn every_field_of_a_segment_counts() {
         ("> P. 1:101(100) ack 1 win 1", "window"),
         ("> P. 1:101(100) ack 1 <nop,nop,sackOK>", "options"),
         ("> [ttl 3] P. 1:101(100) ack 1", "IP header"),
-        ("> udp (100)", "another protocol"),
+        ("> udp (100)", "nothing left"),
     ] {
         assert_fails(
             &after_open(&format!("+0 write(4, ..., 100) = 100\n+0 {line}")),

@@ -136,12 +136,10 @@ impl Runner<'_> {
                 }
                 meant || self.options.suite == Suite::Own
             }
-            (Payload::Other(_), _) => false,
-            // Router solicitations and the like.
-            (Payload::Icmp { kind, .. }, Body::Tcp(_) | Body::Udp { .. }) => {
-                !(packet.src.is_ipv6() && *kind >= 130)
-            }
-            _ => true,
+            (Payload::Udp { .. }, Body::Udp { .. }) | (Payload::Icmp { .. }, Body::Icmp(_)) => true,
+            // Router solicitations and the like are nobody's business.
+            (Payload::Icmp { kind, .. }, _) if packet.src.is_ipv6() && *kind >= 130 => false,
+            _ => self.options.suite == Suite::Own,
         }
     }
 
