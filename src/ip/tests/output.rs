@@ -78,7 +78,7 @@ fn a_zero_checksum_is_sent_as_ones() {
 
 /// SHLD-22, IP-7: DSCP, ECN and TTL are the transport's.
 #[test]
-#[covers("IP-7")]
+#[covers("IP-7", "MUST-48", "MUST-49", "SHLD-22")]
 fn the_transport_chooses_the_traffic_class() {
     for ends in FAMILIES {
         let mut ip = ip();
