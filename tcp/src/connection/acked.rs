@@ -31,7 +31,8 @@ impl Connection {
             && seg.is_empty()
             && !window_changed;
         if duplicate && !self.sack {
-            outcome.delivered += self.snd.flight.on_dup_ack(self.snd.mss);
+            let believed = self.recovery.dup_ack_credit(self.snd.mss);
+            outcome.delivered += self.snd.flight.on_dup_ack(believed);
         }
         if advanced {
             let end = ack.min(self.snd.buffer.end());

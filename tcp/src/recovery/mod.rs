@@ -144,6 +144,16 @@ impl Recovery {
         self.force
     }
 
+    /// What a duplicate ACK without SACK stands for, of a segment at most: outside recovery the
+    /// first three count (RFC 3042), inside no more than was in flight (RFC 9937 §6.2).
+    pub(crate) fn dup_ack_credit(&self, mss: u32) -> u32 {
+        match (self.phase, &self.prr) {
+            (Phase::Open, _) if self.dup_acks >= DUP_THRESH => 0,
+            (Phase::Recovery(_), Some(prr)) => prr.undelivered().min(mss),
+            _ => mss,
+        }
+    }
+
     /// Digests an ACK.
     pub(crate) fn on_ack(
         &mut self,

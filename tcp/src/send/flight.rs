@@ -425,12 +425,12 @@ impl Flight {
         outcome
     }
 
-    /// A duplicate ACK of a peer without SACK: one more segment has left the network. Returns the
-    /// bytes that it stands for; they never add up to more than what is outstanding (PR-5).
-    pub(crate) fn on_dup_ack(&mut self, mss: u32) -> u32 {
-        let room = self.outstanding.saturating_sub(self.lost + mss);
+    /// A duplicate ACK of a peer without SACK: `bytes` more have left the network. Returns those
+    /// that count; they never add up to more than what is outstanding.
+    pub(crate) fn on_dup_ack(&mut self, bytes: u32) -> u32 {
+        let room = self.outstanding.saturating_sub(self.lost + bytes);
         let before = self.dup_acked;
-        self.dup_acked = (self.dup_acked + mss).min(room).max(before);
+        self.dup_acked = (self.dup_acked + bytes).min(room).max(before);
         self.dup_acked - before
     }
 
