@@ -3,6 +3,7 @@
 //! A [`Stack`] is a host behind a [`Device`](device::Device): a TUN device, a pair of devices in
 //! memory, or a channel of packets. [`TcpListener`], [`TcpStream`] and [`UdpSocket`] work as
 //! `tokio::net`'s do, and take part in its ecosystem: `axum` and `hyper` serve on them unmodified.
+//! [`PingSocket`] asks whether a host is there.
 //!
 //! ```
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
