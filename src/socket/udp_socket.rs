@@ -74,7 +74,7 @@ impl UdpSocket {
     pub fn bind_with(stack: &Stack, options: BindOptions) -> io::Result<Self> {
         let id = stack.shared.call(|host, _| {
             host.check_running()?;
-            host.check_local(options.local.ip(), options.transparent)?;
+            host.check_local(options.local.ip().to_canonical(), options.transparent)?;
             let id = host
                 .udp
                 .bind(options)

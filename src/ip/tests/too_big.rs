@@ -92,7 +92,7 @@ fn forged_reports_have_no_effect() {
 
 /// PM-2, PM-4: 0 means a plateau, tiny values the floor; IPv6 has a floor that is not negotiable.
 #[test]
-#[covers("PM-2", "PM-4")]
+#[covers("PM-2", "PM-4", "V6-12")]
 fn small_reports() {
     for (mtu, expected) in [(0, 1006), (68, 552), (100, 552), (551, 552), (1279, 1279)] {
         let mut ip = ip();
