@@ -101,7 +101,7 @@ impl Connection {
         advanced: bool,
     ) {
         let response = self.excuse_probe(now, response);
-        if response.undo {
+        if response.undo && !self.ecn.take_absorbed() {
             self.cc.undo();
         }
         if response.again {

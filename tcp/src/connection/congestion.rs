@@ -53,8 +53,8 @@ impl Connection {
     /// A congestion signal. FlightSize is what is outstanding (RFC 5681 §3.1 (4)) without what
     /// left beyond cwnd for duplicate ACKs (limited transmit, §3.2).
     pub(super) fn on_congestion(&mut self, now: Instant, kind: CongestionKind) {
-        if kind == CongestionKind::Loss && self.ecn.is_reducing(self.snd.una) {
-            return; // one window of data, one reduction (RFC 3168 §6.1.2)
+        if kind == CongestionKind::Loss && self.ecn.absorbs_loss(self.snd.una) {
+            return;
         }
         let cwnd = self.cc.cwnd();
         let flight_size = self.snd.flight.outstanding().min(cwnd);

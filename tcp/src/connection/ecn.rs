@@ -18,6 +18,8 @@ pub(crate) struct EcnState {
     cwr_owed: bool,
     /// SND.NXT at the last reduction; one window of data brings one (§6.1.2).
     reduced_at: Option<SeqNum>,
+    /// A loss in that window was not answered by a reduction of its own.
+    absorbed: bool,
     /// ECE came at a window of one segment: new data waits for this timeout (EC-6).
     hold: Option<Instant>,
 }
@@ -45,6 +47,7 @@ impl EcnState {
     pub(super) const fn on_reduced(&mut self, nxt: SeqNum) {
         if self.enabled {
             self.cwr_owed = true;
+            self.absorbed = false;
             self.reduced_at = Some(nxt);
         }
     }
@@ -52,6 +55,18 @@ impl EcnState {
     /// Whether the window that was reduced last has not been acknowledged in full yet.
     pub(super) fn is_reducing(&self, una: SeqNum) -> bool {
         self.enabled && self.reduced_at.is_some_and(|at| una < at)
+    }
+
+    /// A loss in the window that was reduced last: one window of data, one reduction (RFC 3168
+    /// §6.1.2).
+    pub(super) fn absorbs_loss(&mut self, una: SeqNum) -> bool {
+        self.absorbed |= self.is_reducing(una);
+        self.is_reducing(una)
+    }
+
+    /// Whether a loss was answered so: should it prove to be none, there is nothing to take back.
+    pub(super) const fn take_absorbed(&mut self) -> bool {
+        core::mem::replace(&mut self.absorbed, false)
     }
 
     /// Whether the next new data bears CWR. It goes alone: nothing that cuts super-segments could

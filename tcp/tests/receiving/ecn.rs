@@ -225,6 +225,28 @@ fn a_loss_and_an_echo_in_one_window_are_one_reduction() {
     });
 }
 
+/// The loss was a false alarm; the mark was none.
+#[test]
+#[covers("EC-5")]
+fn a_loss_that_was_none_does_not_take_an_echo_back() {
+    everywhere(|net| {
+        let mut peer = open(net);
+        peer.write(40_000);
+        peer.send(seg(1, 0, 2001).with(Flags::ECE));
+        let ssthresh = peer.info().snd_ssthresh;
+        assert!(ssthresh.is_some());
+        for n in 4..8 {
+            peer.now += Duration::from_millis(5);
+            peer.sack(1, 2001, (3001, 1001 + 1000 * n));
+        }
+        assert_eq!(peer.info().ca_state, CaState::Recovery);
+        peer.now += Duration::from_millis(1);
+        peer.sack(1, 8001, (2001, 3001)); // it had only been late
+        peer.send(seg(1, 0, 10_001));
+        assert_eq!(peer.info().snd_ssthresh, ssthresh);
+    });
+}
+
 #[test]
 #[covers("EC-6")]
 fn at_a_window_of_one_segment_an_echo_means_one_per_timeout() {
