@@ -115,6 +115,8 @@ impl Connection {
             return;
         }
         self.rcv.fin_received = true;
+        // All that the peer sent is here: it has nothing left to learn from what came twice.
+        self.rcv.dsack.clear();
         self.acks.owe();
         self.read_blocked = false;
         self.events.readable = true;

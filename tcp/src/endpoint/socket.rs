@@ -15,7 +15,8 @@ impl Tcp {
         self.listeners.insert(options)
     }
 
-    /// Stops listening; handshakes under way and connections not yet accepted are reset.
+    /// Stops listening. Connections not yet accepted are reset, handshakes under way forgotten: what
+    /// the peer sends next is for nobody, and answered with a RST.
     pub fn close_listener(&mut self, now: Instant, id: ListenerId) {
         let Some(listener) = self.listeners.remove(id) else {
             return;
@@ -25,7 +26,7 @@ impl Tcp {
             self.release(now, conn);
         }
         for conn in listener.oldest {
-            self.refuse(conn);
+            self.drop_half_open(conn, CloseReason::Aborted);
         }
     }
 

@@ -29,6 +29,11 @@ impl Dsacks {
         self.0.is_empty()
     }
 
+    /// Nothing is reported any more.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// What the next ACK reports.
     pub(crate) fn first(&self) -> Option<&SeqRange> {
         self.0.first()

@@ -23,7 +23,7 @@ impl Kernel {
         let remote = match socket.phase {
             Phase::Deferred(remote) => remote,
             _ if self.sysctls.fastopen & CLIENT == 0 => return Err(libc::EOPNOTSUPP),
-            _ => unmapped(message.to.ok_or(libc::EINVAL)?),
+            _ => unmapped(message.to.ok_or(libc::EOPNOTSUPP)?),
         };
         let flow = self.flow_to(fd, remote)?;
         let room = self.host.tcp().fast_open_room(self.now, &flow);
@@ -42,7 +42,10 @@ impl Kernel {
             .connect_with_data(self.now, flow, options, &data);
         let taken = opened.map(|(id, flow, taken)| (taken, self.begin_opening(fd, id, flow)));
         match taken.map_err(super::socket::connect_errno)? {
-            (taken, Ok(())) if taken > 0 => Ok(taken),
+            (taken, Ok(())) if taken > 0 => {
+                self.note_sent(fd, taken, message.flags)?;
+                Ok(taken)
+            }
             (_, Ok(())) => Err(libc::EINPROGRESS),
             (_, Err(error)) => Err(error),
         }

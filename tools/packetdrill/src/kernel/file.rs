@@ -10,6 +10,7 @@ use ustack::udp::SocketId;
 use super::epoll::Epoll;
 use super::pipe::PipeEnd;
 use super::sockopt::KeepaliveParams;
+use super::zerocopy::Zerocopy;
 use super::{Fd, Result};
 
 /// File descriptors one kernel hands out; more is `EMFILE`.
@@ -67,6 +68,9 @@ pub(super) struct TcpSocket {
     pub(super) stored: BTreeMap<(i32, i32), i32>,
     /// `SO_RCVTIMEO` and `SO_SNDTIMEO`.
     pub(super) timeouts: BTreeMap<i32, Duration>,
+    pub(super) zerocopy: Zerocopy,
+    /// `MSG_MORE` holds the last bytes back, besides `TCP_CORK`.
+    pub(super) more: bool,
     /// Whether a `connect` succeeded and has been told so.
     pub(super) connect_told: bool,
 }
@@ -86,6 +90,8 @@ impl TcpSocket {
             keepalive: KeepaliveParams::default(),
             stored: BTreeMap::new(),
             timeouts: BTreeMap::new(),
+            zerocopy: Zerocopy::default(),
+            more: false,
             connect_told: false,
         }
     }
@@ -105,6 +111,7 @@ impl TcpSocket {
     pub(super) fn core_options(&self) -> SocketOptions {
         SocketOptions {
             keepalive: self.keepalive.option(),
+            cork: self.options.cork || self.more,
             ..self.options
         }
     }

@@ -157,12 +157,32 @@ impl Kernel {
         }
         let id = self.check_send(fd)?;
         let data = message.data.bytes()?;
-        let taken = self.push(id, &data)?;
+        self.set_more(fd, message.flags & libc::MSG_MORE != 0)?;
+        let taken = self.push(id, &data, message.flags & libc::MSG_OOB != 0)?;
+        self.note_sent(fd, taken, message.flags)?;
         self.turn();
         match taken {
             0 if !data.is_empty() => Err(libc::EAGAIN),
             taken => Ok(taken),
         }
+    }
+
+    /// `MSG_MORE` corks until the next call without it.
+    fn set_more(&mut self, fd: Fd, more: bool) -> Result<()> {
+        let socket = self.files.tcp_mut(fd)?;
+        if std::mem::replace(&mut socket.more, more) != more {
+            self.push_options(fd)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn note_sent(&mut self, fd: Fd, taken: usize, flags: i32) -> Result<()> {
+        let socket = self.files.tcp_mut(fd)?;
+        let key = (libc::SOL_SOCKET, libc::SO_ZEROCOPY);
+        let is_on = socket.stored.get(&key).is_some_and(|&on| on != 0);
+        let zerocopy = is_on && flags & libc::MSG_ZEROCOPY != 0;
+        socket.zerocopy.on_sent(taken, zerocopy);
+        Ok(())
     }
 
     fn wants_fast_open(&self, fd: Fd, message: &Message) -> Result<bool> {
@@ -188,11 +208,16 @@ impl Kernel {
         }
     }
 
-    fn push(&mut self, id: ConnId, data: &Bytes) -> Result<usize> {
+    fn push(&mut self, id: ConnId, data: &Bytes, urgent: bool) -> Result<usize> {
         let mut taken = 0;
         while taken < data.len() {
             let rest = data.slice(taken..);
-            let more = self.host.tcp_mut().write(self.now, id, &rest);
+            let tcp = self.host.tcp_mut();
+            let more = if urgent {
+                tcp.write_urgent(self.now, id, &rest)
+            } else {
+                tcp.write(self.now, id, &rest)
+            };
             match more.map_err(socket_errno)? {
                 0 => break,
                 more => taken += more,
@@ -214,6 +239,9 @@ impl Kernel {
         if let Kind::Udp(_) = self.files.get(fd)?.kind {
             return self.recv_udp(fd, recv);
         }
+        if recv.flags & libc::MSG_ERRQUEUE != 0 {
+            return self.recv_error_queue(fd);
+        }
         let socket = self.files.tcp_mut(fd)?;
         let (error, shut_rd) = (socket.error, socket.shut_rd);
         let id = match socket.phase {
@@ -228,9 +256,16 @@ impl Kernel {
             return self.nothing_to_read(fd, id, error, shut_rd);
         }
         self.turn();
+        let control = self.stream_controls(self.files.tcp(fd)?);
         Ok(Received {
             len: data.len(),
-            data,
+            // `MSG_TRUNC` on a stream: the bytes are thrown away.
+            data: if recv.flags & libc::MSG_TRUNC != 0 {
+                Vec::new()
+            } else {
+                data
+            },
+            control,
             ..Received::default()
         })
     }

@@ -25,6 +25,7 @@ mod socket;
 mod sockopt;
 mod sysctl;
 mod udp;
+mod zerocopy;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Error;

@@ -75,6 +75,7 @@ impl Options {
         (options.tcp.recv_buffer_initial, options.tcp.recv_buffer_max) = (131_072, 6 << 20);
         (options.tcp.send_buffer_initial, options.tcp.send_buffer_max) = (16_384, 4 << 20);
         options.tcp.syn_retries = 6;
+        options.socket.minshall = true;
         options
     }
 }

@@ -62,6 +62,7 @@ impl Kernel {
                 Phase::Open(id) | Phase::Closed(id, _) => id,
             },
         };
+        self.update_zerocopy(fd)?;
         let room = self.host.tcp_mut().write_room(conn).unwrap_or(0);
         let socket = self.files.tcp(fd)?;
         Ok(self.stream_readiness(socket, conn, room))
@@ -85,7 +86,7 @@ impl Kernel {
         if is_closed || (no_more_in && no_more_out) {
             mask |= libc::POLLHUP;
         }
-        if socket.error.is_some() {
+        if socket.error.is_some() || socket.zerocopy.has_completed() {
             mask |= libc::POLLERR;
         }
         mask

@@ -30,7 +30,7 @@ impl Kernel {
     }
 
     /// Tells the connection of a socket what its options are now.
-    fn push_options(&mut self, fd: Fd) -> Result<()> {
+    pub(in super::super) fn push_options(&mut self, fd: Fd) -> Result<()> {
         let socket = self.files.tcp(fd)?;
         let options = socket.core_options();
         match socket.phase {
