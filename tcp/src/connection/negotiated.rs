@@ -113,7 +113,8 @@ impl Negotiated {
     pub(super) fn rtt_estimator(&self, now: Instant, config: &Config) -> RttEstimator {
         // RFC 6298 §5.7: what timed out below 3 s starts the data at 3 s.
         let first_rto = if self.retransmits > 0 { 3 } else { 1 };
-        let mut rtt = RttEstimator::new(Duration::from_secs(first_rto), config.rto_min);
+        let mut rtt = RttEstimator::new(Duration::from_secs(first_rto), config.rto_min)
+            .with_granularity(config.rto_granularity);
         if let Some(sample) = self.rtt {
             rtt.on_sample(now, sample);
         }

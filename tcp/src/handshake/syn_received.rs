@@ -167,12 +167,13 @@ impl SynReceived {
         if let Some(first) = self.peer.options.timestamps
             && !seg.has(Flags::RST)
         {
-            let Some(got) = seg.options.timestamps() else {
-                return Err(Dropped::NoTimestamp); // TS-8
-            };
-            if (got.tsval.wrapping_sub(first.tsval) as i32) < 0 {
-                self.owe_ack(now, seg);
-                return Err(Dropped::StaleTimestamp);
+            match seg.options.timestamps() {
+                None if config.timestamps_required => return Err(Dropped::NoTimestamp), // TS-8
+                Some(got) if (got.tsval.wrapping_sub(first.tsval) as i32) < 0 => {
+                    self.owe_ack(now, seg);
+                    return Err(Dropped::StaleTimestamp);
+                }
+                _ => {}
             }
         }
         let acceptable = if seg.is_empty() {

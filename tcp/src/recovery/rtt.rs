@@ -4,9 +4,6 @@ use core::time::Duration;
 
 use crate::time::Instant;
 
-/// Clock granularity G: what the timer wheel and timestamps can resolve, with room to spare.
-const GRANULARITY: Duration = Duration::from_millis(1);
-
 /// Ceiling of the RTO, backed off or not (RFC 6298 §2.5 asks for at least 60 s).
 const MAX_RTO: Duration = Duration::from_secs(120);
 
@@ -20,6 +17,8 @@ pub(crate) struct RttEstimator {
     rttvar: Duration,
     rto: Duration,
     min_rto: Duration,
+    /// G: what the timer wheel and timestamps can resolve, with room to spare.
+    granularity: Duration,
     back_off: u8,
     /// The smallest sample, and when it was taken.
     min_rtt: Option<(Duration, Instant)>,
@@ -34,9 +33,16 @@ impl RttEstimator {
             rttvar: Duration::ZERO,
             rto: initial_rto.min(MAX_RTO),
             min_rto: min_rto.min(MAX_RTO),
+            granularity: Duration::from_millis(1),
             back_off: 0,
             min_rtt: None,
         }
+    }
+
+    /// Another G than 1 ms.
+    pub(crate) const fn with_granularity(mut self, granularity: Duration) -> Self {
+        self.granularity = granularity;
+        self
     }
 
     /// Folds one round-trip sample into SRTT and RTTVAR, recomputes the RTO and ends its back-off.
@@ -54,7 +60,7 @@ impl RttEstimator {
             ),
         };
         (self.srtt, self.rttvar) = (Some(srtt), rttvar);
-        self.rto = (srtt + (4 * rttvar).max(GRANULARITY)).clamp(self.min_rto, MAX_RTO);
+        self.rto = (srtt + (4 * rttvar).max(self.granularity)).clamp(self.min_rto, MAX_RTO);
         self.back_off = 0;
         self.min_rtt = match self.min_rtt {
             Some((min, at)) if min < rtt && now - at < MIN_RTT_WINDOW => Some((min, at)),

@@ -117,6 +117,7 @@ impl Machine {
     /// the main one.
     pub(crate) fn call(&self, call: impl FnOnce(&State) -> Result<Call>) -> Result<Reply> {
         let mut state = self.lock();
+        state.read_sysctls();
         let call = call(&state)?;
         let mut blocking = Blocking::new(&state.kernel, call);
         let first = blocking.attempt(&mut state.kernel);

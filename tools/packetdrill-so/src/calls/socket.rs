@@ -41,7 +41,10 @@ pub(crate) unsafe extern "C" fn bind(
 
 pub(crate) unsafe extern "C" fn listen(userdata: Ud, fd: c_int, backlog: c_int) -> c_int {
     run_int(userdata, |machine| {
-        machine.with(|state| state.kernel.listen(state.fd(fd)?, backlog).map(|()| 0))
+        machine.with(|state| {
+            state.read_sysctls();
+            state.kernel.listen(state.fd(fd)?, backlog).map(|()| 0)
+        })
     })
 }
 
@@ -102,6 +105,7 @@ pub(crate) unsafe extern "C" fn setsockopt(
     let value = unsafe { bytes(value, len as usize) };
     run_int(userdata, |machine| {
         machine.with(|state| {
+            state.read_sysctls();
             let fd = state.fd(fd)?;
             let value = value.ok_or(libc::EFAULT)?;
             state.kernel.setsockopt(fd, level, name, &value).map(|()| 0)

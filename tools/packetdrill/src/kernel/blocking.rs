@@ -149,6 +149,7 @@ impl Blocking {
     fn may_wait(&self, kernel: &Kernel) -> bool {
         let (fd, flags) = match &self.call {
             Call::Accept(fd, _) | Call::Splice(fd, ..) => (*fd, 0),
+            Call::Recv(_, recv) if recv.flags & libc::MSG_ERRQUEUE != 0 => return false,
             Call::Recv(fd, recv) => (*fd, recv.flags),
             Call::Send(fd, message) => (*fd, message.flags),
             _ => return false,

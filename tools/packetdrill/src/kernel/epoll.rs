@@ -126,15 +126,15 @@ impl Kernel {
         }
     }
 
-    /// Counts what a descriptor has received so far.
+    /// Counts what a descriptor has received so far, and other news.
     fn activity(&self, fd: Fd) -> u64 {
         let Ok(socket) = self.files.tcp(fd) else {
             return 0;
         };
-        let conn = socket.conn();
-        let all = self.host.tcp().connections();
-        all.filter(|summary| Some(summary.id) == conn)
-            .map(|summary| summary.bytes_received)
-            .sum()
+        let info = socket
+            .conn()
+            .and_then(|id| self.host.tcp().info(self.now, id).ok());
+        let received = info.map_or(0, |info| info.bytes_received);
+        received + socket.zerocopy.completions
     }
 }

@@ -114,7 +114,10 @@ fn set_numbers(tcp: &mut Config, key: &str, numbers: &[u64]) -> bool {
         ("tcp_retries2", _) => tcp.retries = byte,
         ("tcp_syn_retries", _) => tcp.syn_retries = byte,
         ("tcp_synack_retries", _) => tcp.synack_retries = byte,
-        ("tcp_rto_min_us", _) => tcp.rto_min = Duration::from_micros(first),
+        ("tcp_rto_min_us", _) => {
+            tcp.rto_min = Duration::from_micros(first);
+            tcp.rto_granularity = tcp.rto_min;
+        }
         ("tcp_timestamps", _) => tcp.timestamps = first != 0,
         ("tcp_syncookies", _) => tcp.syn_cookies = first != 0,
         ("tcp_max_syn_backlog", _) => tcp.max_syn_backlog = first as usize,

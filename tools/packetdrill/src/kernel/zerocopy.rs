@@ -28,6 +28,8 @@ pub(super) struct Zerocopy {
     pending: VecDeque<(u32, u64)>,
     /// First and last number of completed sends, joined.
     completed: VecDeque<(u32, u32)>,
+    /// Sends completed so far.
+    pub(super) completions: u64,
 }
 
 impl Zerocopy {
@@ -47,6 +49,7 @@ impl Zerocopy {
             && end <= acked
         {
             self.pending.pop_front();
+            self.completions += 1;
             match self.completed.back_mut() {
                 Some((_, last)) if *last + 1 == number => *last = number,
                 _ => self.completed.push_back((number, number)),
@@ -82,6 +85,13 @@ impl Kernel {
         let mut data = vec![0, 0, 0, 0, ORIGIN, 0, COPIED, 0];
         data.extend(first.to_ne_bytes());
         data.extend(last.to_ne_bytes());
+        // The address of who is to blame: nobody.
+        let offender = if socket.is_v6 {
+            size_of::<libc::sockaddr_in6>()
+        } else {
+            size_of::<libc::sockaddr_in>()
+        };
+        data.resize(data.len() + offender, 0);
         Ok(Received {
             flags: libc::MSG_ERRQUEUE,
             control: vec![Control { level, kind, data }],

@@ -20,6 +20,11 @@ impl Kernel {
             }
             _ => return Err(libc::ENOTSOCK),
         };
+        let key = (level, name);
+        if key == (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT) && self.sysctls.fastopen & 1 == 0
+        {
+            return Err(libc::EOPNOTSUPP);
+        }
         match level {
             libc::SOL_SOCKET => set_socket(socket, name, value)?,
             libc::IPPROTO_TCP => set_tcp(socket, name, value)?,
