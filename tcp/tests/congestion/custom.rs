@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use covers::covers;
 use ustack_tcp::CongestionAlgorithm::{Cubic, Custom, Reno};
 use ustack_tcp::CustomCongestion;
 use ustack_tcp::congestion::{AckSample, CongestionController, CongestionEvent, Setup};
@@ -73,8 +74,9 @@ fn an_algorithm_from_outside_decides_what_is_in_flight() {
     assert!(path.segments() <= 5, "{}", path.segments());
 }
 
-/// cwnd and ssthresh stay: slow start does not begin anew.
+/// cwnd and ssthresh stay: slow start does not begin anew. The next loss is the new one's.
 #[test]
+#[covers("MAY-18")]
 fn another_algorithm_goes_on_from_the_same_window() {
     for (first, second) in [(Reno, Cubic), (Cubic, Reno)] {
         let mut path = Path::bulk(config(first), false, 100 * MS);
@@ -89,5 +91,9 @@ fn another_algorithm_goes_on_from_the_same_window() {
         path.run_round();
         let grown = path.segments() - before;
         assert!(grown <= 5, "{first:?}: {before} and {grown} more");
+        let flight = path.lose_one();
+        let left = path.segments() * 100 / flight;
+        let expected = if second == Reno { 50 } else { 70 };
+        assert!(left.abs_diff(expected) <= 5, "{second:?}: {left} % left");
     }
 }
