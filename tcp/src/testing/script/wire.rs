@@ -63,8 +63,8 @@ pub struct Tcp {
     pub dst: u16,
     /// Its header and length, with the wire's own numbers.
     pub line: TcpLine,
-    /// Whether all bytes of the payload are zero, as packetdrill writes them.
-    pub zeroes: bool,
+    /// Its payload.
+    pub data: Vec<u8>,
 }
 
 /// The Internet checksum (RFC 1071) over `parts`, of which only the last may have an odd length.
@@ -209,7 +209,7 @@ fn decode_tcp(body: &[u8]) -> Option<Tcp> {
     Some(Tcp {
         src: be16(body, 0)?,
         dst: be16(body, 2)?,
-        zeroes: data.iter().all(|byte| *byte == 0),
+        data: data.to_vec(),
         line: TcpLine {
             ports: None,
             flags,

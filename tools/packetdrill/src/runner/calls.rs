@@ -187,10 +187,11 @@ impl Runner<'_> {
             (Some(expr), Some(errno)) => format!("{} {errno}", expr.describe()),
         };
         let mut wrong = self.compare(call, &result)?;
-        if wrong.is_none()
-            && let Ok(answer) = result
-        {
-            wrong = self.compare_stored(call, &answer)?;
+        if let Ok(answer) = result {
+            let bytes = self.note_result(call, &answer);
+            if wrong.is_none() {
+                wrong = self.compare_stored(call, &answer)?.or(bytes);
+            }
         }
         let wanted = format!("{head} = {wanted}");
         let got = wrong.clone().unwrap_or_else(|| wanted.clone());
@@ -232,6 +233,7 @@ impl Runner<'_> {
             Answer::Fd(fd) | Answer::Accepted(fd, _) => {
                 if wanted >= 0 {
                     self.files.insert(wanted, *fd);
+                    self.forget_stream(wanted);
                     self.on_new_fd(wanted, answer);
                     wanted
                 } else {

@@ -90,7 +90,9 @@ impl Runner<'_> {
         let (src, dst) = line
             .ports
             .unwrap_or((flow.remote.port(), flow.local.port()));
-        encode_ip(&fields, 6, encode_tcp(src, dst, &wire))
+        let mut segment = encode_tcp(src, dst, &wire);
+        self.fill_payload(line, &mut segment);
+        encode_ip(&fields, 6, segment)
     }
 
     /// The peer begins a connection, from a port that it did not use before.

@@ -28,6 +28,7 @@ impl Runner<'_> {
             _ => None,
         };
         let control = header.field("msg_control").map_or(&[][..], Expr::elements);
+        let data = self.note_write(integer(arg(args, 0)?)?, data);
         let message = Message {
             data,
             to,

@@ -5,6 +5,7 @@ mod flow;
 mod inbound;
 mod messages;
 mod outbound;
+mod payload;
 mod setup;
 mod shell;
 mod sockets;
@@ -25,6 +26,7 @@ use crate::{symbols, tcp_info};
 use calls::Pending;
 use flow::Flow;
 use outbound::Sent;
+use payload::Streams;
 
 /// Why a script did not go on.
 #[derive(Clone, Debug)]
@@ -118,6 +120,8 @@ struct Runner<'a> {
     /// The descriptor that the script used last for a connection.
     last_fd: Option<i64>,
     pending: Option<Pending>,
+    /// The bytes of each of the script's descriptors.
+    streams: Streams,
     /// Sends that the script takes for done.
     background: Vec<Blocking>,
     sent: VecDeque<Sent>,
@@ -151,6 +155,7 @@ impl<'a> Runner<'a> {
             connecting: None,
             last_fd: None,
             pending: None,
+            streams: Streams::new(),
             background: Vec::new(),
             sent: VecDeque::new(),
             last: 0,

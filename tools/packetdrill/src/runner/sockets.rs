@@ -46,7 +46,9 @@ impl Runner<'_> {
             }
             "open" => Begun::Done(Ok(Answer::ZeroFile)),
             "sendfile" => {
-                let message = Message::new(Data::Zeros(size(arg(args, 3)?)?));
+                let data = Data::Bytes(vec![0; size(arg(args, 3)?)?]);
+                let data = self.note_write(integer(arg(args, 0)?)?, data);
+                let message = Message::new(data);
                 Begun::Waits(KernelCall::Send(self.fd(arg(args, 0)?)?, message))
             }
             other => return Err(not_runnable(format!("the call {other}"))),
@@ -165,7 +167,7 @@ impl Runner<'_> {
             "writev" => vectors(arg(args, 1)?)?,
             _ => data(arg(args, 1)?, size(arg(args, 2)?)?),
         };
-        let mut message = Message::new(data);
+        let mut message = Message::new(self.note_write(integer(arg(args, 0)?)?, data));
         if matches!(name, "send" | "sendto") {
             message.flags = int(arg(args, 3)?)?;
         }
