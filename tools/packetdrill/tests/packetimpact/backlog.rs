@@ -25,7 +25,7 @@ fn is_ready(dut: &mut Dut, listener: Fd) -> bool {
 
 /// Handshakes with and without a SYN cookie: which segments complete them, data included.
 #[test]
-#[covers("SY-2", "SM-7", "SHLD-31")]
+#[covers("SY-2", "SM-7")]
 fn tcp_syncookie() {
     for family in 0..2 {
         for (flags, is_accepted) in [

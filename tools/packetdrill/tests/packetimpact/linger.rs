@@ -30,7 +30,6 @@ fn fin_wait2_timeout() {
 /// How a socket is closed: SO_LINGER of zero resets, none says FIN, some waits for its time or for
 /// the end.
 #[test]
-#[covers("SHLD-3", "MUST-12")]
 fn tcp_linger() {
     for family in 0..2 {
         linger_zero(family);

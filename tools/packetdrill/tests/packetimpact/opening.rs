@@ -172,7 +172,6 @@ fn tcp_queue_send_recv_in_syn_sent() {
 
 /// Closing a listener resets what it has not accepted yet.
 #[test]
-#[covers("MAY-1")]
 fn tcp_noaccept_close_rst() {
     for family in 0..2 {
         let mut dut = Dut::new(family);

@@ -26,7 +26,7 @@ fn probe(dut: &mut Dut, peer: &mut Peer, time: std::time::Duration) -> Seg {
 
 /// A peer that closes its window after data was acknowledged is probed for a new one.
 #[test]
-#[covers("MUST-34", "SHLD-15", "MUST-35")]
+#[covers("MUST-35")]
 fn tcp_window_shrink() {
     for family in 0..2 {
         let mut dut = Dut::new(family);
@@ -140,7 +140,7 @@ fn fill(dut: &mut Dut, peer: &mut Peer, fd: i32, mut len: usize) -> Seg {
 /// A program that does not read closes the window; a little read does not open it, much does; a
 /// program that reads all the time never closes it.
 #[test]
-#[covers("MUST-39", "SHLD-14")]
+#[covers("MUST-39")]
 fn tcp_zero_receive_window() {
     for family in 0..2 {
         for len in [64, 512, 1024] {
@@ -181,7 +181,6 @@ fn tcp_zero_receive_window() {
 /// Windows around a segment's size: what does not fit is cut, what does is not, and the ACK of the
 /// peer's data rides on what is sent next.
 #[test]
-#[covers("SHLD-28", "MUST-38")]
 fn tcp_send_window_sizes_piggyback() {
     let len = SAMPLE.len();
     for family in 0..2 {
@@ -208,7 +207,7 @@ fn tcp_send_window_sizes_piggyback() {
 /// Small writes are held under a cork until a full segment is there, and the rest with it; a
 /// window below that lets everything go.
 #[test]
-#[covers("SHLD-7", "MUST-38", "MUST-14")]
+#[covers("MUST-14")]
 fn tcp_cork_mss() {
     for family in 0..2 {
         let mut dut = Dut::new(family);
@@ -237,7 +236,6 @@ fn tcp_cork_mss() {
 /// delivered. It is small from the start here: making it small later takes no promise back
 /// (RFC 9293 §3.8.6), and other stacks do.
 #[test]
-#[covers("SHLD-14")]
 fn tcp_rcv_buf_space() {
     for family in 0..2 {
         let mut dut = Dut::new(family);
