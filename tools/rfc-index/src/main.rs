@@ -37,6 +37,9 @@ struct Args {
     /// Which mechanisms --disable draws.
     #[arg(long, default_value_t = 1, requires = "disable")]
     seed: u64,
+    /// --disable draws from those only that have this in their name or file, or have this id.
+    #[arg(long, value_name = "TEXT", requires = "disable")]
+    about: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -61,8 +64,10 @@ fn run(args: &Args) -> Result<String, Vec<String>> {
     let requirements = Requirements::read(&crate_root.join("requirements.toml")).map_err(one)?;
     let mut sources = Sources::read(root).map_err(one)?;
     let mut complaints = unknown_ids(&requirements, &sources);
-    let mechanisms = mechanisms::read(root, &mechanisms::path(crate_root), &requirements)?;
+    let mut mechanisms = mechanisms::read(root, &mechanisms::path(crate_root), &requirements)?;
     if let Some(count) = args.disable {
+        let about = args.about.as_deref().unwrap_or_default();
+        mechanisms.retain(|mechanism| mechanism.is_about(about));
         return mechanisms::disable(root, mechanisms, &sources, args.seed, count);
     }
     let suites = std::fs::read_to_string(crate_root.join("public-suites.md"))

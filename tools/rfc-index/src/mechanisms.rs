@@ -39,7 +39,7 @@ struct Table {
 
 /// What came of disabling one.
 enum Verdict {
-    /// These tests failed, of so many that name its ids.
+    /// These tests failed, of so many that name its ids; not all were tried.
     Caught(Vec<String>, usize),
     Missed(usize),
     DoesNotCompile(String),
@@ -57,7 +57,11 @@ impl Verdict {
     fn detail(&self) -> String {
         match self {
             Self::Caught(failed, of) => {
-                format!("{} of {of} tests fail: {}", failed.len(), failed[0])
+                let others = match failed.len() - 1 {
+                    0 => String::new(),
+                    others => format!(" and {others} more"),
+                };
+                format!("of {of} tests fails {}{others}", failed[0])
             }
             Self::Missed(of) => format!("none of {of} tests fails"),
             Self::DoesNotCompile(why) => format!("it does not compile: {why}"),
@@ -100,6 +104,13 @@ pub(crate) fn read(
         Ok(table.mechanisms)
     } else {
         Err(complaints)
+    }
+}
+
+impl Mechanism {
+    /// Whether `text` stands in its name, its file or its ids.
+    pub(crate) fn is_about(&self, text: &str) -> bool {
+        self.name.contains(text) || self.file.contains(text) || self.ids.iter().any(|id| id == text)
     }
 }
 
@@ -204,22 +215,21 @@ fn attempt(tree: &Path, mechanism: &Mechanism, sources: &Sources) -> io::Result<
     verdict
 }
 
-/// Runs the tests in `covering`; those that leave no line behind have failed.
+/// Runs the tests in `covering`, quick ones first and no further than to the first target with a
+/// failure; a test that leaves no line behind has failed.
 fn run(tree: &Path, covering: &BTreeSet<&str>) -> io::Result<Verdict> {
     let ran = tree.with_file_name("ran");
-    let _ = fs::remove_file(&ran);
     fs::write(&ran, "")?;
-    let mut targets: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
+    let mut targets: BTreeMap<Target, Vec<&str>> = BTreeMap::new();
     for test in covering {
-        let (target, filter) = target_of(test);
-        targets.entry(target).or_default().extend(filter);
+        targets.entry(Target::of(test)).or_default().push(test);
     }
-    for (target, filters) in targets {
+    for (target, tests) in targets {
         let cargo = |last: &[&str]| {
             let mut command = Command::new("timeout");
             command
                 .args(["300", "cargo", "test", "-q"])
-                .args(&target)
+                .args(&target.arguments)
                 .args(last)
                 .current_dir(tree)
                 .env("CARGO_TARGET_DIR", tree.with_file_name("build"))
@@ -234,46 +244,56 @@ fn run(tree: &Path, covering: &BTreeSet<&str>) -> io::Result<Verdict> {
             let error = text.lines().find(|line| line.starts_with("error"));
             return Ok(Verdict::DoesNotCompile(error.unwrap_or("?").to_string()));
         }
-        cargo(&["--"]).args(&filters).output()?;
+        let filters = tests
+            .iter()
+            .filter_map(|test| Some(test.split_once("::")?.1));
+        cargo(&["--"]).args(filters).output()?;
+        let passed = Ran::read(&ran, tree).map_err(io::Error::other)?;
+        let failed: Vec<_> = tests.iter().filter(|test| !passed.has(test)).collect();
+        if !failed.is_empty() {
+            let failed = failed.iter().map(ToString::to_string).collect();
+            return Ok(Verdict::Caught(failed, covering.len()));
+        }
     }
-    let passed = Ran::read(&ran, tree).map_err(io::Error::other)?;
-    let failed: Vec<String> = covering
-        .iter()
-        .filter(|test| !passed.has(test))
-        .map(ToString::to_string)
-        .collect();
-    Ok(if failed.is_empty() {
-        Verdict::Missed(covering.len())
-    } else {
-        Verdict::Caught(failed, covering.len())
-    })
+    Ok(Verdict::Missed(covering.len()))
 }
 
-/// What to give `cargo test` for a test, and the filter for its harness.
-fn target_of(test: &str) -> (Vec<String>, Option<String>) {
-    let (file, name) = test.split_once("::").unwrap_or((test, ""));
-    let parts: Vec<&str> = file.split('/').collect();
-    let (package, rest) = match parts[..] {
-        // What plays the scripts stands above what they test.
-        ["tcp", "tests", "scripts", ..] => ("packetdrill", &parts[1..]),
-        ["tcp", ref rest @ ..] => ("ustack-tcp", rest),
-        ["udp", ref rest @ ..] => ("ustack-udp", rest),
-        ["tools", tool, ref rest @ ..] => (tool, rest),
-        ref rest => ("ustack", rest),
-    };
-    let mut target = vec!["-p".to_string(), package.to_string()];
-    if package == "ustack-tcp" {
-        target.extend(["--features".into(), "testing".into()]);
-    }
-    match *rest {
-        ["tests", "scripts", ..] => target.extend(["--test".into(), "scripts".into()]),
-        ["tests", test, ..] => {
-            target.extend(["--test".into(), test.trim_end_matches(".rs").to_string()]);
+/// What `cargo test` is given to run some tests, in the order in which targets are tried.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Target {
+    /// Unit tests, scripts, other tests, and those that take a minute.
+    cost: u8,
+    arguments: Vec<String>,
+}
+
+impl Target {
+    fn of(test: &str) -> Self {
+        let (file, _) = test.split_once("::").unwrap_or((test, ""));
+        let parts: Vec<&str> = file.split('/').collect();
+        let (package, rest) = match parts[..] {
+            // What plays the scripts stands above what they test.
+            ["tcp", "tests", "scripts", ..] => ("packetdrill", &parts[1..]),
+            ["tcp", ref rest @ ..] => ("ustack-tcp", rest),
+            ["udp", ref rest @ ..] => ("ustack-udp", rest),
+            ["tools", tool, ref rest @ ..] => (tool, rest),
+            ref rest => ("ustack", rest),
+        };
+        let (cost, kind) = match *rest {
+            ["tests", "scripts", ..] => (1, vec!["--test", "scripts"]),
+            ["tests", test @ ("states" | "soak.rs"), ..] => (3, vec!["--test", test]),
+            ["tests", test, ..] => (2, vec!["--test", test]),
+            _ => (0, vec!["--lib"]),
+        };
+        let mut arguments = vec!["-p", package];
+        if package == "ustack-tcp" {
+            arguments.extend(["--features", "testing"]);
         }
-        _ => target.push("--lib".into()),
+        arguments.extend(kind.iter().map(|word| word.trim_end_matches(".rs")));
+        Self {
+            cost,
+            arguments: arguments.into_iter().map(str::to_string).collect(),
+        }
     }
-    let filter = (!name.is_empty()).then(|| name.to_string());
-    (target, filter)
 }
 
 /// Where the table lies.
@@ -287,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_label_says_how_to_run_its_test() {
-        let command = |test| target_of(test).0.join(" ");
+        let command = |test| Target::of(test).arguments.join(" ");
         assert_eq!(
             command("tcp/tests/scripts/a/b.pkt"),
             "-p packetdrill --test scripts"
@@ -299,7 +319,8 @@ mod tests {
         assert_eq!(command("src/ip/tests/icmp.rs::x"), "-p ustack --lib");
         assert_eq!(command("tests/garbage.rs::x"), "-p ustack --test garbage");
         assert_eq!(command("udp/src/a.rs::x"), "-p ustack-udp --lib");
-        assert_eq!(target_of("udp/src/a.rs::x").1.as_deref(), Some("x"));
+        let quick = Target::of("udp/src/a.rs::x");
+        assert!(quick < Target::of("tcp/tests/states/main.rs::x"));
     }
 
     #[test]
