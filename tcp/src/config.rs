@@ -245,6 +245,11 @@ pub struct SocketOptions {
 }
 
 impl SocketOptions {
+    /// `user_timeout`; zero is none, as for `TCP_USER_TIMEOUT`.
+    pub(crate) fn user_timeout(&self) -> Option<Duration> {
+        self.user_timeout.filter(|limit| !limit.is_zero())
+    }
+
     /// `mss`, or less where `TCP_MAXSEG` says so.
     pub(crate) fn clamp_mss(&self, mss: u16) -> u16 {
         self.max_segment.map_or(mss, |most| mss.min(most))

@@ -34,7 +34,7 @@ impl Connection {
 
     /// Whether the retransmission timer has fired often enough (R2 of RFC 9293 §3.8.3).
     pub(super) fn is_hopeless(&self, now: Instant, config: &Config) -> bool {
-        match self.options.user_timeout {
+        match self.options.user_timeout() {
             Some(_) => false, // it has a deadline of its own
             // A shut window is no silence (MUST-37, SHLD-17).
             None if self.snd.wnd == 0 => now - self.last_received >= MAX_SILENCE,
@@ -46,7 +46,7 @@ impl Connection {
     /// of those whose application let go.
     pub(super) fn patience_deadline(&self) -> Option<Instant> {
         let since = self.timers.stalled_since?;
-        let application = self.options.user_timeout.map(|limit| since + limit);
+        let application = self.options.user_timeout().map(|limit| since + limit);
         let orphan = self
             .timers
             .released_at
@@ -116,7 +116,7 @@ impl Connection {
         let Some(keepalive) = self.options.keepalive else {
             return;
         };
-        let dead = match self.options.user_timeout {
+        let dead = match self.options.user_timeout() {
             Some(limit) => self.keepalive_probes > 0 && now - self.last_received >= limit,
             None => self.keepalive_probes >= keepalive.count,
         };

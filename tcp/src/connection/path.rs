@@ -32,6 +32,7 @@ impl Connection {
     /// Tells IP what this connection has learnt, and hears what others have (PM-6).
     pub(super) fn heed_path(&mut self, now: Instant, tx: &mut impl Transmit) {
         let remote = self.flow.remote_ip();
+        self.path.withdraw_offer();
         if let Some(mtu) = self.path.take_owed() {
             tx.lower_path_mtu(remote, mtu);
         }

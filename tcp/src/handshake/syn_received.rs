@@ -316,7 +316,7 @@ impl SynReceived {
 
     /// The application's limit holds for what it opened itself (MUST-21).
     fn user_timeout(&self) -> Option<Duration> {
-        let limit = self.ours.options.user_timeout;
+        let limit = self.ours.options.user_timeout();
         limit.filter(|_| self.listener.is_none())
     }
 

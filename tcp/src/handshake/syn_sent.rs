@@ -154,7 +154,7 @@ impl SynSent {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.ours.repeat.deadline(self.ours.options.user_timeout)
+        self.ours.repeat.deadline(self.ours.options.user_timeout())
     }
 
     /// True when the peer has been asked often enough (MUST-23), or for as long as the
@@ -162,7 +162,7 @@ impl SynSent {
     pub(crate) fn on_timeout(&mut self, now: Instant, config: &Config) -> bool {
         let options = &self.ours.options;
         let retries = options.syn_retries.unwrap_or(config.syn_retries);
-        let limit = options.user_timeout;
+        let limit = options.user_timeout();
         self.ours.repeat.on_timeout(now, retries, limit)
     }
 }

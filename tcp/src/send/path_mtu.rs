@@ -295,6 +295,11 @@ impl PathMtu {
         self.search.next = Some(Probe { range, mtu });
     }
 
+    /// What was offered before and did not leave is no probe any more.
+    pub(crate) fn withdraw_offer(&mut self) {
+        self.search.next = None;
+    }
+
     /// Whether `range` is the probe to be sent, and so goes in one piece.
     pub(crate) fn is_next_probe(&self, range: &Range<SeqNum>) -> bool {
         self.search

@@ -94,6 +94,16 @@ fn the_user_timeout_does_not_wait_for_a_retransmission() {
     });
 }
 
+#[test]
+fn a_user_timeout_of_zero_is_none() {
+    let mut peer = Peer::open(
+        &Setup::new(false, 1).options(|options| options.user_timeout = Some(Duration::ZERO)),
+    );
+    peer.write(1_000);
+    peer.run(10 * SEC);
+    assert_eq!(end(&peer), None);
+}
+
 /// Progress starts it anew; a peer that answers, but takes nothing, does not.
 #[test]
 #[covers("MUST-21", "UT-1")]
