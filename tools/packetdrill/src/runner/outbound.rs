@@ -158,7 +158,7 @@ impl Runner<'_> {
         let Payload::Tcp(first) = &mut packet.payload else {
             return sent;
         };
-        while first.line.len > 0 && first.line.len < line.len {
+        while first.line.len > 0 {
             let Some(Sent {
                 packet: Ok(next),
                 at,
@@ -171,18 +171,20 @@ impl Runner<'_> {
             };
             let follows = tcp.line.seq == first.line.seq.wrapping_add(first.line.len)
                 && tcp.line.len > 0
-                && first.line.len + tcp.line.len <= line.len
                 && tcp.line.ack == first.line.ack
                 && at.saturating_since(sent.at) < Duration::from_millis(4);
             if !follows {
                 break;
             }
-            first.line.len += tcp.line.len;
-            first.line.flags = tcp.line.flags | first.line.flags & flag::CWR;
-            first.data.extend_from_slice(&tcp.data);
             // A device with TSO sets PSH on what it cuts; whether the line has it says nothing.
-            first.line.flags &= !flag::PSH;
-            first.line.flags |= line.flags & flag::PSH;
+            let push = line.flags & flag::PSH;
+            if first.line.len + tcp.line.len > line.len {
+                first.line.flags = first.line.flags & !flag::PSH | push;
+                break;
+            }
+            first.line.len += tcp.line.len;
+            first.line.flags = (tcp.line.flags | first.line.flags & flag::CWR) & !flag::PSH | push;
+            first.data.extend_from_slice(&tcp.data);
             self.sent.pop_front();
         }
         sent
