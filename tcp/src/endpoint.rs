@@ -182,7 +182,7 @@ impl Tcp {
                 if let Some(syn) = &mut entry.opening
                     && syn.on_timeout(now, &self.config)
                 {
-                    conn.on_handshake_failed(CloseReason::TimedOut);
+                    conn.on_handshake_timeout();
                 }
             }
             Slot::TimeWait(record) => {

@@ -7,7 +7,7 @@ use super::Connection;
 impl Connection {
     /// ICMP reports trouble. Whatever RFC 1122 calls it, it does not end an open connection
     /// (MUST-56, RFC 5927 §5.2).
-    pub(super) const fn on_soft_error(&mut self, error: IcmpError) {
+    pub(crate) const fn on_soft_error(&mut self, error: IcmpError) {
         self.soft_error = Some(error);
         self.path_trouble = true;
     }

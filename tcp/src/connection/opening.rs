@@ -33,6 +33,13 @@ impl Connection {
         }
     }
 
+    /// Nobody confirmed the handshake.
+    pub(crate) fn on_handshake_timeout(&mut self) {
+        if self.close_reason.is_none() {
+            self.give_up();
+        }
+    }
+
     /// The handshake came to nothing.
     pub(crate) fn on_handshake_failed(&mut self, reason: CloseReason) {
         if self.close_reason.is_none() {

@@ -176,11 +176,13 @@ impl Tcp {
         } else if syn.syn_data() > 0 {
             self.counters.fast_open_active_fail += 1;
         }
+        let mss = settled.peer.mss.unwrap_or(DEFAULT_MSS);
         if let Some(cookie) = cookie.filter(|cookie| tried && !cookie.cookie().is_empty()) {
-            let mss = settled.peer.mss.unwrap_or(DEFAULT_MSS);
             self.fast_open.on_cookie(&settled.flow, cookie, mss);
         } else if unanswered && settled.syn_data_acked == 0 {
             self.fast_open.on_silence(now, &settled.flow);
+        } else if tried {
+            self.fast_open.on_mss(&settled.flow, mss);
         }
     }
 

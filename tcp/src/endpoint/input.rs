@@ -103,7 +103,15 @@ impl Tcp {
         };
         match &mut entry.slot {
             Slot::Connection(conn) => {
-                conn.on_icmp_error(now, error, seq);
+                let opening = entry.opening.as_ref();
+                if opening.is_some_and(|syn| seq == syn.ours.iss) {
+                    // About its SYN,ACK, which fits any path.
+                    if !matches!(error, IcmpError::PacketTooBig { .. }) {
+                        conn.on_soft_error(error);
+                    }
+                } else {
+                    conn.on_icmp_error(now, error, seq);
+                }
                 self.settle(now, id);
             }
             Slot::SynSent(syn) if seq == syn.ours.iss => match (close_reason(error), error) {

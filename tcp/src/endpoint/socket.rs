@@ -15,8 +15,8 @@ impl Tcp {
         self.listeners.insert(options)
     }
 
-    /// Stops listening. Connections not yet accepted are reset, handshakes under way forgotten: what
-    /// the peer sends next is for nobody, and answered with a RST.
+    /// Stops listening: connections not yet accepted are reset, held SYNs refused, handshakes under
+    /// way forgotten.
     pub fn close_listener(&mut self, now: Instant, id: ListenerId) {
         let Some(listener) = self.listeners.remove(id) else {
             return;
@@ -26,7 +26,12 @@ impl Tcp {
             self.release(now, conn);
         }
         for conn in listener.oldest {
-            self.drop_half_open(conn, CloseReason::Aborted);
+            match self.table.get(conn).map(|entry| &entry.slot) {
+                Some(Slot::SynReceived(syn)) if syn.held => self.refuse(conn),
+                // An answer will find nobody, and hear so then.
+                Some(Slot::SynReceived(_)) => self.drop_half_open(conn, CloseReason::Aborted),
+                _ => {}
+            }
         }
     }
 

@@ -129,6 +129,13 @@ impl FastOpenCache {
         self.insert(flow, Server::Gave { cookie, mss });
     }
 
+    /// The server offers another MSS than it did with its cookie.
+    pub(crate) fn on_mss(&mut self, flow: &FlowKey, now: u16) {
+        if let Some(Server::Gave { mss, .. }) = self.servers.get_mut(&key(flow)) {
+            *mss = now;
+        }
+    }
+
     /// A SYN with the option stayed without answer.
     pub(crate) fn on_silence(&mut self, now: Instant, flow: &FlowKey) {
         self.insert(flow, Server::Silent { since: now });

@@ -299,6 +299,40 @@ fn a_fast_open_that_nobody_confirms_ends() {
     });
 }
 
+#[test]
+fn an_icmp_error_explains_why_nobody_confirms() {
+    each(|mut host| {
+        let listener = listen(&mut host, 1);
+        let asking = host.peer();
+        let mine = cookie_of(&mut host, &asking);
+        let mut peer = host.peer().with_cookie(mine);
+        host.recv(&peer, peer.syn_with_data(300)).unwrap();
+        peer.note(&host.one());
+        let (id, _) = host.tcp.accept(listener).unwrap();
+        host.icmp(&peer, peer.ours, IcmpError::HostUnreachable);
+        assert_eq!(host.closed(id), None, "a soft error: data was delivered");
+        host.pass(180 * SEC);
+        assert_eq!(host.closed(id), Some(CloseReason::Unreachable));
+    });
+}
+
+#[test]
+fn a_client_remembers_the_mss_of_the_last_answer() {
+    each(|mut host| {
+        learn(&mut host);
+        let mut peer = host.nth_peer(1);
+        let (_, syn) = connect(&mut host, &mut peer, 3_000);
+        let before = syn.payload.len();
+        peer.syn.mss = Some(700);
+        host.recv(&peer, peer.syn_ack(before as u32)).unwrap();
+        host.take();
+        let mut next = host.nth_peer(2);
+        let (_, syn) = connect(&mut host, &mut next, 3_000);
+        assert_eq!(syn.payload.len(), before - 300);
+        assert_eq!(cookie(&syn), Some(FastOpen::new(&GIVEN)));
+    });
+}
+
 /// RFC 7413 §5.1: a reset may be as spoofed as the SYN was.
 #[test]
 #[covers("TF-5")]

@@ -260,9 +260,11 @@ fn closing_a_listener_resets_what_it_has() {
         }
         host.recv(&peers[0], peers[0].ack()).unwrap();
         host.tcp.close_listener(host.now, listener);
-        assert!(host.one().has(Flags::RST));
+        let reset = host.one();
+        assert_eq!(reset.ack, peers[0].isn.wrapping_add(1));
+        assert!(reset.has(Flags::RST));
         assert_eq!(host.tcp.connection_count(), 0);
-        // The handshake that was under way comes to nobody.
+        // The other peer hears of it when it says something.
         let _ = host.recv(&peers[1], peers[1].ack());
         assert!(host.one().has(Flags::RST));
     });
