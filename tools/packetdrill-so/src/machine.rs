@@ -186,6 +186,16 @@ impl Machine {
         }
     }
 
+    /// A packet arrives. Whoever sleeps is woken before anything leaves, so that what it has to
+    /// send can carry the ACK.
+    pub(crate) fn inject(&self, packet: &[u8]) {
+        let mut state = self.lock();
+        state.kernel.inject_held(packet);
+        state = self.settle(state);
+        state.kernel.flush();
+        drop(self.settle(state));
+    }
+
     /// The next packet that leaves, for which time passes; `None`: none ever will.
     pub(crate) fn receive(&self) -> Option<(Instant, Vec<u8>)> {
         let mut state = self.lock();

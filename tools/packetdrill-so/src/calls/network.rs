@@ -13,7 +13,7 @@ pub(crate) unsafe extern "C" fn netdev_send(userdata: Ud, at: *const c_void, len
     let packet = unsafe { bytes(at, len) };
     run_int(userdata, |machine| {
         let packet = packet.ok_or(libc::EFAULT)?;
-        machine.with(|state| state.kernel.inject(&packet));
+        machine.inject(&packet);
         Ok(0)
     })
 }

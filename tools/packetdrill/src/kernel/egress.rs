@@ -22,10 +22,6 @@ const MAX_SENT: usize = 65_536;
 const MAX_FLOWS: usize = 4096;
 const MAX_MARKS: usize = 65_536;
 
-/// Segments of a burst: `tcp_min_tso_segs`, which Linux's pacing settles at on paths as slow as
-/// those of scripts.
-const BURST: u32 = 2;
-
 const PSH: u8 = 0x08;
 
 /// The device's sending side.
@@ -33,6 +29,8 @@ const PSH: u8 = 0x08;
 pub(super) struct Egress {
     tso: bool,
     flows: HashMap<Vec<u8>, Flow>,
+    /// What this turn has sent so far.
+    pending: Vec<Vec<u8>>,
     /// Packets whose checksum would have made any receiver drop them: none, unless the stack is
     /// wrong.
     pub(super) bad_checksums: u64,
@@ -64,28 +62,44 @@ struct Run {
     turn: u64,
 }
 
+/// A segment with text.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    turn: u64,
+    seq: u32,
+    len: u32,
+    has_psh: bool,
+    /// The next one follows at once.
+    continues: bool,
+    /// Segments that leave as one.
+    burst: u32,
+}
+
 impl Flow {
     /// Whether this segment has PSH.
-    fn is_marked(&mut self, turn: u64, seq: u32, len: u32, has_psh: bool) -> bool {
-        let end = seq.wrapping_add(len);
+    fn is_marked(&mut self, sent: &Sent) -> bool {
+        let end = sent.seq.wrapping_add(sent.len);
         let is_after = |end: u32, other: u32| (end.wrapping_sub(other) as i32) > 0;
         let is_new = self.nxt.is_none_or(|nxt| is_after(end, nxt));
-        let run = self.run.filter(|run| run.end == seq && run.turn == turn);
+        let run = self
+            .run
+            .filter(|run| run.end == sent.seq && run.turn == sent.turn);
         let mut run = run.unwrap_or(Run {
-            start: seq,
-            end: seq,
-            burst: seq,
+            start: sent.seq,
+            end: sent.seq,
+            burst: sent.seq,
             segments: 0,
-            turn,
+            turn: sent.turn,
         });
         (run.end, run.segments) = (end, run.segments + 1);
-        let mut marked = has_psh || self.marks.contains(&end);
+        let mut marked = sent.has_psh || self.marks.contains(&end);
         if marked {
             remember(self.marks.len(), || self.marks.insert(end));
         }
+        let is_full = run.segments >= sent.burst;
         if is_new {
             self.nxt = Some(end);
-            marked |= run.segments >= BURST;
+            marked |= run.segments > 1 && (is_full || !sent.continues);
             if run.segments > 1 {
                 remember(self.bursts.len(), || {
                     self.bursts.insert(end, run.burst).is_none()
@@ -95,7 +109,7 @@ impl Flow {
             // A whole burst goes out again as one.
             marked |= !is_after(run.start, start);
         }
-        if marked {
+        if marked || is_full {
             (run.burst, run.segments) = (end, 0);
         }
         self.run = Some(run);
@@ -115,6 +129,7 @@ impl Egress {
         Self {
             tso,
             flows: HashMap::new(),
+            pending: Vec::new(),
             bad_checksums: 0,
             turn: 0,
         }
@@ -125,50 +140,79 @@ impl Egress {
         self.turn += 1;
     }
 
-    /// Moves the frames of `tx` to `sent`.
-    pub(super) fn take(
-        &mut self,
-        now: Instant,
-        tx: &mut TxBatch,
-        sent: &mut VecDeque<(Instant, Vec<u8>)>,
-    ) {
-        let mut packets = Vec::new();
+    /// Takes the frames of `tx`, cut into wire packets.
+    pub(super) fn take(&mut self, tx: &mut TxBatch) {
         for frame in tx.iter() {
             // What does not fit its own description is a bug that shows as a missing packet.
-            let _ = gso::cut(&frame.to_frame(), |packet| packets.push(packet));
+            let _ = gso::cut(&frame.to_frame(), |packet| self.pending.push(packet));
         }
         tx.clear();
-        for mut packet in packets {
-            if let Some(tcp) = Tcp::find(&packet) {
-                if tcp.checksum(&packet) != 0 {
-                    self.bad_checksums += 1;
-                    continue;
-                }
-                if self.tso {
-                    self.mark(&mut packet, &tcp);
-                }
+    }
+
+    /// The turn is over: what it has sent leaves. `burst` tells how many segments of a flow leave
+    /// as one.
+    pub(super) fn flush(
+        &mut self,
+        now: Instant,
+        sent: &mut VecDeque<(Instant, Vec<u8>)>,
+        burst: impl Fn(&Tcp, &[u8]) -> u32,
+    ) {
+        let mut packets = std::mem::take(&mut self.pending);
+        if self.tso {
+            for (n, continues) in continuations(&packets).into_iter().enumerate() {
+                self.mark(&mut packets[n], continues, &burst);
             }
-            if sent.len() < MAX_SENT {
+        }
+        for packet in packets.drain(..) {
+            if Tcp::find(&packet).is_some_and(|tcp| tcp.checksum(&packet) != 0) {
+                self.bad_checksums += 1;
+            } else if sent.len() < MAX_SENT {
                 sent.push_back((now, packet));
             }
         }
+        self.pending = packets;
     }
 
-    fn mark(&mut self, packet: &mut [u8], tcp: &Tcp) {
-        if tcp.payload_len == 0 {
+    fn mark(&mut self, packet: &mut [u8], continues: bool, burst: impl Fn(&Tcp, &[u8]) -> u32) {
+        let Some(tcp) = Tcp::find(packet).filter(|tcp| tcp.payload_len > 0) else {
             return;
-        }
+        };
         let key = tcp.flow(packet);
         if self.flows.len() >= MAX_FLOWS && !self.flows.contains_key(&key) {
             return;
         }
-        let turn = self.turn;
+        let segment = Sent {
+            turn: self.turn,
+            seq: tcp.seq(packet),
+            len: tcp.payload_len,
+            has_psh: tcp.flags(packet) & PSH != 0,
+            continues,
+            burst: burst(&tcp, packet),
+        };
         let flow = self.flows.entry(key).or_default();
-        let (seq, flags) = (tcp.seq(packet), tcp.flags(packet));
-        if flow.is_marked(turn, seq, tcp.payload_len, flags & PSH != 0) && flags & PSH == 0 {
-            tcp.set_flags(packet, flags | PSH);
+        if flow.is_marked(&segment) && !segment.has_psh {
+            tcp.set_flags(packet, tcp.flags(packet) | PSH);
         }
     }
+}
+
+/// Whether, after each packet, the next one of its flow goes on where it ends.
+fn continuations(packets: &[Vec<u8>]) -> Vec<bool> {
+    let mut next = HashMap::new();
+    let mut continues: Vec<bool> = packets
+        .iter()
+        .rev()
+        .map(|packet| {
+            let Some(tcp) = Tcp::find(packet).filter(|tcp| tcp.payload_len > 0) else {
+                return false;
+            };
+            let seq = tcp.seq(packet);
+            let after = next.insert(tcp.flow(packet), seq);
+            after == Some(seq.wrapping_add(tcp.payload_len))
+        })
+        .collect();
+    continues.reverse();
+    continues
 }
 
 impl Tcp {
@@ -193,22 +237,35 @@ impl Tcp {
 mod tests {
     use super::*;
 
+    /// Which of so many segments of 1,000 bytes, from `first` on, are marked.
+    fn marks(flow: &mut Flow, turn: u64, first: u32, count: u32, burst: u32) -> Vec<bool> {
+        let sent = |n: u32| Sent {
+            turn,
+            seq: (first + n) * 1000,
+            len: 1000,
+            has_psh: false,
+            continues: n + 1 < count,
+            burst,
+        };
+        (0..count).map(|n| flow.is_marked(&sent(n))).collect()
+    }
+
     #[test]
-    fn every_second_segment_of_a_turn_has_psh() {
+    fn every_burst_of_a_turn_ends_with_psh() {
         let mut flow = Flow::default();
-        let marks: Vec<bool> = (0..5)
-            .map(|n| flow.is_marked(1, n * 1000, 1000, n == 4))
-            .collect();
-        assert_eq!(marks, [false, true, false, true, true]);
-        // Sent again one by one, only the end of what was written has it; a whole burst has it.
-        let again: Vec<bool> = [1, 0, 3, 4, 2, 3]
-            .into_iter()
-            .map(|n| flow.is_marked(1, n * 1000, 1000, false))
-            .collect();
-        assert_eq!(again, [false, false, false, true, false, true]);
-        // A later turn is another burst.
-        assert!(!flow.is_marked(1, 5000, 1000, false));
-        assert!(!flow.is_marked(2, 6000, 1000, false));
-        assert!(flow.is_marked(2, 7000, 1000, false));
+        assert_eq!(
+            marks(&mut flow, 1, 0, 5, 2),
+            [false, true, false, true, false]
+        );
+        // Sent again one by one, none has it; a whole burst has.
+        assert_eq!(marks(&mut flow, 2, 1, 1, 2), [false]);
+        assert_eq!(marks(&mut flow, 3, 2, 2, 2), [false, true]);
+        // Larger bursts: the last may be smaller; a single segment is none.
+        assert_eq!(
+            marks(&mut flow, 4, 5, 5, 3),
+            [false, false, true, false, true]
+        );
+        assert_eq!(marks(&mut flow, 5, 10, 2, 1), [false, false]);
+        assert_eq!(marks(&mut flow, 6, 12, 1, 3), [false]);
     }
 }

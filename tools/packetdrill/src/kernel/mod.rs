@@ -208,11 +208,28 @@ impl Kernel {
         for _ in 0..MAX_TURNS {
             self.collect_events();
             if !self.host.has_ready() {
-                return;
+                break;
             }
             self.host.poll_transmit(self.now, &mut self.tx);
-            self.egress.take(self.now, &mut self.tx, &mut self.sent);
+            self.egress.take(&mut self.tx);
         }
+        self.end_turn();
+    }
+
+    /// What this turn has sent leaves.
+    fn end_turn(&mut self) {
+        let (host, now, most) = (&self.host, self.now, self.sysctls.min_tso_segs);
+        self.egress.flush(now, &mut self.sent, |tcp, packet| {
+            let flow = tcp.flow_key(packet);
+            let mut all = host.tcp().connections();
+            let info = all
+                .find(|conn| conn.flow == flow)
+                .and_then(|conn| host.tcp().info(now, conn.id).ok());
+            // At least two bursts fit the window (`tcp_cwnd_test`).
+            info.map_or(most, |info| {
+                (info.snd_cwnd / info.snd_mss.max(1) / 2).clamp(1, most)
+            })
+        });
     }
 
     /// Where a call that names no address comes from.

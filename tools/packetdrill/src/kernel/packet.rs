@@ -1,6 +1,8 @@
 //! Where things are in a packet that this host has made.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ustack::tcp::FlowKey;
 
 /// A whole TCP segment in an IP packet without extension headers.
 #[derive(Clone, Copy, Debug)]
@@ -57,5 +59,17 @@ impl Tcp {
 
     pub(super) fn flags(&self, packet: &[u8]) -> u8 {
         packet[self.header + 13]
+    }
+
+    /// The flow, seen from its sender.
+    pub(super) fn flow_key(&self, packet: &[u8]) -> FlowKey {
+        let port = |at: usize| {
+            let bytes = packet[self.header + at..].first_chunk();
+            u16::from_be_bytes(*bytes.unwrap_or(&[0; 2]))
+        };
+        FlowKey {
+            local: SocketAddr::new(self.source, port(0)),
+            remote: SocketAddr::new(self.destination, port(2)),
+        }
     }
 }
