@@ -245,7 +245,11 @@ fn host(options: &Options) -> std::result::Result<VirtualHost, Error> {
         .socket(options.socket)
         .seed(options.seed);
     config.addresses.clone_from(&options.addresses);
-    VirtualHost::new(config, Caps::plain(options.mtu))
+    let caps = Caps {
+        tso: options.tso,
+        ..Caps::plain(options.mtu)
+    };
+    VirtualHost::new(config, caps)
 }
 
 #[cfg(test)]
