@@ -1,6 +1,8 @@
 use super::*;
 use crate::segment::SackBlock;
+use crate::segment::SackBlocks;
 use crate::seq::WireSeq;
+use crate::time::Duration;
 use proptest::prelude::*;
 use std::collections::HashSet;
 use std::vec::Vec;
