@@ -87,3 +87,24 @@ pub(crate) fn field(info: &[u8], name: &str) -> Option<i64> {
     value[..*len].copy_from_slice(bytes);
     Some(i64::from_le_bytes(value))
 }
+
+/// The numbers of `SO_MEMINFO`, in their order.
+const MEMORY: [&str; 9] = [
+    "RMEM_ALLOC",
+    "RCVBUF",
+    "WMEM_ALLOC",
+    "SNDBUF",
+    "FWD_ALLOC",
+    "WMEM_QUEUED",
+    "OPTMEM",
+    "BACKLOG",
+    "DROPS",
+];
+
+/// The value of `SK_MEMINFO_…`.
+pub(crate) fn memory(info: &[u8], name: &str) -> Option<i64> {
+    let name = name.strip_prefix("SK_MEMINFO_")?;
+    let at = 4 * MEMORY.iter().position(|known| *known == name)?;
+    let bytes = info.get(at..at + 4)?.try_into().ok()?;
+    Some(u32::from_ne_bytes(bytes).into())
+}

@@ -89,6 +89,17 @@ fn time_counts() {
 }
 
 #[test]
+fn an_ack_need_not_wait_as_long_as_on_linux() {
+    let text = format!("{OPEN}+0 < P. 1:101(100) ack 1 win 65535\n+.04 > . 1:1(0) ack 101");
+    assert_passes(&play(Suite::Linux, Family::V4, &text));
+    let text = format!("{OPEN}+0 < F. 1:1(0) ack 1 win 65535\n+.06 > . 1:1(0) ack 2");
+    assert_fails(&play(Suite::Linux, Family::V4, &text), 9, "it left -");
+    let text = format!("{OPEN}+0 < F. 1:1(0) ack 1 win 65535\n+.04 > . 1:1(0) ack 2");
+    assert_passes(&play(Suite::Linux, Family::V4, &text));
+    assert_fails(&play(Suite::Own, Family::V4, &text), 9, "it left -");
+}
+
+#[test]
 fn calls_return_what_they_must() {
     assert_fails(&after_open("+0 write(4, ..., 100) = 99"), 8, "100");
     assert_fails(&after_open("+0 write(9, ..., 100) = 100"), 8, "EBADF");

@@ -281,10 +281,12 @@ impl<'a> Runner<'a> {
     }
 
     fn code(&mut self, text: &str) -> Result<()> {
-        let info = self.info();
+        let (info, memory) = (self.info(), self.memory());
         let lookup = |name: &str| {
             if name.starts_with("tcpi_") {
                 tcp_info::field(&info, name)
+            } else if name.starts_with("SK_MEMINFO_") {
+                tcp_info::memory(&memory, name)
             } else {
                 symbols::code_value(name)
             }
@@ -303,13 +305,27 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// `TCP_INFO` of the connection that the script is about.
-    fn info(&mut self) -> Vec<u8> {
+    /// The host's descriptor of the connection that the script is about.
+    fn live_fd(&self) -> Option<Fd> {
         let fd = match self.flows.last() {
             Some(flow) => flow.fd,
             None => self.last_fd,
         };
-        let live = fd.and_then(|fd| self.files.get(&fd)).copied();
+        self.files.get(&fd?).copied()
+    }
+
+    /// `SO_MEMINFO` of that connection.
+    fn memory(&mut self) -> Vec<u8> {
+        let live = self.live_fd().unwrap_or(-1);
+        let memory = self
+            .kernel
+            .getsockopt(live, libc::SOL_SOCKET, libc::SO_MEMINFO, 36);
+        memory.unwrap_or_default()
+    }
+
+    /// `TCP_INFO` of that connection.
+    fn info(&mut self) -> Vec<u8> {
+        let live = self.live_fd();
         if let Some(live) = live {
             let info =
                 self.kernel
