@@ -67,6 +67,15 @@ fn urgent_data_of_any_length() {
 #[covers("MUST-33", "MUST-30")]
 fn wild_pointers_do_no_harm() {
     everywhere(|net| {
+        // To what the reader has taken already, or is about to: no news.
+        let mut peer = Peer::open(net);
+        peer.send(seg(1, 100, 1).urgent(0));
+        assert_eq!(
+            (left(&mut peer), told(&mut peer), peer.read()),
+            (None, 0, 100)
+        );
+        peer.send(seg(101, 0, 1).urgent(0));
+        assert_eq!((left(&mut peer), told(&mut peer)), (None, 0));
         let mut peer = Peer::open(net);
         for (n, pointer) in [0, 1, 65_535, 10, 0, 65_535].into_iter().enumerate() {
             let n = n as u32;

@@ -40,6 +40,8 @@ fn a_reader_of_single_bytes_moves_the_window_by_segments() {
             for _ in 0..500 * sent {
                 assert_eq!(peer.read_once(1), 1);
                 edges.extend(peer.turn().iter().map(|out| right(out, 0)));
+                // What is sent for another reason does not offer a crumb, either.
+                edges.extend(peer.send(seg(1, 1, 1)).iter().map(|out| right(out, 0)));
             }
             edges.extend(
                 peer.wait(Duration::from_secs(1))
@@ -264,5 +266,18 @@ fn what_is_shed_was_reported_and_is_taken_again() {
         peer.send(seg(1_001, 3_000, 1).with(Flags::FIN));
         assert_eq!(peer.read(), 4_000);
         assert_eq!(peer.state(), "CLOSE-WAIT");
+    });
+}
+
+/// A little was read, and an ACK leaves for another reason: it does not offer that little.
+#[test]
+#[covers("MUST-39")]
+fn an_ack_offers_no_crumbs() {
+    everywhere(|net| {
+        let mut peer = open(net, 10_000, syn());
+        peer.send(seg(1, 300, 1));
+        assert_eq!(peer.read_once(300), 300);
+        let out = peer.send(seg(1, 1, 1));
+        assert_eq!((out[0].ack, right(&out[0], 0)), (301, 10_001));
     });
 }
