@@ -130,6 +130,9 @@ pub struct Config {
     /// The least time before the tail is probed, whatever the round trip (RFC 8985 §7.2 has none;
     /// Linux two ticks): a host in user space may be kept from its ACKs by others for a while.
     pub min_probe: Duration,
+    /// What is added to the probe's time for a lone segment, whose ACK may be delayed (RFC 8985
+    /// §7.2: TLP.max_ack_delay); Linux 200 ms.
+    pub max_ack_delay: Duration,
     /// Offer and accept timestamps (RFC 7323, `tcp_timestamps`).
     pub timestamps: bool,
     /// Drops segments without a timestamp once both ends agreed on timestamps, as RFC 7323 §3.2
@@ -169,6 +172,7 @@ impl Default for Config {
             challenge_ack_limit: 10,
             quick_acks: 0,
             min_probe: Duration::from_millis(20),
+            max_ack_delay: Duration::from_millis(50),
             timestamps: true,
             timestamps_required: true,
         }

@@ -9,9 +9,6 @@ use crate::time::{Duration, Instant};
 use super::Connection;
 use super::timers::LossTimer;
 
-/// What is added to the probe's time for a lone segment, whose ACK may be delayed (RFC 8985 §7.2).
-const MAX_ACK_DELAY: Duration = Duration::from_millis(50);
-
 /// The time to the probe before there is a round trip to go by (RFC 8985 §7.2).
 const PTO_WITHOUT_SRTT: Duration = Duration::from_secs(1);
 
@@ -67,7 +64,11 @@ impl Connection {
         }
         let pto = self.rtt.srtt().map_or(PTO_WITHOUT_SRTT, |srtt| {
             let alone = self.snd.flight.outstanding() <= self.snd.mss;
-            let delay = if alone { MAX_ACK_DELAY } else { Duration::ZERO };
+            let delay = if alone {
+                self.max_ack_delay
+            } else {
+                Duration::ZERO
+            };
             (2 * srtt).max(self.min_probe) + delay
         });
         ((now + pto).min(rto), LossTimer::Probe)

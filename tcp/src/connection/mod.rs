@@ -104,6 +104,8 @@ pub(crate) struct Connection {
     send_buffer_max: u32,
     /// [`Config::min_probe`].
     min_probe: Duration,
+    /// [`Config::max_ack_delay`].
+    max_ack_delay: Duration,
     path: PathMtu,
     /// The path's MTU by IP.
     ip_mtu: u16,
@@ -167,6 +169,7 @@ impl Connection {
             tuning: Tuning::new(now, recv_max, settled.rtt),
             send_buffer_max: options.send_buffer.map_or(config.send_buffer_max, |_| 0),
             min_probe: config.min_probe,
+            max_ack_delay: config.max_ack_delay,
             path: PathMtu::new(*path_mtu, flow.is_ipv6(), config.mtu_probing),
             ip_mtu: *path_mtu,
             advice_owed: false,

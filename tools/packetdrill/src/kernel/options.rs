@@ -73,6 +73,7 @@ impl Options {
         options.tcp.timestamps_required = false;
         options.tcp.min_probe = MIN_PROBE;
         options.tcp.rto_granularity = options.tcp.rto_min;
+        options.tcp.max_ack_delay = options.tcp.rto_min;
         (options.tcp.recv_buffer_initial, options.tcp.recv_buffer_max) = (131_072, 6 << 20);
         (options.tcp.send_buffer_initial, options.tcp.send_buffer_max) = (16_384, 4 << 20);
         options.tcp.syn_retries = 6;
