@@ -59,6 +59,14 @@ impl Settings {
             lenient_calls: false,
             lenient_packets: false,
         };
+        // That suite runs what names no family over IPv4 only.
+        let names_family = script
+            .options
+            .iter()
+            .any(|option| option.name == "ip_version");
+        if options.suite == Suite::Freebsd && !names_family {
+            check_version("ipv4", options.family)?;
+        }
         for option in &script.options {
             settings.apply(&option.name, &option.value, options)?;
         }
