@@ -120,6 +120,8 @@ struct Runner<'a> {
     /// The descriptor that the script used last for a connection.
     last_fd: Option<i64>,
     pending: Option<Pending>,
+    /// FreeBSD's `kern.ipc.maxsockbuf`.
+    max_buffer: String,
     /// The bytes of each of the script's descriptors.
     streams: Streams,
     /// Sends that the script takes for done.
@@ -155,6 +157,7 @@ impl<'a> Runner<'a> {
             connecting: None,
             last_fd: None,
             pending: None,
+            max_buffer: "2097152".to_string(),
             streams: Streams::new(),
             background: Vec::new(),
             sent: VecDeque::new(),

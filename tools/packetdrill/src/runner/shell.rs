@@ -27,6 +27,13 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("net.ipv4.tcp_syncookies", "1"),
 ];
 
+/// Options that the host always offers.
+const ALWAYS_ON: [&str; 3] = [
+    "net.ipv4.tcp_sack",
+    "net.ipv4.tcp_window_scaling",
+    "net.ipv4.tcp_dsack",
+];
+
 impl Runner<'_> {
     pub(super) fn shell(&mut self, text: &str) -> Result<()> {
         let text = arithmetic(&text.replace("\\\n", " "));
@@ -85,17 +92,25 @@ impl Runner<'_> {
     pub(super) fn sysctl(&mut self, key: &str, value: &str) -> Result<()> {
         let mut key = key.trim_start_matches("/proc/sys/").replace('/', ".");
         let mut value = value.to_string();
+        if key == "kern.ipc.maxsockbuf" {
+            self.max_buffer.clone_from(&value);
+        }
         if let Some(name) = key.strip_prefix("net.inet.tcp.") {
-            match freebsd_sysctl(name, &value) {
+            match freebsd_sysctl(name, &value, &self.max_buffer) {
                 Freebsd::Same(linux, same) => (key, value) = (format!("net.ipv4.{linux}"), same),
                 Freebsd::Ours => return Ok(()),
                 Freebsd::NotOurs => return Err(not_runnable(format!("{key}={value}"))),
                 Freebsd::Unknown => {}
             }
         }
-        if !self.kernel.set_sysctl(&key, &value) {
-            self.note(format!("sysctl {key} is not known"));
+        if self.kernel.set_sysctl(&key, &value) {
+            return Ok(());
         }
+        // What cannot be switched off, a script would miss.
+        if value == "0" && ALWAYS_ON.contains(&key.as_str()) {
+            return Err(not_runnable(format!("{key}=0")));
+        }
+        self.note(format!("sysctl {key} is not known"));
         Ok(())
     }
 
@@ -176,7 +191,7 @@ enum Freebsd {
     Unknown,
 }
 
-fn freebsd_sysctl(name: &str, value: &str) -> Freebsd {
+fn freebsd_sysctl(name: &str, value: &str, max: &str) -> Freebsd {
     let same = |name| Freebsd::Same(name, value.to_string());
     let millis = || {
         value
@@ -187,11 +202,14 @@ fn freebsd_sysctl(name: &str, value: &str) -> Freebsd {
         ("sack.enable", _) => same("tcp_sack"),
         ("ecn.enable", _) => same("tcp_ecn"),
         ("syncookies", _) => same("tcp_syncookies"),
+        // Window scale and timestamps at once.
+        ("rfc1323", "0") => same("tcp_window_scaling"),
+        ("rfc1323", _) => same("tcp_timestamps"),
         ("keepcnt", _) => same("tcp_keepalive_probes"),
         ("keepidle", _) => Freebsd::Same("tcp_keepalive_time", millis()),
         ("keepintvl", _) => Freebsd::Same("tcp_keepalive_intvl", millis()),
-        ("recvspace", _) => Freebsd::Same("tcp_rmem", format!("4096 {value} 2097152")),
-        ("sendspace", _) => Freebsd::Same("tcp_wmem", format!("4096 {value} 2097152")),
+        ("recvspace", _) => Freebsd::Same("tcp_rmem", format!("4096 {value} {max}")),
+        ("sendspace", _) => Freebsd::Same("tcp_wmem", format!("4096 {value} {max}")),
         // RFC 5961, and no answer to SYN with FIN, are not to be switched off or on.
         (
             "insecure_rst"
