@@ -77,11 +77,12 @@ impl Link {
             if there.is_empty() && back.is_empty() {
                 return;
             }
-            there
-                .iter()
-                .for_each(|(_, packet)| self.server.inject(packet));
-            back.iter()
-                .for_each(|(_, packet)| self.client.inject(packet));
+            for (_, packet) in there {
+                self.server.inject(&packet);
+            }
+            for (_, packet) in back {
+                self.client.inject(&packet);
+            }
         }
     }
 
