@@ -94,6 +94,8 @@ impl Runner<'_> {
         let mut value = value.to_string();
         if key == "kern.ipc.maxsockbuf" {
             self.max_buffer.clone_from(&value);
+            key = "net.ipv4.tcp_rmem".to_string();
+            value = format!("4096 65536 {value}");
         }
         if let Some(name) = key.strip_prefix("net.inet.tcp.") {
             match freebsd_sysctl(name, &value, &self.max_buffer) {
