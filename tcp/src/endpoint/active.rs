@@ -9,6 +9,8 @@ use crate::connection::Negotiated;
 use crate::endpoint::input::{can_open, text_of_syn};
 use crate::endpoint::{ConnId, Entry, Event, Slot, Tcp};
 use crate::error::{CloseReason, ConnectError, Dropped};
+#[cfg(any(test, feature = "testing"))]
+use crate::handshake::FastOpenCache;
 use crate::handshake::{
     FastOpenRequest, Ours, SynReceived, SynSent, SynSentOutcome, syn_data_room,
 };
@@ -57,6 +59,12 @@ impl Tcp {
         let request = self.fast_open.request(now, &ours.flow);
         let (id, flow) = self.insert_syn_sent(now, SynSent::new(ours, request));
         Ok((id, flow, taken))
+    }
+
+    /// Forgets all cookies that servers gave: a test begins anew (`ip tcp_metrics flush`).
+    #[cfg(any(test, feature = "testing"))]
+    pub fn forget_cookies(&mut self) {
+        self.fast_open = FastOpenCache::default();
     }
 
     /// How many bytes the SYN of [`Tcp::connect_with_data`] would carry from `local` to `remote`;

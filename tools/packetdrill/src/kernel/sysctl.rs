@@ -54,6 +54,8 @@ impl Kernel {
         };
         match key {
             "tcp_fastopen" => self.sysctls.fastopen = first,
+            // How Linux's Fast Open cookies are thrown away (with `ip tcp_metrics flush`).
+            "tcp_fastopen_cookies" => self.host.tcp_mut().forget_cookies(),
             "tcp_notsent_lowat" => self.sysctls.notsent_lowat = first as u32,
             "tcp_min_tso_segs" => self.sysctls.min_tso_segs = first.clamp(1, 64) as u32,
             _ => return false,
