@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU16;
 use std::os::fd::{IntoRawFd, RawFd};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
@@ -35,6 +36,7 @@ pub(crate) struct Machine {
     state: Mutex<State>,
     changed: Condvar,
     main: ThreadId,
+    mss: Option<NonZeroU16>,
 }
 
 #[derive(Debug)]
@@ -98,6 +100,7 @@ impl Machine {
             }),
             changed: Condvar::new(),
             main: std::thread::current().id(),
+            mss: flags.mss,
         })
     }
 
@@ -190,7 +193,12 @@ impl Machine {
     /// send can carry the ACK.
     pub(crate) fn inject(&self, packet: &[u8]) {
         let mut state = self.lock();
-        state.kernel.inject_held(packet);
+        match (self.mss, header_len(packet)) {
+            (Some(mss), Some(header)) if packet.len() - header > usize::from(mss.get()) => {
+                state.kernel.inject_merged(packet, header as u16, mss);
+            }
+            _ => state.kernel.inject_held(packet),
+        }
         state = self.settle(state);
         state.kernel.flush();
         drop(self.settle(state));
@@ -242,6 +250,16 @@ impl Machine {
         }
         state
     }
+}
+
+/// Bytes before the text of a TCP segment; `None`: it is none, or has a header that lies.
+fn header_len(packet: &[u8]) -> Option<usize> {
+    let (ip, protocol) = match packet.first()? >> 4 {
+        4 => (usize::from(packet[0] & 0xf) * 4, *packet.get(9)?),
+        _ => (40, *packet.get(6)?),
+    };
+    let tcp = usize::from(packet.get(ip + 12)? >> 4) * 4;
+    (protocol == 6 && ip + tcp <= packet.len()).then_some(ip + tcp)
 }
 
 /// An error number for a call that panicked.
