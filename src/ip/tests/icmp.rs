@@ -28,6 +28,25 @@ fn echo_requests_are_answered() {
     }
 }
 
+/// Of several addresses the one that was asked answers, not the one nearest to who asks.
+#[test]
+#[covers("IC-1", "C6-6")]
+fn the_address_asked_answers() {
+    for (near, far, them) in [(US4, "192.168.9.9", PEER4), (US6, "2001:db8::9", PEER6)] {
+        let config = IpConfig {
+            addresses: vec![(addr(near), 24), (addr(far), 32)],
+            ..IpConfig::default()
+        };
+        let mut ip = Ip::new(config, PLAIN, [5; 32]);
+        let (request, _) = echo_kinds(near);
+        for asked in [near, far] {
+            let packet = icmp_message(them, asked, [request, 0, 0, 0, 0, 1, 0, 1], b"who");
+            let (source, destination, _) = dissect(&answer(&mut ip, packet));
+            assert_eq!((source, destination), (addr(asked), addr(them)));
+        }
+    }
+}
+
 /// 65,507 bytes of echo data, in fragments both ways.
 #[test]
 #[covers("IC-1", "C6-6")]

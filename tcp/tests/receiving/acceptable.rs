@@ -31,6 +31,25 @@ fn with_closed_window(net: Net) -> Peer {
     peer
 }
 
+/// Text that was there already is no carrier for an ACK either: nothing of the segment counts.
+#[test]
+#[covers("SM-5")]
+fn the_ack_of_what_is_not_acceptable_is_not_heard() {
+    everywhere(|net| {
+        for (seq, len) in [(1, 1), (1, 100), (51, 50), (1_000_000, 1)] {
+            let mut peer = Peer::open(net);
+            peer.send(seg(1, 100, 1));
+            assert_eq!(peer.write(1000).len(), 1);
+            let out = peer.send(seg(seq, len, 1001));
+            assert_eq!(out.len(), 1, "{seq} {len}: {out:?}");
+            assert_eq!(peer.outcome, Err(Dropped::OutOfWindow), "{seq} {len}");
+            assert_eq!(peer.info().unacked, 1, "{seq} {len}");
+            peer.send(seg(101, 0, 1001));
+            assert_eq!(peer.info().unacked, 0);
+        }
+    });
+}
+
 #[test]
 #[covers("SM-5")]
 fn what_is_not_acceptable_gets_one_ack() {

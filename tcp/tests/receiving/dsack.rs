@@ -2,7 +2,7 @@
 
 use covers::covers;
 use ustack_tcp::segment::SynOptions;
-use ustack_tcp::{Config, SocketOptions};
+use ustack_tcp::{Config, Options, SocketOptions};
 
 use crate::peer::{Out, Peer, everywhere, seg, syn};
 
@@ -128,6 +128,10 @@ fn no_sack_without_permission() {
         };
         let (config, socket) = (Config::default(), SocketOptions::default());
         let mut peer = Peer::open_with(net, config, socket, options);
+        let Options::Syn(answer) = &peer.syn_ack.options else {
+            panic!("{:?}", peer.syn_ack)
+        };
+        assert!(!answer.sack_permitted, "nobody asked");
         let mut out = peer.send(seg(1001, 1000, 1));
         out.extend(peer.send(seg(1, 500, 1)));
         out.extend(peer.send(seg(1, 500, 1)));

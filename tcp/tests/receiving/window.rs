@@ -182,7 +182,9 @@ fn what_any_ack_has_offered_is_honoured() {
         let mut edge = 0;
         for len in [1000, 333, 77, 1000, 1, 999, 500, 1000, 1000] {
             for out in peer.send(seg(at, len, 1)) {
-                edge = edge.max(right(&out, 7));
+                let offered = right(&out, 7);
+                assert!(offered >= edge, "{offered} after {edge}");
+                edge = offered;
             }
             at += len as u32;
         }

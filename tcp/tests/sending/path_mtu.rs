@@ -217,6 +217,9 @@ fn the_report_of_one_flow_is_for_all_and_no_congestion() {
         assert_eq!(before.len(), 10);
         one.too_big(1, 1400);
         let again = one.take();
+        let info = one.tcp.info(one.now, one.id).unwrap();
+        let in_segments = 9 * info.snd_mss + 1..=10 * info.snd_mss;
+        assert!(in_segments.contains(&info.snd_cwnd), "{info:?}");
         assert!(
             again.len() <= 11 && largest(&again) <= 1400,
             "{}",

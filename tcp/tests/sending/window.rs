@@ -57,9 +57,9 @@ fn retransmissions_stay_within_a_window_that_shrank() {
         assert!(again.last().unwrap().end() <= 2_501, "{again:?}");
         peer.win = 0;
         peer.ack(2_501);
-        // Beyond it nothing times out: the peer answers probes for ten minutes.
+        // Beyond it nothing times out: the peer answers probes for an hour.
         let start = peer.now;
-        while peer.now - start < 600 * SEC {
+        while peer.now - start < 3_600 * SEC {
             let sent = peer.run_until_sent(121 * SEC);
             assert_eq!(sent.len(), 1, "one probe or the first segment again");
             assert!(sent[0].seq <= 2_501, "{sent:?}");
@@ -115,6 +115,43 @@ fn a_shut_window_is_probed_ever_more_slowly() {
         peer.write(10);
         let again = peer.run_until_sent(SEC);
         assert!(again[0].at - start <= rto * 11 / 10, "{again:?}");
+    });
+}
+
+/// The probes have become rare, but what is wrong with the window now is its size: that waits for
+/// the override timer only.
+#[test]
+#[covers("MUST-38", "SHLD-29")]
+fn a_window_that_opens_a_little_is_used_within_a_second() {
+    Setup::each(|setup| {
+        let mut peer = Peer::open(&setup);
+        peer.win = 0;
+        peer.ack(1);
+        peer.write(2_000);
+        for _ in 0..8 {
+            peer.run_until_sent(121 * SEC);
+            peer.now += 10 * MS;
+            peer.ack(1);
+        }
+        peer.win = 100;
+        peer.ack(1);
+        assert!(peer.take().is_empty(), "not worth a segment yet");
+        assert_eq!(texts(&peer.run_until_sent(SEC)), [(1, 100)]);
+    });
+}
+
+#[test]
+#[covers("CC-10")]
+fn not_a_byte_leaves_beyond_the_window() {
+    Setup::each(|mut setup| {
+        setup.win = 700;
+        let mut peer = Peer::open(&setup);
+        peer.take();
+        peer.write(5_000);
+        assert_eq!(texts(&peer.take()), [(1, 700)]);
+        peer.win = 2_000;
+        peer.ack(701);
+        assert_eq!(texts(&peer.take()), [(701, 1000), (1701, 1000)]);
     });
 }
 

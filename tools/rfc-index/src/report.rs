@@ -49,6 +49,11 @@ pub(crate) fn write(requirements: &Requirements, sources: &Sources, suites: &str
          Made by `cargo run -p rfc-index` from `tools/rfc-index/requirements.toml`, the labels of \
          the tests and the citations in the code: do not edit. CI fails when a P0 or P1 id has no \
          test that ran, or when a test names an id that does not exist.\n\n\
+         A label is a claim, and there is a test of the claims: \
+         `cargo run -p rfc-index -- --disable 30 --seed 20261121` draws thirty of the mechanisms in \
+         `tools/rfc-index/mechanisms.toml`, takes each away by one replacement in a copy of the \
+         code, and fails unless a test that names one of its ids fails. Another seed draws others; \
+         `--about TEXT` tries those of one id or file.\n\n\
          P0: any serious stack. P1: a trusted stack. P2: optional.\n\n",
     );
     summary(&mut out, requirements, sources);
