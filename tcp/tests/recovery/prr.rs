@@ -102,6 +102,11 @@ fn heavy_loss_is_repaired_at_the_rate_of_delivery() {
                 peer.now += 10 * MS;
             }
         }
+        assert_eq!(
+            sent.len(),
+            11,
+            "ten arrived, and one more fits below ssthresh"
+        );
         let end = ack(&mut peer, base + 22, &[]);
         let info = peer.tcp.info(peer.now, peer.id).unwrap();
         let ssthresh = info.snd_ssthresh.unwrap() / 1000;

@@ -165,6 +165,28 @@ fn what_was_sent_twice_gives_no_sample() {
     });
 }
 
+/// What answers a segment that was sent twice is no sample: the next one waits as long. The first
+/// sample ends that.
+#[test]
+#[covers("RT-9", "RT-7")]
+fn a_backed_off_timeout_lasts_until_a_sample() {
+    Setup::each(|setup| {
+        let mut peer = plain(&setup);
+        peer.write(1000);
+        peer.take();
+        for _ in 0..2 {
+            assert_eq!(peer.run_until_sent(SEC).len(), 1);
+        }
+        ack(&mut peer, 1, &[]);
+        let kept = timeout(&mut peer);
+        assert!((kept - 800.0).abs() < 1.0, "{kept}");
+        ack(&mut peer, 2, &[]);
+        sample(&mut peer, 2, 10);
+        let fresh = timeout(&mut peer);
+        assert!((fresh - 200.0).abs() < 1.0, "{fresh}");
+    });
+}
+
 /// A thousand random sequences of writes, ACKs and silence: every timeout comes when RFC 6298 §5
 /// says, with the value of §2, and none else.
 #[test]
