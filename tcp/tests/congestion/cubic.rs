@@ -260,6 +260,10 @@ fn mean_windows_are_the_published_ones() {
         path.run_to(|path| path.sent.len() >= sent + 12 * per_loss);
         let rounds = (path.now - start).as_secs_f64() / f64::from(rtt) * 1e3;
         let mean = (path.sent.len() - sent) as f64 / rounds;
-        println!("{algorithm:?} {rtt} {per_loss} {:.3}", mean / published);
+        let ratio = mean / published;
+        assert!(
+            (ratio - 1.0).abs() < 0.07,
+            "{algorithm:?}, {rtt} ms, one in {per_loss}: {ratio:.3} of {published}"
+        );
     }
 }
