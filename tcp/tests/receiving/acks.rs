@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use covers::covers;
 use ustack_tcp::segment::SynOptions;
-use ustack_tcp::{Config, Flags, SocketOptions};
+use ustack_tcp::{Config, Ecn, Flags, SocketOptions};
 
-use crate::peer::{Peer, ack, everywhere, seg, syn};
+use crate::peer::{Peer, ack, everywhere, scale, seg, syn};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -69,6 +69,39 @@ fn a_batch_costs_one_ack() {
         let out = peer.batch(order.map(|n| seg(1 + 1000 * n, 1000, 1)));
         assert_eq!(out.last().map(|out| out.ack), Some(36_001));
         assert!(out.len() <= 4);
+    });
+}
+
+/// A driver that reads many segments at once is told when the peer has waited for long enough: one
+/// ACK for 64 KiB or a quarter of the window at least.
+#[test]
+#[covers("SHLD-19", "MUST-59")]
+fn a_large_batch_is_acknowledged_on_the_way() {
+    everywhere(|net| {
+        for (buffer, most) in [(60_000, 15_000), (1 << 20, 64 << 10)] {
+            let socket = SocketOptions {
+                recv_buffer: Some(buffer),
+                ..SocketOptions::default()
+            };
+            let options = SynOptions {
+                window_scale: Some(scale(0)),
+                ..syn()
+            };
+            let mut peer = Peer::open_with(net, Config::default(), socket, options);
+            let mut acked = vec![1];
+            for n in 0..50 {
+                let segment = peer.wire(&seg(1 + 1000 * n, 1000, 1));
+                peer.on_segment(Ecn::NotEct, segment);
+                if peer.tcp.ack_overdue(&peer.flow) {
+                    acked.extend(peer.turn().iter().map(|out| out.ack));
+                }
+            }
+            acked.extend(peer.turn().iter().map(|out| out.ack));
+            assert_eq!(acked.last(), Some(&50_001));
+            let gap = acked.windows(2).map(|pair| pair[1] - pair[0]).max();
+            assert!(gap <= Some(most + 1000), "{buffer}: {acked:?}");
+            assert!(acked.len() <= 25, "and not for every second one");
+        }
     });
 }
 

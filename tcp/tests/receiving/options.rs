@@ -116,11 +116,50 @@ fn unknown_kinds_are_stepped_over_on_syns_and_on_data() {
         unknown.resize(20, 0xff);
         assert_eq!(sent_after_syn(net, &[&unknown[..], &MSS_700].concat()), 700);
         let mut peer = Peer::open(net);
-        for (n, len) in (2..=40u8).enumerate() {
-            let mut options = vec![30 + len, len];
-            options.resize(usize::from(len), 0xff);
-            deliver(&mut peer, &seg(1 + 100 * n as u32, 100, 1), &options);
-            assert_eq!(peer.read(), 100, "{len} bytes");
+        let mut at = 1;
+        for kind in (30..=253).filter(|&kind| kind != 34) {
+            for len in [2, 3, 2 + kind % 39, 40] {
+                let mut options = vec![kind, len];
+                options.resize(usize::from(len), 0xff);
+                deliver(&mut peer, &seg(at, 10, 1), &options);
+                assert_eq!(peer.read(), 10, "kind {kind}, {len} bytes");
+                at += 10;
+            }
+        }
+        assert_eq!((&*peer.state(), peer.info().snd_mss), ("ESTABLISHED", 1000));
+    });
+}
+
+/// Shifts as the wire has them: above 14 they are 14, in a SYN; on data and on ACKs they mean
+/// nothing.
+#[test]
+#[covers("TS-4", "TS-2")]
+fn a_shift_is_14_at_most_and_for_syns_only() {
+    everywhere(|net| {
+        for (shift, window) in [(13, 1 << 13), (14, 1 << 14), (15, 1 << 14), (255, 1 << 14)] {
+            let Options::Syn(parsed) = parse_syn(&[&MSS_700[..], &[1, 3, 3, shift]].concat())
+            else {
+                panic!("a SYN");
+            };
+            let mut peer =
+                Peer::open_with(net, Config::default(), SocketOptions::default(), parsed);
+            // A congestion window that is no limit here.
+            let mut acked = 1;
+            let mut out = Vec::new();
+            while peer.info().snd_cwnd < 40_000 {
+                let room = peer.tcp.write_room(peer.conn).expect("open");
+                out.extend(peer.write(room.min(60_000)));
+                acked = out.last().map_or(acked, |last| last.seq + last.len as u32);
+                out = peer.send(seg(1, 0, acked));
+            }
+            while let Some(last) = out.last() {
+                acked = last.seq + last.len as u32;
+                out = peer.send(seg(1, 0, acked));
+            }
+            // One unit of window; the shift that comes with it changes nothing.
+            deliver(&mut peer, &seg(1, 0, acked).win(1), &[1, 3, 3, 2]);
+            let sent: usize = peer.write(60_000).iter().map(|out| out.len).sum();
+            assert!(sent <= window && sent + 700 > window, "{shift}: {sent}");
         }
     });
 }
