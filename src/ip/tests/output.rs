@@ -22,6 +22,80 @@ fn segments_leave_with_their_checksum() {
     }
 }
 
+/// Any numbers, flags, options, lengths and pieces of payload: the sum is right by etherparse's
+/// reading, and by the peer's.
+#[test]
+#[covers("MUST-2")]
+fn whatever_leaves_has_a_right_checksum() {
+    static BYTES: [u8; 4096] = {
+        let mut bytes = [0; 4096];
+        let mut n = 0;
+        while n < 4096 {
+            bytes[n] = (n * 31 + n / 7) as u8;
+            n += 1;
+        }
+        bytes
+    };
+    let mut state = 0x0123_4567_89ab_cdef_u64;
+    let mut random = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) % below
+    };
+    let (mut ip, mut peer) = (ip(), peer());
+    for n in 0..50_000_usize {
+        let ends = FAMILIES[n % 2];
+        let flow = FlowKey {
+            local: socket(ends.0, 1 + random(65_535) as u16),
+            remote: socket(ends.1, 1 + random(65_535) as u16),
+        };
+        let mut segment = Segment {
+            ack: WireSeq(random(1 << 32) as u32),
+            window: WireWindow(random(1 << 16) as u16),
+            flags: Flags(random(512) as u16),
+            urgent: random(1 << 16) as u16,
+            ..segment(random(1 << 32) as u32)
+        };
+        if random(2) == 0 && !segment.flags.contains(Flags::SYN) {
+            segment.options = Options::Segment(ustack_tcp::segment::SegmentOptions {
+                timestamps: Some(ustack_tcp::segment::Timestamps {
+                    tsval: random(1 << 32) as u32,
+                    tsecr: random(1 << 32) as u32,
+                }),
+                ..Default::default()
+            });
+        }
+        let chunks: Vec<Bytes> = (0..random(6))
+            .map(|_| {
+                let start = random(3_800) as usize;
+                Bytes::from_static(&BYTES[start..start + random(250) as usize])
+            })
+            .collect();
+        let payload = chunks.concat();
+        let meta = ustack_tcp::TxMeta {
+            flow: &flow,
+            segment: &segment,
+            payload_len: payload.len() as u32,
+            gso_size: None,
+            ecn: Ecn::Ect0,
+            dscp: random(64) as u8,
+            ttl: None,
+        };
+        let mut tx = TxBatch::new();
+        ustack_tcp::Transmit::push(&mut ip.output(at(1), &mut tx), &meta, chunks.into_iter());
+        let packet = packets(&tx).remove(0);
+        let (_, _, tcp) = dissect(&packet);
+        assert!(tcp.ends_with(&payload), "{n}");
+        let Ok(Some(Input::Tcp { segment: heard, .. })) = peer.on_frame(at(1), frame(packet))
+        else {
+            panic!("{n}: {segment:?}");
+        };
+        assert_eq!((heard.seq, heard.ack), (segment.seq, segment.ack), "{n}");
+        assert_eq!(heard.payload, payload, "{n}");
+    }
+}
+
 /// A device that completes checksums gets the pseudo-header's sum; a super-segment stays whole.
 #[test]
 fn offload_is_described() {
@@ -129,6 +203,17 @@ fn flow_labels() {
     let labels: Vec<_> = (1..=1000).map(&mut label).collect();
     let again: Vec<_> = (1..=1000).map(&mut label).collect();
     assert_eq!(labels, again, "constant per flow");
+    // TCP's segments, too, whatever they are.
+    let mut tx = TxBatch::new();
+    for seq in 0..20 {
+        send_segment(&mut ip, &mut tx, FAMILIES[1], seq * 1000, &ODD, None);
+    }
+    let of = |packet: &Vec<u8>| u32::from_be_bytes([0, packet[1] & 0xf, packet[2], packet[3]]);
+    let segments: std::collections::HashSet<_> = packets(&tx).iter().map(of).collect();
+    assert!(
+        segments.len() == 1 && !segments.contains(&0),
+        "{segments:?}"
+    );
     assert!(labels.iter().all(|label| *label != 0));
     let neighbours = labels
         .windows(2)
