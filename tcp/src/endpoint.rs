@@ -30,7 +30,7 @@ use crate::listener::Listeners;
 use crate::segment::{Ecn, FlowKey, Segment, Transmit, TxMeta};
 use crate::table::Table;
 use crate::time::{Duration, Instant};
-use crate::wheel::Wheel;
+use crate::wheel::{Armed, Wheel};
 
 pub(crate) use time_wait::TimeWait;
 
@@ -56,8 +56,8 @@ struct Entry {
     slot: Slot,
     /// The handshake of a connection that Fast Open began before it was complete.
     opening: Option<Box<SynReceived>>,
-    /// The wheel looks at it by then.
-    armed: Option<Instant>,
+    /// When the wheel looks at it.
+    armed: Armed,
     /// It is in the ready list.
     ready: bool,
 }
@@ -144,9 +144,8 @@ impl Tcp {
         for id in fired.drain(..) {
             // A deadline that moved earlier left its old entry behind, which counts no more.
             if let Some(entry) = self.table.get_mut(id)
-                && entry.armed.is_some_and(|armed| armed <= now)
+                && entry.armed.fires(now)
             {
-                entry.armed = None;
                 self.on_deadline(now, id);
             }
         }

@@ -14,6 +14,27 @@ const LEVELS: usize = 6;
 /// The farthest deadline in ticks; what lies beyond is looked at earlier and armed again.
 const MAX_TICKS: u64 = 1 << 35;
 
+/// The entries of a wheel that count for one key.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Armed {
+    /// It is looked at by then.
+    next: Option<Instant>,
+    /// The farthest entry behind that one, which counts again once it has fired: a deadline that
+    /// moves nearer and out again does not leave an entry for each time.
+    later: Option<Instant>,
+}
+
+impl Armed {
+    /// An entry of the key fired. False when a nearer deadline has taken its place.
+    pub(crate) fn fires(&mut self, now: Instant) -> bool {
+        let due = self.next.is_some_and(|next| next <= now);
+        if due {
+            self.next = self.later.take().filter(|later| *later > now);
+        }
+        due
+    }
+}
+
 #[derive(Debug)]
 struct Level<T> {
     used: u64,
@@ -46,14 +67,15 @@ impl<T: Copy> Wheel<T> {
     ///
     /// A deadline pushed out by every ACK costs nothing: when the old slot comes up, the key has
     /// nothing due and is armed again. A cancelled deadline costs that one look, too.
-    pub(crate) fn arm(&mut self, key: T, armed: &mut Option<Instant>, deadline: Option<Instant>) {
+    pub(crate) fn arm(&mut self, key: T, armed: &mut Armed, deadline: Option<Instant>) {
         let Some(deadline) = deadline else { return };
-        if armed.is_none_or(|armed| deadline < armed) {
+        if armed.next.is_none_or(|next| deadline < next) {
             // Rounded up, so that what fires is due.
             let tick = (deadline.as_nanos() >> TICK_BITS) + 1;
             self.insert(tick.min(self.current + MAX_TICKS), key);
             self.len += 1;
-            *armed = Some(deadline);
+            armed.later = armed.later.or(armed.next);
+            armed.next = Some(deadline);
         }
     }
 
@@ -188,7 +210,7 @@ mod tests {
                         prop_assert!(next + Duration::from_nanos(1) > now, "behind");
                     }
                 } else {
-                    let mut armed = None;
+                    let mut armed = Armed::default();
                     wheel.arm(key, &mut armed, Some(now + by));
                     oracle.insert(key, now + by);
                 }
@@ -204,7 +226,7 @@ mod tests {
     fn a_later_deadline_writes_nothing() {
         let now = Instant::from_millis(5);
         let mut wheel = Wheel::new(now);
-        let mut armed = None;
+        let mut armed = Armed::default();
         wheel.arm(1, &mut armed, Some(now + Duration::from_millis(10)));
         for ms in 11..1000 {
             wheel.arm(1, &mut armed, Some(now + Duration::from_millis(ms)));
@@ -220,7 +242,7 @@ mod tests {
     fn idle_hours_are_crossed_at_once() {
         let mut wheel: Wheel<u8> = Wheel::new(Instant::ZERO);
         let day = Duration::from_hours(24);
-        let mut armed = None;
+        let mut armed = Armed::default();
         wheel.arm(9, &mut armed, Some(Instant::ZERO + day));
         let mut fired = Vec::new();
         wheel.expire(Instant::from_millis(24 * 3_600_000 - 1), &mut fired);

@@ -212,13 +212,18 @@ fn nothing_is_left_of_a_hundred_thousand_connections() {
     }
 }
 
-/// One connection that talks for an hour has a handful of timers, not one per word.
-#[test]
-fn timers_do_not_pile_up() {
+/// The most entries in either wheel while both ends say a word every 20 ms or so, with `pause`
+/// after each that outlives the delayed ACK.
+fn most_timers(options: SocketOptions, pause: Duration) -> usize {
     let mut pair = Pair::new(9, &Config::default(), Link::default());
     pair.quiet = true;
     let (client, server) = pair.open();
     let end = pair.now + Duration::from_secs(600);
+    for (side, id) in [(Side::Client, client), (Side::Server, server)] {
+        let now = pair.now;
+        let set = |own: &mut SocketOptions| *own = options;
+        pair.end(side).set_options(now, id, set).expect("open");
+    }
     let mut most = 0;
     while pair.now < end {
         let now = pair.now;
@@ -234,6 +239,29 @@ fn timers_do_not_pile_up() {
         } else {
             pair.step();
         }
+        let silent = pair.now + pause;
+        while pause > Duration::ZERO && pair.next_at().is_some_and(|at| at <= silent) {
+            pair.step();
+        }
+        pair.now = pair.now.max(silent);
     }
+    most
+}
+
+/// One connection that talks for an hour has a handful of timers, not one per word.
+#[test]
+fn timers_do_not_pile_up() {
+    let most = most_timers(SocketOptions::default(), Duration::ZERO);
+    assert!(most <= 8, "{most} entries in the wheel");
+}
+
+/// Nor does the far deadline of keep-alive leave one behind for each timer that fires before it.
+#[test]
+fn a_far_deadline_is_kept_once() {
+    let options = SocketOptions {
+        keepalive: Some(Keepalive::default()),
+        ..Default::default()
+    };
+    let most = most_timers(options, Duration::from_millis(300));
     assert!(most <= 8, "{most} entries in the wheel");
 }

@@ -9,6 +9,7 @@ use crate::handshake::reset_for;
 use crate::segment::{Ecn, Flags, FlowKey, Options, Segment, SegmentOptions};
 use crate::seq::{WireSeq, WireWindow};
 use crate::time::Instant;
+use crate::wheel::Armed;
 
 impl Tcp {
     /// A segment arrived for `flow`. `local` says whether `flow.local` is one of this host's own
@@ -144,7 +145,7 @@ impl Tcp {
             Entry {
                 slot,
                 opening: None,
-                armed: None,
+                armed: Armed::default(),
                 ready: false,
             },
         )
