@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ustack_tcp::testing::{Link, Pair, Side, pattern};
-use ustack_tcp::{Config, ConnId, Event, Keepalive, Read, SocketOptions, State, Tcp};
+use ustack_tcp::{Config, ConnId, Dropped, Event, Keepalive, Read, SocketOptions, State, Tcp};
 
 const MS: Duration = Duration::from_millis(1);
 const SIDES: [Side; 2] = [Side::Client, Side::Server];
@@ -169,6 +169,31 @@ fn soak(seed: u64, total: usize, loss: u32) {
         assert!(pair.now.as_millis() < 36_000_000, "{apps:?}");
     }
     settle(&mut pair, &mut apps, listener, seed);
+    counters_add_up(&pair, opened as u64, seed);
+}
+
+/// Every segment had one outcome, every attempt to open too.
+fn counters_add_up(pair: &Pair, opened: u64, seed: u64) {
+    for (tcp, (accepted, dropped)) in pair.tcp.iter().zip(pair.outcomes) {
+        let counted = tcp.counters();
+        assert_eq!(counted.in_segs, accepted + dropped, "seed {seed}");
+        assert_eq!(counted.accepted(), accepted, "seed {seed}");
+        let by_reason: u64 = Dropped::ALL
+            .iter()
+            .map(|&reason| counted.dropped_for(reason))
+            .sum();
+        assert_eq!(
+            (counted.dropped, by_reason),
+            (dropped, dropped),
+            "seed {seed}"
+        );
+        assert_eq!(counted.replies_dropped, 0, "seed {seed}");
+    }
+    let client = pair.tcp[0].counters();
+    assert!(
+        client.active_opens + client.attempt_fails <= opened,
+        "{client:?}"
+    );
 }
 
 fn settle(pair: &mut Pair, apps: &mut Apps, listener: ustack_tcp::ListenerId, seed: u64) {

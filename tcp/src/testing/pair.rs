@@ -166,6 +166,8 @@ pub struct Pair {
     counter: u64,
     /// Keeps [`Pair::log`] empty, for long runs.
     pub quiet: bool,
+    /// Segments that reached each end: accepted, and dropped.
+    pub outcomes: [(u64, u64); 2],
 }
 
 impl Pair {
@@ -192,6 +194,7 @@ impl Pair {
             random: seed ^ 0x9e37_79b9_7f4a_7c15,
             counter: 0,
             quiet: false,
+            outcomes: [(0, 0); 2],
         }
     }
 
@@ -280,9 +283,11 @@ impl Pair {
                 .on_delivered(from.peer() as usize, &sent.segment);
             let flow = sent.flow.reversed();
             let now = self.now;
-            let _ = self
-                .end(from.peer())
-                .on_segment(now, &flow, true, sent.ecn, sent.segment);
+            let outcome =
+                self.end(from.peer())
+                    .on_segment(now, &flow, true, sent.ecn, sent.segment);
+            let (accepted, dropped) = &mut self.outcomes[from.peer() as usize];
+            *(if outcome.is_ok() { accepted } else { dropped }) += 1;
         }
         for side in [Side::Client, Side::Server] {
             let now = self.now;
