@@ -118,6 +118,22 @@ fn a_batch_of_duplicates_is_reported_in_full() {
     });
 }
 
+/// Duplicates of two blocks in one turn: each report is followed by its own block, whichever is
+/// more recent by then.
+#[test]
+#[covers("SK-8")]
+fn each_report_is_followed_by_the_block_around_it() {
+    everywhere(|net| {
+        let mut peer = Peer::open(net);
+        peer.send(seg(2001, 1000, 1));
+        peer.send(seg(5001, 1000, 1));
+        let out = peer.batch([seg(2001, 500, 1), seg(5001, 500, 1)]);
+        let (one, two) = ((2001, 3001), (5001, 6001));
+        assert_eq!(out[0].sack, [(2001, 2501), one, two]);
+        assert_eq!(out[1].sack, [(5001, 5501), two, one]);
+    });
+}
+
 #[test]
 #[covers("SK-1")]
 fn no_sack_without_permission() {
