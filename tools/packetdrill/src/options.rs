@@ -58,15 +58,11 @@ impl Options {
             Family::V6 => ("address_unreachable", "SOL_IPV6", "IPV6_RECVERR"),
             _ => ("host_unreachable", "SOL_IP", "IP_RECVERR"),
         };
-        let cookie = match family {
-            Family::V6 => "c1d1e9742a47a9bc",
-            _ => "3021b9d889017eeb",
-        };
         let mut defines = vec![
             ("CODE".to_string(), host.to_string()),
             ("CMSG_LEVEL_IP".to_string(), level.to_string()),
             ("CMSG_TYPE_RECVERR".to_string(), kind.to_string()),
-            ("TFO_COOKIE".to_string(), cookie.to_string()),
+            ("TFO_COOKIE".to_string(), format!("{:016x}", cookie(family))),
         ];
         if suite == Suite::Freebsd {
             defines.push(("STANDARD".to_string(), String::new()));
@@ -124,5 +120,13 @@ impl Addresses {
                 prefix: 64,
             },
         }
+    }
+}
+
+/// The Fast Open cookie that `defaults.sh`'s key gives for the addresses of a family.
+pub(crate) const fn cookie(family: Family) -> u64 {
+    match family {
+        Family::V6 => 0xc1d1_e974_2a47_a9bc,
+        _ => 0x3021_b9d8_8901_7eeb,
     }
 }

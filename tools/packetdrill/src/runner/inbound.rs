@@ -86,7 +86,8 @@ impl Runner<'_> {
         let Some(flow) = self.flows.last_mut() else {
             return Vec::new();
         };
-        let wire = flow.on_wire(line, peer_isn);
+        let mut wire = flow.on_wire(line, peer_isn);
+        self.cookies.on_wire(&mut wire);
         let (src, dst) = line
             .ports
             .unwrap_or((flow.remote.port(), flow.local.port()));

@@ -1,6 +1,7 @@
 //! Runs a script against a [`Kernel`], in virtual time.
 
 mod calls;
+mod cookies;
 mod flow;
 mod inbound;
 mod messages;
@@ -24,6 +25,7 @@ use crate::report::{Report, Row, Verdict};
 use crate::{symbols, tcp_info};
 
 use calls::Pending;
+use cookies::Cookies;
 use flow::Flow;
 use outbound::Sent;
 use payload::Streams;
@@ -113,6 +115,7 @@ struct Runner<'a> {
     /// Files of zeroes that `open` made, by the script's descriptor.
     zeroes: BTreeSet<i64>,
     flows: Vec<Flow>,
+    cookies: Cookies,
     /// A `listen` since the newest flow: the next SYN begins another.
     has_listened: bool,
     /// The script's descriptor that connects, until its SYN is seen.
@@ -153,6 +156,7 @@ impl<'a> Runner<'a> {
             files: HashMap::new(),
             zeroes: BTreeSet::new(),
             flows: Vec::new(),
+            cookies: Cookies::new(options.family),
             has_listened: false,
             connecting: None,
             last_fd: None,

@@ -217,13 +217,17 @@ impl Runner<'_> {
                     wrong.push("no connection yet".into());
                     return wrong;
                 };
-                let got = flow.in_script(&tcp.line, Some(line));
+                let mut got = flow.in_script(&tcp.line, Some(line));
+                let translated = self.cookies.in_script(&mut got, line);
                 let different = render::differences(line, &got, how);
                 wrong.extend(different.iter().map(|what| (*what).to_string()));
                 if !self.is_written(&got, tcp) {
                     wrong.push("the payload is not what was written".into());
                 }
                 wrong.extend(self.timestamp_error(line, &got));
+                if translated {
+                    self.note("a cookie of IPv4 addresses stands for that of ours");
+                }
             }
             (Body::Udp { len, .. }, Payload::Udp { data, .. }) => {
                 if usize::from(*len) != data.len() {
