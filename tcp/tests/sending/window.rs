@@ -141,6 +141,21 @@ fn a_window_that_opens_a_little_is_used_within_a_second() {
 }
 
 #[test]
+#[covers("SHLD-28")]
+fn a_window_of_two_segments_and_a_half_takes_two() {
+    for tso in [false, true] {
+        Setup::each(|mut setup| {
+            setup.config.tso = tso;
+            setup.win = 2_500;
+            let mut peer = Peer::open(&setup);
+            peer.take();
+            peer.write(5_000);
+            assert_eq!(texts(&peer.take()), [(1, 1000), (1001, 1000)]);
+        });
+    }
+}
+
+#[test]
 #[covers("CC-10")]
 fn not_a_byte_leaves_beyond_the_window() {
     Setup::each(|mut setup| {
