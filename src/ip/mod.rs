@@ -205,6 +205,11 @@ impl Ip {
         self.addresses.is_own(ip)
     }
 
+    /// Whether `ip` may be a host, this one included: no group, no broadcast, nothing reserved.
+    pub fn is_host(&self, ip: IpAddr) -> bool {
+        self.addresses.is_own(ip) || self.addresses.is_unicast(ip)
+    }
+
     /// The address of this host to talk to `remote` from; `None` when it has none of that family.
     pub fn source_for(&self, remote: IpAddr) -> Option<IpAddr> {
         if self.is_local(remote) {

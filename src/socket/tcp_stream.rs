@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ustack_tcp::{FlowKey, SocketOptions};
+use ustack_tcp::{ConnectError, FlowKey, SocketOptions};
 
 use super::conn::Conn;
 use super::delegate::{async_read, async_write};
@@ -116,6 +116,9 @@ impl TcpStream {
     ) -> io::Result<Self> {
         let (id, flow) = stack.shared.call(|host, now| {
             host.check_running()?;
+            if !host.ip.is_host(remote.ip()) {
+                return Err(error::connect(ConnectError::InvalidRemote, remote)); // MUST-46
+            }
             let local = host.source_for(remote, options.local)?;
             let flow = FlowKey { local, remote };
             let socket = options.socket.unwrap_or(host.options);

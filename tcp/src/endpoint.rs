@@ -17,11 +17,11 @@ pub use types::{ConnId, Event, ListenOptions, ListenerId, Read, Summary, Verdict
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::num::NonZeroU16;
+use core::num::{NonZeroU8, NonZeroU16};
 
 use bytes::Bytes;
 
-use crate::config::Config;
+use crate::config::{Config, SocketOptions};
 use crate::connection::{Connection, Events, State};
 use crate::error::CloseReason;
 use crate::handshake::{FastOpenCache, SynReceived, SynSent};
@@ -89,7 +89,7 @@ pub struct Tcp {
     wheel: Wheel<ConnId>,
     fired: Vec<ConnId>,
     ready: VecDeque<ConnId>,
-    replies: VecDeque<(FlowKey, Segment<()>)>,
+    replies: VecDeque<(FlowKey, Segment<()>, Marking)>,
     events: VecDeque<Event>,
     /// Passive handshakes under way, over all listeners.
     half_open: usize,
@@ -202,9 +202,9 @@ impl Tcp {
     /// Hands out what is to be sent, as far as `tx` has budget.
     pub fn poll_transmit(&mut self, now: Instant, tx: &mut impl Transmit) {
         while tx.budget() > 0
-            && let Some((flow, segment)) = self.replies.pop_front()
+            && let Some((flow, segment, marking)) = self.replies.pop_front()
         {
-            push_reply(&flow, &segment, tx);
+            push_reply(&flow, &segment, marking, tx);
         }
         while tx.budget() > 0
             && let Some(id) = self.ready.pop_front()
@@ -396,9 +396,9 @@ impl Tcp {
         }
     }
 
-    fn reply(&mut self, flow: &FlowKey, segment: Segment<()>) {
+    fn reply(&mut self, flow: &FlowKey, segment: Segment<()>, marking: Marking) {
         if self.replies.len() < MAX_REPLIES {
-            self.replies.push_back((*flow, segment));
+            self.replies.push_back((*flow, segment, marking));
         } else {
             self.counters.replies_dropped += 1;
         }
@@ -406,7 +406,7 @@ impl Tcp {
 
     fn reset(&mut self, flow: &FlowKey, segment: Segment<()>) {
         self.counters.out_rsts += 1;
-        self.reply(flow, segment);
+        self.reply(flow, segment, Marking::default());
     }
 
     /// An attempt to open is over; whoever holds the id hears of it.
@@ -416,15 +416,31 @@ impl Tcp {
     }
 }
 
-fn push_reply(flow: &FlowKey, segment: &Segment<()>, tx: &mut impl Transmit) {
+/// What IP is told of a reply, where it is in the name of a socket (MUST-48, MUST-49).
+#[derive(Clone, Copy, Debug, Default)]
+struct Marking {
+    dscp: u8,
+    ttl: Option<NonZeroU8>,
+}
+
+impl Marking {
+    const fn of(options: &SocketOptions) -> Self {
+        Self {
+            dscp: options.dscp,
+            ttl: options.ttl,
+        }
+    }
+}
+
+fn push_reply(flow: &FlowKey, segment: &Segment<()>, marking: Marking, tx: &mut impl Transmit) {
     let meta = TxMeta {
         flow,
         segment,
         payload_len: 0,
         gso_size: None,
         ecn: Ecn::NotEct,
-        dscp: 0,
-        ttl: None,
+        dscp: marking.dscp,
+        ttl: marking.ttl,
     };
     tx.push(&meta, core::iter::empty::<Bytes>());
 }

@@ -7,6 +7,7 @@ mod lifetime;
 mod options;
 mod ping;
 mod tcp;
+mod tcp_wire;
 mod threads;
 mod udp;
 mod udp_wire;

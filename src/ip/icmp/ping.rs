@@ -127,8 +127,7 @@ impl Ip {
             .get(&id)
             .ok_or(PingError::NotFound)?
             .local;
-        let is_somebody = self.addresses.is_own(remote) || self.addresses.is_unicast(remote);
-        if remote.is_ipv4() != id.is_v4 || !is_somebody {
+        if remote.is_ipv4() != id.is_v4 || !self.is_host(remote) {
             return Err(PingError::InvalidRemote);
         }
         let source = if local.is_unspecified() {

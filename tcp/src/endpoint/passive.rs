@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 
 use crate::connection::{Connection, Negotiated};
 use crate::endpoint::input::can_open;
-use crate::endpoint::{ConnId, Entry, Event, ListenerId, Slot, Tcp, TimeWait};
+use crate::endpoint::{ConnId, Entry, Event, ListenerId, Marking, Slot, Tcp, TimeWait};
 use crate::error::{CloseReason, Dropped};
 use crate::handshake::{
     COOKIE_LIFE, Ours, PeerSyn, SynReceived, SynReceivedOutcome, cookie_syn_ack,
@@ -121,7 +121,7 @@ impl Tcp {
         let ours = self.ours(now, flow, socket);
         let segment = cookie_syn_ack(now, &self.config, &self.secrets, ours, peer);
         self.counters.syncookies_sent += 1;
-        self.reply(flow, segment);
+        self.reply(flow, segment, Marking::of(&socket));
     }
 
     /// An ACK for a listener: it may bring a cookie back. `None`: it does not.

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::connection::{Connection, OUT_OF_WINDOW_PERIOD};
-use crate::endpoint::{ConnId, Entry, NO_MSS, Slot, Tcp};
+use crate::endpoint::{ConnId, Entry, Marking, NO_MSS, Slot, Tcp};
 use crate::error::Dropped;
 use crate::segment::{Ecn, Flags, FlowKey, Options, Segment, SegmentOptions, Timestamps};
 use crate::seq::{SeqNum, WindowScale, WireSeq, WireWindow};
@@ -19,6 +19,7 @@ pub(crate) struct TimeWait {
     /// The window field of the last ACK, and its shift.
     window: WireWindow,
     scale: WindowScale,
+    marking: Marking,
     pub(super) expires: Instant,
     /// When a segment without text was answered last.
     answered_at: Option<Instant>,
@@ -71,7 +72,7 @@ impl Tcp {
         // Two ends in TIME-WAIT must not answer each other for ever.
         let recently = |at| now - at < OUT_OF_WINDOW_PERIOD;
         if has_text(seg) || !record.answered_at.is_some_and(recently) {
-            self.reply(&flow, record.ack(now));
+            self.reply(&flow, record.ack(now), record.marking);
         }
         if let Some(entry) = self.table.get_mut(id)
             && let Slot::TimeWait(record) = &mut entry.slot
@@ -290,6 +291,7 @@ impl Connection {
             timestamps,
             window,
             scale,
+            marking: Marking::of(&self.options),
             answered_at: None,
             expires: self.time_wait_end(config).unwrap_or(now + config.time_wait),
         }

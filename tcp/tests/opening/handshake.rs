@@ -378,6 +378,38 @@ fn after_a_lost_syn_data_waits_three_seconds() {
     });
 }
 
+/// The only round trip so far was that of a SYN sent twice, and says nothing: the probe of the tail
+/// comes after a second, the timeout three seconds after it.
+#[test]
+#[covers("TL-1", "RT-9", "RT-6")]
+fn without_a_sample_the_tail_is_probed_after_a_second() {
+    each(|mut host| {
+        let mut peer = host.peer();
+        peer.syn.sack_permitted = true;
+        let (id, _) = host.connect(&mut peer, plain());
+        host.pass(SEC + MS);
+        assert!(host.one().has(Flags::SYN));
+        host.pass(50 * MS);
+        host.recv(&peer, peer.syn_ack(0)).unwrap();
+        host.one();
+        assert_eq!(host.tcp.info(host.now, id).unwrap().rtt, None);
+        let start = host.now;
+        host.tcp.write(host.now, id, &pattern(0, 100)).unwrap();
+        host.one();
+        host.pass(5 * SEC);
+        let again = host.take();
+        assert_eq!(again.len(), 2, "{again:?}");
+        for ((at, segment), wanted) in again.iter().zip([SEC, 4 * SEC]) {
+            assert_eq!(peer.relative(segment).1, 1);
+            assert!(
+                (*at - start).abs_diff(wanted) <= 5 * MS,
+                "{:?}",
+                *at - start
+            );
+        }
+    });
+}
+
 #[test]
 #[covers("SHLD-26", "BL-8")]
 fn icmp_ends_an_attempt_if_it_quotes_our_syn() {

@@ -97,8 +97,11 @@ fn dscp_and_ttl_are_the_applications() {
             options.ttl = NonZeroU8::new(5);
         });
         let mut peer = Peer::open(&setup);
+        let opening = peer.take();
+        assert!(opening[0].has(Flags::SYN));
         peer.write(2_500);
         let mut sent = peer.run(2 * SEC);
+        sent.extend(opening);
         assert!(sent.len() > 4);
         for sent in &sent {
             assert_eq!((sent.dscp, sent.ttl), (46, Some(5)), "{sent:?}");
@@ -116,6 +119,18 @@ fn dscp_and_ttl_are_the_applications() {
         assert!(sent.last().unwrap().has(Flags::RST));
         for sent in &sent {
             assert_eq!((sent.dscp, sent.ttl), (10, Some(255)), "{sent:?}");
+        }
+        // TIME-WAIT, too, where a record is all that is left.
+        let mut peer = Peer::open(&setup);
+        peer.tcp.release(peer.now, peer.id);
+        peer.turn();
+        peer.recv(peer.segment(Flags::FIN, 1, 2, 0));
+        peer.now += SEC;
+        peer.recv(peer.segment(Flags::FIN, 1, 2, 0));
+        let sent = peer.take();
+        assert!(sent.len() >= 4 && sent.last().unwrap().flags == Flags::ACK);
+        for sent in &sent {
+            assert_eq!((sent.dscp, sent.ttl), (46, Some(5)), "{sent:?}");
         }
     });
 }
