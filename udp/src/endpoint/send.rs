@@ -138,7 +138,7 @@ impl Udp {
         fitting(meta, mtu)
     }
 
-    /// Whether [`Udp::send`] would find room for `len` bytes. Where not, [`Event::Writable`]
+    /// Whether [`Udp::send`] would find room for `len` bytes. Where not, [`Event::Writable`](crate::Event::Writable)
     /// follows.
     pub fn poll_room(&mut self, id: SocketId, len: usize) -> Result<bool, SocketError> {
         let socket = self.live_mut(id).ok_or(SocketError::NotFound)?;
