@@ -6,7 +6,7 @@ use covers::covers;
 use ustack_tcp::LossDetection;
 
 use crate::peer::{MS, Peer, Setup};
-use crate::{Random, ack, segments, wrote};
+use crate::{Random, ack, ack_bytes, segments, wrote};
 
 fn counting(mut setup: Setup, count: usize) -> Peer {
     setup.config.loss_detection = LossDetection::Rfc6675;
@@ -31,6 +31,29 @@ fn the_third_range_or_the_third_segment_shows_a_loss() {
         peer.now += 10 * MS;
         assert_eq!(ack(&mut peer, 0, &[(1, 3)]), []);
         assert_eq!(ack(&mut peer, 0, &[(1, 4)]), [0]);
+    });
+}
+
+/// One range counts by its bytes: four halves of a segment are no more than two segments, the fifth
+/// is.
+#[test]
+#[covers("SR-1")]
+fn small_segments_count_by_their_bytes() {
+    Setup::each(|setup| {
+        let mut peer = counting(setup, 0);
+        for _ in 0..6 {
+            peer.write(500);
+        }
+        let sent: Vec<_> = peer
+            .take()
+            .iter()
+            .map(|sent| (sent.seq, sent.len))
+            .collect();
+        assert_eq!(sent.len(), 6, "{sent:?}");
+        peer.now += 10 * MS;
+        assert_eq!(ack_bytes(&mut peer, 1, &[(501, 2501)]), []);
+        let again = ack_bytes(&mut peer, 1, &[(501, 3001)]);
+        assert_eq!(again.first(), Some(&0), "{again:?}");
     });
 }
 
