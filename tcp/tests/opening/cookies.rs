@@ -319,3 +319,45 @@ fn ecn_is_not_promised_where_it_is_off() {
         assert!(!host.one().has(Flags::ECE));
     });
 }
+
+/// What IP is told of each SYN,ACK: class and TTL are the listener's, record or not.
+#[test]
+#[covers("MUST-48", "MUST-49")]
+fn a_cookie_leaves_in_the_listener_s_class() {
+    #[derive(Default)]
+    struct Marks(Vec<(u8, Option<std::num::NonZeroU8>)>);
+    impl ustack_tcp::Transmit for Marks {
+        fn budget(&self) -> usize {
+            100
+        }
+        fn path_mtu(&self, _remote: std::net::IpAddr) -> u16 {
+            1500
+        }
+        fn push(
+            &mut self,
+            meta: &ustack_tcp::TxMeta<'_>,
+            _payload: impl Iterator<Item = bytes::Bytes>,
+        ) {
+            assert!(meta.segment.has(SYN_ACK));
+            self.0.push((meta.dscp, meta.ttl));
+        }
+    }
+    each_with(&config(), |mut host| {
+        let ttl = std::num::NonZeroU8::new(5);
+        host.listen(|options| {
+            options.socket.dscp = 46;
+            options.socket.ttl = ttl;
+        });
+        let mut marks = Marks::default();
+        for port in [1, 2] {
+            let peer = host.nth_peer(port);
+            let (flow, syn) = (peer.flow, peer.syn_segment());
+            host.tcp
+                .on_segment(host.now, &flow, true, ustack_tcp::Ecn::NotEct, syn)
+                .unwrap();
+            host.tcp.poll_transmit(host.now, &mut marks);
+        }
+        assert_eq!(marks.0, [(46, ttl), (46, ttl)]);
+        assert_eq!(host.tcp.counters().syncookies_sent, 1);
+    });
+}
