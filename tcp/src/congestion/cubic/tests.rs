@@ -97,6 +97,15 @@ fn k_is_the_formula() {
     }
 }
 
+/// However far the curve has gone meanwhile, a window of ACKs brings half a window (§4.2).
+#[test]
+#[covers("CU-1")]
+fn a_round_trip_grows_the_window_by_half_at_most() {
+    let mut cubic = after_loss_at_100();
+    cubic.on_ack(&ack(Instant::from_millis(60_000), 70 * MSS, 100));
+    assert_eq!(cubic.cwnd(), 105 * MSS);
+}
+
 /// Driven by ACKs, the window follows the curve.
 #[test]
 #[covers("CU-1")]
