@@ -468,7 +468,7 @@ impl Connection {
         self.close(CloseReason::Finished);
     }
 
-    /// The end. What was received stays readable; an ACK that is owed still goes out.
+    /// The end. What was received in order stays readable; a RST that is owed still goes out.
     fn close(&mut self, reason: CloseReason) {
         self.state = State::Closed;
         self.close_reason = Some(reason);

@@ -4,7 +4,7 @@ use core::num::NonZeroU16;
 use core::ops::Range;
 
 use crate::segment::{
-    Ecn, Flags, Options, SackBlock, Segment, SegmentOptions, Timestamps, Transmit, TxMeta,
+    Ecn, Flags, Options, SackBlock, SackBlocks, Segment, SegmentOptions, Timestamps, Transmit, TxMeta,
 };
 use crate::send::Fin;
 use crate::seq::SeqNum;
@@ -107,16 +107,18 @@ impl Connection {
         if !self.sack {
             return 0;
         }
-        let most = if self.timestamps.is_some() { 3 } else { 4 };
         let duplicate = self.rcv.dsack.first();
-        let dsack = usize::from(duplicate.is_some());
-        let gaps = if self.rcv.reassembler.has_gap() {
-            let blocks = self.rcv.reassembler.sack_blocks(most - dsack, duplicate);
-            blocks.len()
-        } else {
-            0
-        };
-        dsack + gaps
+        usize::from(duplicate.is_some()) + self.sack_gaps(duplicate).len()
+    }
+
+    /// Blocks above the gap, as many as fit beside the report of a `duplicate`.
+    fn sack_gaps(&self, duplicate: Option<&Range<SeqNum>>) -> SackBlocks {
+        if !self.sack || !self.rcv.reassembler.has_gap() {
+            return SackBlocks::new();
+        }
+        let most = if self.timestamps.is_some() { 3 } else { 4 };
+        let most = most - usize::from(duplicate.is_some());
+        self.rcv.reassembler.sack_blocks(most, duplicate)
     }
 
     /// Sends `range`, new or again, and notes that it is in flight.
@@ -227,7 +229,6 @@ impl Connection {
     }
 
     fn segment_options(&mut self, now: Instant) -> Options {
-        let blocks = self.sack_room();
         let mut options = SegmentOptions {
             timestamps: self.timestamps_now(now),
             ..Default::default()
@@ -237,13 +238,7 @@ impl Connection {
             let (left, right) = (duplicate.start.wire(), duplicate.end.wire());
             options.sack.push(SackBlock { left, right });
         }
-        if blocks > options.sack.len() {
-            let rest = self
-                .rcv
-                .reassembler
-                .sack_blocks(blocks - options.sack.len(), duplicate.as_ref());
-            options.sack.extend(rest);
-        }
+        options.sack.extend(self.sack_gaps(duplicate.as_ref()));
         Options::Segment(options)
     }
 

@@ -266,7 +266,8 @@ impl PathMtu {
             (search.high, search.leap) = (top, true); // the path may be what it was
         }
         search.high = search.high.min(top);
-        if search.high < self.mtu + MIN_GAIN && !search.leap || search.high <= self.mtu {
+        let gain = search.high.saturating_sub(self.mtu);
+        if gain == 0 || gain < MIN_GAIN && !search.leap {
             *search = Search {
                 at: Some(now + RAISE_INTERVAL),
                 ..Search::default()
@@ -276,7 +277,7 @@ impl PathMtu {
         Some(if search.leap {
             search.high
         } else {
-            self.mtu + (search.high - self.mtu).div_ceil(2)
+            self.mtu + gain.div_ceil(2)
         })
     }
 
@@ -332,5 +333,24 @@ impl PathMtu {
     /// Whether probes are sent and timeouts lower the MTU (`tcp_mtu_probing`).
     pub(crate) const fn is_probing(&self) -> bool {
         self.probing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As on a loopback device: what a report leaves is a few bytes below the largest packet.
+    #[test]
+    fn the_search_ends_at_the_largest_packet_there_is() {
+        let (now, top) = (Instant::from_millis(1), u16::MAX);
+        let mut path = PathMtu::new(top, false, true);
+        let seq = SeqNum::first(crate::seq::WireSeq(7));
+        assert_eq!(path.on_report(now, seq, top - 3), Verdict::Lowered);
+        assert_eq!(path.candidate(now + RAISE_INTERVAL, top), Some(top));
+        path.offer_probe(seq..seq + 1u32, top);
+        path.on_sent(&(seq..seq + 1u32), top);
+        path.on_probe_lost(now + RAISE_INTERVAL, Duration::ZERO);
+        assert_eq!(path.candidate(now + RAISE_INTERVAL, top), None);
     }
 }
