@@ -167,7 +167,7 @@ impl Host {
                     tracing::trace!(%flow.local, %flow.remote, ?reason, "segment dropped");
                     *self.dropped.entry(reason).or_default() += 1;
                 }
-                return self.tcp.ack_overdue(&flow);
+                return self.tcp.ack_overdue();
             }
             Input::Udp {
                 datagram,

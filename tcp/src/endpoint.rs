@@ -98,6 +98,8 @@ pub struct Tcp {
     oldest_time_waits: VecDeque<ConnId>,
     /// Connections released by their applications and not yet in TIME-WAIT.
     orphans: usize,
+    /// What [`Tcp::ack_overdue`] tells.
+    ack_overdue: bool,
     fast_open: FastOpenCache,
     counters: Counters,
 }
@@ -120,6 +122,7 @@ impl Tcp {
             time_waits: 0,
             oldest_time_waits: VecDeque::new(),
             orphans: 0,
+            ack_overdue: false,
             fast_open: FastOpenCache::default(),
             counters: Counters::default(),
         }

@@ -4,7 +4,8 @@ use core::num::NonZeroU16;
 use core::ops::Range;
 
 use crate::segment::{
-    Ecn, Flags, Options, SackBlock, SackBlocks, Segment, SegmentOptions, Timestamps, Transmit, TxMeta,
+    Ecn, Flags, Options, SackBlock, SackBlocks, Segment, SegmentOptions, Timestamps, Transmit,
+    TxMeta,
 };
 use crate::send::Fin;
 use crate::seq::SeqNum;

@@ -22,6 +22,7 @@ impl Tcp {
         ecn: Ecn,
         segment: Segment,
     ) -> Result<(), Dropped> {
+        self.ack_overdue = false;
         let done = match self.table.lookup(flow) {
             Some(id) => self.on_flow_segment(now, id, local, ecn, segment),
             None => self.on_unknown(now, flow, local, &segment),
@@ -51,6 +52,7 @@ impl Tcp {
             }
             Slot::Connection(conn) => {
                 let done = conn.on_segment(now, ecn, segment);
+                self.ack_overdue = conn.ack_overdue();
                 self.settle(now, id);
                 done
             }

@@ -251,11 +251,10 @@ impl Tcp {
         }
     }
 
-    /// Whether an ACK is owed that should not wait for the end of the turn: 64 KiB or a quarter
-    /// of the window has arrived on this flow.
-    pub fn ack_overdue(&self, flow: &FlowKey) -> bool {
-        let entry = self.table.lookup(flow).and_then(|id| self.table.get(id));
-        matches!(entry, Some(Entry { slot: Slot::Connection(conn), .. }) if conn.ack_overdue())
+    /// Whether the flow of the last segment is owed an ACK that should not wait for the end of the
+    /// turn: 64 KiB or a quarter of the window has arrived on it.
+    pub const fn ack_overdue(&self) -> bool {
+        self.ack_overdue
     }
 
     fn connection_mut(&mut self, id: ConnId) -> Result<&mut Connection, SocketError> {

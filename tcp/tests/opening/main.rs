@@ -7,6 +7,7 @@ mod fast_open;
 mod handshake;
 mod host;
 mod listen;
+mod negotiation;
 mod numbers;
 mod orphans;
 mod time_wait;

@@ -92,7 +92,7 @@ fn a_large_batch_is_acknowledged_on_the_way() {
             for n in 0..50 {
                 let segment = peer.wire(&seg(1 + 1000 * n, 1000, 1));
                 peer.on_segment(Ecn::NotEct, segment);
-                if peer.tcp.ack_overdue(&peer.flow) {
+                if peer.tcp.ack_overdue() {
                     acked.extend(peer.turn().iter().map(|out| out.ack));
                 }
             }
