@@ -56,7 +56,9 @@ impl Options {
     pub fn new(suite: Suite, family: Family) -> Self {
         let (host, level, kind) = match family {
             Family::V6 => ("address_unreachable", "SOL_IPV6", "IPV6_RECVERR"),
-            _ => ("host_unreachable", "SOL_IP", "IP_RECVERR"),
+            // Errors of an IPv6 socket come at its own level, whatever the packets are.
+            Family::V4Mapped => ("host_unreachable", "SOL_IPV6", "IPV6_RECVERR"),
+            Family::V4 => ("host_unreachable", "SOL_IP", "IP_RECVERR"),
         };
         let mut defines = vec![
             ("CODE".to_string(), host.to_string()),
