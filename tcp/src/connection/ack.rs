@@ -93,7 +93,7 @@ impl Acks {
     /// `bytes` arrived in order, in wire segments of `segment` bytes: every second full-sized
     /// one is acknowledged at once (SHLD-19), the rest within [`DELAY`].
     pub(crate) fn on_data(&mut self, now: Instant, bytes: u32, segment: u32) {
-        self.full_size = self.full_size.max(segment);
+        self.on_segment_size(segment);
         self.bytes += bytes;
         self.data_at = Some(now);
         if self.bytes >= 2 * self.full_size || self.quick > 0 {
@@ -103,9 +103,17 @@ impl Acks {
         }
     }
 
-    /// Data of ours answers data of the peer's, and will carry the ACKs of such a conversation.
-    pub(crate) fn on_answer(&mut self, now: Instant) {
-        if self.data_at.is_some_and(|at| now - at < DELAY) {
+    /// A wire segment of `segment` bytes has come, in order or not.
+    pub(crate) const fn on_segment_size(&mut self, segment: u32) {
+        if segment > self.full_size {
+            self.full_size = segment;
+        }
+    }
+
+    /// Data of ours answers data of the peer's, and will carry the ACKs of such a conversation; so
+    /// does what carries an ACK that is due, if the peer has `taken` data before.
+    pub(crate) fn on_answer(&mut self, now: Instant, taken: bool) {
+        if self.now && taken || self.data_at.is_some_and(|at| now - at < DELAY) {
             self.quick = 0;
         }
     }

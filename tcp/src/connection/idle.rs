@@ -54,8 +54,16 @@ impl Connection {
         [application, orphan].into_iter().flatten().min()
     }
 
-    pub(super) fn on_patience_end(&mut self) {
-        self.reset_owed = self.orphan; // nobody is left to notice that the peer comes back
+    /// The application's limit ends it silently (RFC 9293 §3.10.8).
+    pub(super) fn on_patience_end(&mut self, now: Instant) {
+        let since = self.timers.stalled_since.unwrap_or(now);
+        let by_user = self
+            .options
+            .user_timeout()
+            .is_some_and(|limit| since + limit <= now);
+        if self.orphan && !by_user {
+            self.owe_reset(); // nobody is left to notice that the peer comes back
+        }
         self.give_up();
     }
 
@@ -121,7 +129,7 @@ impl Connection {
             None => self.keepalive_probes >= keepalive.count,
         };
         if dead {
-            self.reset_owed = true;
+            self.owe_reset();
             self.give_up();
         } else {
             self.keepalive_probes = self.keepalive_probes.saturating_add(1);

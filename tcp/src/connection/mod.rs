@@ -34,7 +34,7 @@ use crate::endpoint::{ListenerId, Queued, Read};
 use crate::error::{CloseReason, IcmpError, SocketError};
 use crate::recovery::{Recovery, RttEstimator};
 use crate::recv::{RecvSpace, Tuning};
-use crate::segment::FlowKey;
+use crate::segment::{Flags, FlowKey};
 use crate::send::{Fin, Flight, PathMtu, SendBuffer, SendSpace};
 use crate::seq::{SeqNum, WindowScale, WireSeq, WireWindow};
 use crate::time::{Duration, Instant};
@@ -113,7 +113,8 @@ pub(crate) struct Connection {
     advice_owed: bool,
     /// The application let go; nobody reads any more.
     orphan: bool,
-    reset_owed: bool,
+    /// The flags and the number of a RST that is due.
+    reset_owed: Option<(Flags, SeqNum)>,
     /// ICMP reported trouble and no ACK has shown since that the path works: what the application
     /// hears should the connection time out.
     path_trouble: bool,
@@ -176,7 +177,7 @@ impl Connection {
             snd,
             rcv,
             orphan: false,
-            reset_owed: false,
+            reset_owed: None,
             path_trouble: false,
             soft_error: None,
             end_told: false,
@@ -400,9 +401,24 @@ impl Connection {
     /// RST, and the end.
     pub(crate) fn abort(&mut self) {
         if self.close_reason.is_none() {
-            self.reset_owed = self.state != State::TimeWait;
+            if self.state != State::TimeWait {
+                self.owe_reset();
+            }
             self.close(CloseReason::Aborted);
         }
+    }
+
+    /// RFC 9293 §3.10.5: `<SEQ=SND.NXT><CTL=RST>`.
+    fn owe_reset(&mut self) {
+        self.reset_owed = Some((Flags::RST | Flags::ACK, self.snd.nxt));
+    }
+
+    /// Text that nobody will read is answered as one for no connection (RFC 9293 §3.10.7.1): the
+    /// peer takes a RST with the number that it expects, whatever of ours is still on its way
+    /// (RFC 5961 §3.2).
+    fn refuse_text(&mut self) {
+        self.abort();
+        self.reset_owed = Some((Flags::RST, self.snd.una));
     }
 
     /// The application let go (RFC 9293 §3.6.1, SHLD-3): unread bytes mean RST.

@@ -28,12 +28,12 @@ impl Connection {
         tso: bool,
         tx: &mut impl Transmit,
     ) -> bool {
-        if self.reset_owed {
+        if let Some((flags, seq)) = self.reset_owed {
             if tx.budget() == 0 {
                 return true;
             }
-            self.reset_owed = false;
-            self.send_control(now, Flags::RST | Flags::ACK, self.snd.nxt, tx);
+            self.reset_owed = None;
+            self.send_control(now, flags, seq, tx);
             return false;
         }
         if self.state == State::Closed {
@@ -140,7 +140,7 @@ impl Connection {
         }
         let is_new = payload_len > 0 && range.start >= self.snd.nxt;
         if is_new {
-            self.acks.on_answer(now);
+            self.acks.on_answer(now, self.bytes_acked > 0);
         }
         let (ecn, cwr) = self.ecn.mark(is_new);
         let segment = self.segment(now, flags | cwr, range.start);

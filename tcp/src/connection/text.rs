@@ -50,7 +50,7 @@ impl Connection {
             return;
         }
         if self.orphan {
-            self.abort(); // nobody will read it (RFC 9293 §3.6.1, SHLD-3)
+            self.refuse_text(); // nobody will read it (RFC 9293 §3.6.1, SHLD-3)
             return;
         }
         let mut payload = seg.payload.clone();
@@ -66,6 +66,7 @@ impl Connection {
             self.rcv.dsack.push(duplicate);
         }
         if inserted.in_order == 0 {
+            self.acks.on_segment_size(u32::from(seg.mss.get()));
             self.stats.on_out_of_order(seg);
             self.events.pruned += self.rcv.prune();
             self.acks.owe_duplicate(self.sack); // MAY-13, RFC 5681 §4.2

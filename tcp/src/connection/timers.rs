@@ -80,7 +80,7 @@ impl Connection {
     pub(crate) fn on_timeout(&mut self, now: Instant, config: &Config) {
         self.acks.on_timeout(now);
         if self.patience_deadline().is_some_and(|at| at <= now) {
-            self.on_patience_end();
+            self.on_patience_end(now);
             return;
         }
         if self.timers.cork.is_some_and(|at| at <= now) {

@@ -69,9 +69,17 @@ impl Tcp {
 
     /// How many bytes the SYN of [`Tcp::connect_with_data`] would carry from `local` to `remote`;
     /// `None` without a cookie.
-    pub fn fast_open_room(&self, now: Instant, flow: &FlowKey) -> Option<usize> {
+    pub fn fast_open_room(
+        &self,
+        now: Instant,
+        flow: &FlowKey,
+        options: &SocketOptions,
+    ) -> Option<usize> {
         match self.fast_open.request(now, flow)? {
-            FastOpenRequest::Cookie { mss, .. } => Some(syn_data_room(&self.config, flow, mss)),
+            FastOpenRequest::Cookie { mss, .. } => {
+                let mss = options.clamp_mss(mss);
+                Some(syn_data_room(&self.config, flow, mss))
+            }
             FastOpenRequest::Ask => None,
         }
     }

@@ -117,6 +117,7 @@ impl SynSent {
         };
         let data = match request {
             Some(FastOpenRequest::Cookie { mss, .. }) => {
+                let mss = self.ours.options.clamp_mss(mss);
                 let room = syn_data_room(config, &self.ours.flow, mss);
                 self.ours.data.slice(..room.min(self.ours.data.len()))
             }

@@ -333,6 +333,26 @@ fn a_client_remembers_the_mss_of_the_last_answer() {
     });
 }
 
+/// `TCP_MAXSEG` holds for the SYN's data, too.
+#[test]
+#[covers("TF-3")]
+fn the_application_limits_what_a_syn_carries() {
+    each(|mut host| {
+        learn(&mut host);
+        let mut options = SocketOptions::default();
+        let flow = host.nth_peer(1).flow;
+        let full = host.tcp.fast_open_room(host.now, &flow, &options).unwrap();
+        options.max_segment = Some(600);
+        let room = host.tcp.fast_open_room(host.now, &flow, &options);
+        assert!(full > 600 && room == Some(560), "{full} {room:?}");
+        let data = pattern(0, 2_000);
+        host.tcp
+            .connect_with_data(host.now, flow, options, &data)
+            .unwrap();
+        assert_eq!(host.one().payload.len(), 560);
+    });
+}
+
 /// RFC 7413 §5.1: a reset may be as spoofed as the SYN was.
 #[test]
 #[covers("TF-5")]

@@ -72,6 +72,29 @@ fn the_application_chooses_how_long_data_may_wait() {
     });
 }
 
+/// RFC 9293 §3.10.8 asks for no RST, whether somebody is left to be told or not.
+#[test]
+#[covers("MUST-21", "UT-1")]
+fn the_user_timeout_is_silent() {
+    Setup::each(|setup| {
+        for let_go in [false, true] {
+            let timeout = 5 * SEC;
+            let mut peer = Peer::open(
+                &setup
+                    .clone()
+                    .options(|options| options.user_timeout = Some(timeout)),
+            );
+            peer.write(1_000);
+            if let_go {
+                peer.tcp.release(peer.now, peer.id);
+            }
+            let sent = peer.run(6 * SEC);
+            assert!(sent.iter().all(|sent| !sent.has(Flags::RST)), "{sent:?}");
+            assert_eq!(peer.tcp.connection_count(), usize::from(!let_go));
+        }
+    });
+}
+
 /// The retransmission timer does not come into it: with an RTO of a minute, five seconds are five
 /// seconds.
 #[test]

@@ -26,7 +26,9 @@ impl Kernel {
             _ => unmapped(message.to.ok_or(libc::EOPNOTSUPP)?),
         };
         let flow = self.flow_to(fd, remote)?;
-        let room = self.host.tcp().fast_open_room(self.now, &flow);
+        let options = self.files.tcp(fd)?.core_options();
+        let tcp = self.host.tcp();
+        let room = tcp.fast_open_room(self.now, &flow, &options);
         let data = match room {
             Some(room) => {
                 let mut data = message.data.bytes()?;
@@ -35,7 +37,6 @@ impl Kernel {
             }
             None => Bytes::new(),
         };
-        let options = self.files.tcp(fd)?.core_options();
         let opened = self
             .host
             .tcp_mut()
@@ -55,7 +56,9 @@ impl Kernel {
     /// the first data, else it asks for one.
     pub(super) fn connect_fast_open(&mut self, fd: Fd, remote: SocketAddr) -> Result<()> {
         let flow = self.flow_to(fd, remote)?;
-        if self.host.tcp().fast_open_room(self.now, &flow).is_some() {
+        let options = self.files.tcp(fd)?.core_options();
+        let tcp = self.host.tcp();
+        if tcp.fast_open_room(self.now, &flow, &options).is_some() {
             let socket = self.files.tcp_mut(fd)?;
             socket.phase = Phase::Deferred(remote);
             socket.remote = Some(remote);
