@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ustack_tcp::{ListenError, ListenOptions, ListenerId, SocketOptions};
 
+use super::options::{MIN_RECV_BUFFER, MIN_SEND_BUFFER};
 use crate::error;
 use crate::host::{Host, Shared};
 use crate::stack::Stack;
@@ -97,17 +98,17 @@ impl ListenerBuilder {
         self
     }
 
-    /// Receive buffer of accepted connections, in bytes (`SO_RCVBUF`), instead of one that grows
-    /// with need.
+    /// Receive buffer of accepted connections, in bytes (`SO_RCVBUF`; 2,304 at least), instead
+    /// of one that grows with need.
     pub fn recv_buffer_size(mut self, bytes: u32) -> Self {
-        self.socket.recv_buffer = Some(bytes);
+        self.socket.recv_buffer = Some(bytes.max(MIN_RECV_BUFFER));
         self
     }
 
-    /// Send buffer of accepted connections, in bytes (`SO_SNDBUF`), instead of one that grows with
-    /// need.
+    /// Send buffer of accepted connections, in bytes (`SO_SNDBUF`; 4,608 at least), instead of
+    /// one that grows with need.
     pub fn send_buffer_size(mut self, bytes: u32) -> Self {
-        self.socket.send_buffer = Some(bytes);
+        self.socket.send_buffer = Some(bytes.max(MIN_SEND_BUFFER));
         self
     }
 

@@ -9,6 +9,11 @@ use ustack_tcp::{CongestionAlgorithm, Info, Keepalive};
 
 use super::tcp_stream::TcpStream;
 
+/// The least buffers that can be chosen, in bytes, as on Linux (`SOCK_MIN_RCVBUF`,
+/// `SOCK_MIN_SNDBUF`): none at all would never move a byte.
+pub(super) const MIN_RECV_BUFFER: u32 = 2_304;
+pub(super) const MIN_SEND_BUFFER: u32 = 4_608;
+
 /// # Options
 ///
 /// Getters and setters fail with [`io::ErrorKind::NotConnected`] once the connection is gone.
@@ -124,10 +129,10 @@ impl TcpStream {
     }
 
     /// A receive buffer of this many bytes instead of one that grows with need (`SO_RCVBUF`; not
-    /// doubled, as Linux does). A smaller one takes back nothing that the peer was promised.
+    /// doubled, as Linux does; 2,304 at least). A smaller one takes back nothing that the peer was promised.
     pub fn set_recv_buffer_size(&self, bytes: u32) -> io::Result<()> {
         self.conn
-            .set_options(|options| options.recv_buffer = Some(bytes))
+            .set_options(|options| options.recv_buffer = Some(bytes.max(MIN_RECV_BUFFER)))
     }
 
     /// Bytes of the send buffer if it was chosen (`SO_SNDBUF`); `None`: it grows with need.
@@ -136,10 +141,10 @@ impl TcpStream {
     }
 
     /// A send buffer of this many bytes instead of one that grows with need (`SO_SNDBUF`; not
-    /// doubled, as Linux does).
+    /// doubled, as Linux does; 4,608 at least).
     pub fn set_send_buffer_size(&self, bytes: u32) -> io::Result<()> {
         self.conn
-            .set_options(|options| options.send_buffer = Some(bytes))
+            .set_options(|options| options.send_buffer = Some(bytes.max(MIN_SEND_BUFFER)))
     }
 
     /// TTL or hop limit of what is sent (`IP_TTL`, `IPV6_UNICAST_HOPS`), `None` for the stack's.

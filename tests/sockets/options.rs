@@ -58,6 +58,8 @@ async fn what_was_set_can_be_read() {
     assert_eq!(stream.recv_buffer_size().unwrap(), 30_000);
     stream.set_send_buffer_size(20_000).unwrap();
     assert_eq!(stream.send_buffer_size().unwrap(), Some(20_000));
+    stream.set_send_buffer_size(0).unwrap();
+    assert_eq!(stream.send_buffer_size().unwrap(), Some(4_608));
     assert_eq!(stream.max_segment().unwrap(), 1448);
     stream.set_max_segment(Some(600)).unwrap();
     assert_eq!(stream.max_segment().unwrap(), 588, "less 12 for timestamps");

@@ -30,8 +30,9 @@ impl Connection {
         self.process_ecn(ecn, &seg);
         let beyond = self.trim(seq, &mut seg);
         self.process_ack(now, seq, ack, &seg); // SND.UNA, SACK, RTT, loss, cwnd, SND.WND
+        self.note_fin(seq, &seg);
         self.process_text(now, seq, &seg); // seventh: keeps the payload, moves RCV.NXT
-        self.process_fin(now, seq, &seg); // eighth, once RCV.NXT has reached it
+        self.process_fin(now, &seg); // eighth, once RCV.NXT has reached it
         if beyond {
             self.acks.owe(); // a probe of a closed window, or too much for an open one
         }

@@ -44,6 +44,18 @@ impl Connection {
         beyond
     }
 
+    /// Where the peer's FIN stands. Bytes above it that came before contradict it: what is above a
+    /// gap is forgotten then, and has to come again.
+    pub(super) fn note_fin(&mut self, seq: SeqNum, seg: &Segment) {
+        if seg.has(Flags::FIN) && self.rcv.fin.is_none() && self.state.receives() {
+            let fin = seq + seg.payload.len();
+            if self.rcv.reassembler.end() > fin {
+                self.rcv.reassembler.discard_out_of_order();
+            }
+            self.rcv.fin = Some(fin);
+        }
+    }
+
     /// Keeps the payload, moves RCV.NXT, and decides when that is acknowledged.
     pub(super) fn process_text(&mut self, now: Instant, seq: SeqNum, seg: &Segment) {
         if seg.payload.is_empty() || !self.state.receives() {
@@ -100,12 +112,9 @@ impl Connection {
     }
 
     /// FIN counts once RCV.NXT has reached it (SM-11).
-    pub(super) fn process_fin(&mut self, now: Instant, seq: SeqNum, seg: &Segment) {
+    pub(super) fn process_fin(&mut self, now: Instant, seg: &Segment) {
         if self.state == State::Closed {
             return; // the text was too late, and answered with a RST
-        }
-        if seg.has(Flags::FIN) && self.rcv.fin.is_none() && self.state.receives() {
-            self.rcv.fin = Some(seq + seg.payload.len());
         }
         if self.rcv.fin_received || self.rcv.fin != Some(self.rcv.nxt()) {
             if seg.has(Flags::FIN) && seg.payload.is_empty() {

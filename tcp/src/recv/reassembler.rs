@@ -151,6 +151,11 @@ impl Reassembler {
         self.queue.charged + self.ooo_charged
     }
 
+    /// The end of all that is held, gaps or not.
+    pub(crate) fn end(&self) -> SeqNum {
+        self.ranges.back().map_or(self.nxt, |range| range.end)
+    }
+
     /// Whether something lies above a gap.
     pub(crate) fn has_gap(&self) -> bool {
         !self.ranges.is_empty()

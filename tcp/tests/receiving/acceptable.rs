@@ -317,6 +317,19 @@ fn a_fin_counts_in_order_and_nothing_follows_it() {
     });
 }
 
+/// Bytes that came before the FIN, and lie beyond it: the FIN stands.
+#[test]
+#[covers("SM-11")]
+fn a_fin_below_what_came_is_the_end_all_the_same() {
+    everywhere(|net| {
+        let mut peer = Peer::open(net);
+        peer.send(seg(51, 200, 1)); // up to 251
+        peer.send(seg(1, 100, 1).with(Flags::FIN));
+        assert_eq!((peer.read(), &*peer.state()), (100, "CLOSE-WAIT"));
+        assert_eq!(peer.tcp.read(peer.now, peer.conn, 10), Ok(Read::Eof));
+    });
+}
+
 #[test]
 #[covers("BL-1", "SHLD-2")]
 fn only_the_exact_number_resets() {
