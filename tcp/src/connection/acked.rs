@@ -40,8 +40,7 @@ impl Connection {
             self.snd.una = ack;
             self.snd.buffer.advance(end);
         }
-        // An echoed timestamp tells which transmission was answered (RT-6, RFC 7323 §4.1).
-        let rtt = outcome.rtt.or(outcome.echoed_rtt.filter(|_| advanced));
+        let rtt = outcome.rtt_sample(advanced);
         if let Some(rtt) = rtt {
             self.rtt.on_sample(now, rtt);
         }

@@ -65,10 +65,14 @@ pub(crate) struct AckOutcome {
     /// DeliveredData of RFC 9937 §6.2: both, less what duplicate ACKs have stood for.
     pub(crate) delivered: u32,
     /// Round trip of the newest transmission delivered, never of a retransmission (Karn).
-    pub(crate) rtt: Option<Duration>,
+    pub(super) rtt: Option<Duration>,
     /// Round trip of the newest transmission that the echoed timestamp does not precede: a
     /// retransmission's, too (RFC 7323 §4.1).
-    pub(crate) echoed_rtt: Option<Duration>,
+    pub(super) echoed_rtt: Option<Duration>,
+    /// Some of it had been sent again: the rest may have arrived long ago, and its ACK been lost.
+    pub(super) has_repairs: bool,
+    /// The echoed timestamp precedes a transmission that is delivered.
+    pub(super) has_old_echo: bool,
     /// The delivered transmission that was sent last, retransmissions included.
     pub(crate) newest: Option<Delivered>,
     /// Round trip of the last segment that SND.UNA has passed, unless it proves nothing; else of
@@ -86,6 +90,12 @@ pub(crate) struct AckOutcome {
 }
 
 impl AckOutcome {
+    /// What the ACK says of the round trip; `advanced`: it moved SND.UNA (RT-6, RFC 7323 §4.1).
+    pub(crate) fn rtt_sample(&self, advanced: bool) -> Option<Duration> {
+        let echoed = self.echoed_rtt.filter(|_| advanced && !self.has_old_echo);
+        self.rtt.filter(|_| !self.has_repairs).or(echoed)
+    }
+
     /// Whether `sent` arrived after what had reached up to `fack`.
     pub(super) fn on_order(&mut self, fack: Option<SeqNum>, sent: &SentRange) {
         if let Some(fack) = fack
@@ -102,6 +112,8 @@ impl AckOutcome {
             let lowest = self.original.map_or(sent.start, |low| low.min(sent.start));
             self.original = Some(lowest);
         }
+        self.has_repairs |= sent.retransmitted;
+        self.has_old_echo |= arrived.echo_precedes(sent.sent_at);
         if arrived.echo.is_some() && !arrived.echo_precedes(sent.sent_at) {
             let rtt = now - sent.sent_at;
             self.echoed_rtt = Some(self.echoed_rtt.map_or(rtt, |least| least.min(rtt)));

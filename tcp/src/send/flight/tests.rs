@@ -95,7 +95,7 @@ fn retransmissions_give_no_sample() {
     flight.mark_lost_on_timeout(None);
     flight.on_retransmit(Instant::from_millis(100), &(at(0)..at(1)), MSS);
     let outcome = ack(&mut flight, Instant::from_millis(110), 1, 10, &[]);
-    assert_eq!((outcome.acked, outcome.rtt), (MSS, None));
+    assert_eq!((outcome.acked, outcome.rtt_sample(true)), (MSS, None));
     assert_eq!(outcome.newest.unwrap().rtt, Duration::from_millis(10));
 }
 
@@ -103,7 +103,27 @@ fn retransmissions_give_no_sample() {
 fn the_sample_is_of_the_newest_segment() {
     let mut flight = ten_segments();
     let outcome = ack(&mut flight, Instant::from_millis(20), 5, 10, &[]);
-    assert_eq!(outcome.rtt, Some(Duration::from_millis(16)));
+    assert_eq!(outcome.rtt_sample(true), Some(Duration::from_millis(16)));
+}
+
+/// RT-6: what lies behind a repair had arrived long before, and the ACK of it was lost.
+#[test]
+fn an_ack_of_a_repair_and_more_gives_no_sample() {
+    let mut flight = ten_segments();
+    flight.mark_lost_on_timeout(None);
+    let late = Instant::from_millis(64_000);
+    flight.on_retransmit(late, &(at(0)..at(1)), MSS);
+    let sack = SackBlocks::new();
+    let arrived = Arrived {
+        ack: at(2),
+        una: at(2),
+        nxt: at(10),
+        sack: &sack,
+        min_rtt: None,
+        echo: Some(1), // the second segment's
+    };
+    let outcome = flight.on_ack(late + Duration::from_millis(10), &arrived);
+    assert_eq!((outcome.acked, outcome.rtt_sample(true)), (2 * MSS, None));
 }
 
 /// SK-10: inverted, out of range, or below SND.UNA.
