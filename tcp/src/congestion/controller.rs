@@ -3,7 +3,8 @@
 use alloc::boxed::Box;
 
 use super::{
-    AckSample, CongestionController, CongestionEvent, Cubic, MAX_CWND, Reno, SentSample, Setup,
+    AckSample, CongestionController, CongestionEvent, Cubic, DeliverySample, LostSample, MAX_CWND,
+    Reno, SentSample, Setup,
 };
 use crate::config::CongestionAlgorithm;
 
@@ -49,12 +50,32 @@ impl CongestionController for Controller {
         delegate!(self, cc => cc.on_ack(ack));
     }
 
+    fn wants_rate_samples(&self) -> bool {
+        delegate!(self, cc => cc.wants_rate_samples())
+    }
+
+    fn on_delivered(&mut self, sample: &DeliverySample) {
+        delegate!(self, cc => cc.on_delivered(sample));
+    }
+
+    fn on_lost(&mut self, lost: &LostSample) {
+        delegate!(self, cc => cc.on_lost(lost));
+    }
+
     fn on_congestion(&mut self, event: &CongestionEvent) {
         delegate!(self, cc => cc.on_congestion(event));
     }
 
     fn undo(&mut self) {
         delegate!(self, cc => cc.undo());
+    }
+
+    fn on_exit_recovery(&mut self) {
+        delegate!(self, cc => cc.on_exit_recovery());
+    }
+
+    fn validates_window(&self) -> bool {
+        delegate!(self, cc => cc.validates_window())
     }
 
     fn set_window(&mut self, cwnd: u32, ssthresh: u32) {
@@ -72,5 +93,17 @@ impl CongestionController for Controller {
 
     fn ssthresh(&self) -> u32 {
         delegate!(self, cc => cc.ssthresh())
+    }
+
+    fn uses_prr(&self) -> bool {
+        delegate!(self, cc => cc.uses_prr())
+    }
+
+    fn pacing_rate(&self) -> Option<u64> {
+        delegate!(self, cc => cc.pacing_rate())
+    }
+
+    fn send_quantum(&self) -> Option<u32> {
+        delegate!(self, cc => cc.send_quantum())
     }
 }

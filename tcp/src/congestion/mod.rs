@@ -49,11 +49,16 @@ mod hystart;
 #[cfg(test)]
 mod model;
 mod reno;
+mod sample;
 mod usage;
 
 pub use controller::Controller;
 pub use cubic::Cubic;
 pub use reno::Reno;
+pub use sample::{
+    AckSample, CongestionEvent, CongestionKind, DeliverySample, LostSample, RateSample, SentSample,
+    Setup,
+};
 
 pub(crate) use usage::WindowUsage;
 
@@ -61,140 +66,44 @@ use core::fmt;
 
 #[cfg(doc)]
 use crate::config::CongestionAlgorithm;
-use crate::time::{Duration, Instant};
 
 /// No window grows beyond 1 GiB: what window scaling can express (RFC 7323 §2.3).
 pub const MAX_CWND: u32 = 1 << 30;
 
-/// What a controller starts from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Setup {
-    /// Payload of a full segment, in bytes.
-    pub mss: u32,
-    /// Congestion window to begin with, in bytes: the initial window, or what the connection has
-    /// when its algorithm is changed.
-    pub cwnd: u32,
-    /// Slow-start threshold to begin with, in bytes; arbitrarily high on a new connection (CC-6).
-    pub ssthresh: u32,
-    /// Leave the initial slow start by delay, too (HyStart++, RFC 9406).
-    pub hystart: bool,
-    /// The device takes super-segments, so one ACK may answer for many segments.
-    pub super_segments: bool,
-}
-
-impl Setup {
-    /// A new connection: `cwnd` bytes of `mss`-byte segments, slow start, HyStart++.
-    pub const fn new(mss: u32, cwnd: u32) -> Self {
-        let mss = if mss == 0 { 1 } else { mss };
-        Self {
-            mss,
-            cwnd: if cwnd < mss { mss } else { cwnd },
-            ssthresh: u32::MAX,
-            hystart: true,
-            super_segments: false,
-        }
-    }
-}
-
-/// Data that left, new or again.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct SentSample {
-    /// When.
-    pub now: Instant,
-    /// Payload bytes.
-    pub bytes: u32,
-    /// Bytes in flight before it.
-    pub in_flight: u32,
-}
-
-impl SentSample {
-    /// `bytes` that left at `now` on top of `in_flight`.
-    pub const fn new(now: Instant, bytes: u32, in_flight: u32) -> Self {
-        Self {
-            now,
-            bytes,
-            in_flight,
-        }
-    }
-}
-
-/// An ACK that moved SND.UNA.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct AckSample {
-    /// When it arrived.
-    pub now: Instant,
-    /// Bytes it newly acknowledged, cumulatively or by SACK.
-    pub acked: u32,
-    /// Bytes in flight before it.
-    pub in_flight: u32,
-    /// Most bytes that were in flight at once in the last round trip.
-    pub window_used: u32,
-    /// cwnd stopped the sender in the last round trip.
-    pub cwnd_limited: bool,
-    /// It begins a round: it answers what was sent after the last round began (RFC 9406 §4.2).
-    pub round_start: bool,
-    /// The round trip that this ACK measured.
-    pub rtt: Option<Duration>,
-    /// Smoothed round trip.
-    pub srtt: Option<Duration>,
-    /// Losses are being repaired: the window stands still.
-    pub in_recovery: bool,
-}
-
-impl AckSample {
-    /// An ACK at `now` for `acked` bytes that used the whole window.
-    pub const fn new(now: Instant, acked: u32) -> Self {
-        Self {
-            now,
-            acked,
-            in_flight: 0,
-            window_used: 0,
-            cwnd_limited: true,
-            round_start: false,
-            rtt: None,
-            srtt: None,
-            in_recovery: false,
-        }
-    }
-}
-
-/// What congestion shows itself by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CongestionKind {
-    /// A loss that ACKs showed.
-    Loss,
-    /// The peer echoes a congestion mark (RFC 3168).
-    Ecn,
-    /// The retransmission timer.
-    Timeout,
-}
-
-/// A congestion signal, at most one per round trip.
-#[derive(Clone, Copy, Debug)]
-pub struct CongestionEvent {
-    /// When it was noticed.
-    pub now: Instant,
-    /// What showed it.
-    pub kind: CongestionKind,
-    /// What is to be reduced, in bytes: FlightSize (RFC 5681 §2), or what was lately acknowledged
-    /// per round trip if that is more and the window is not in use (RFC 7661 §4.4.1).
-    pub in_flight: u32,
-}
-
 /// What a connection asks of its congestion controller.
 ///
-/// The calls come in this order: [`on_sent`](Self::on_sent) as data leaves, then for each ACK that
-/// moves SND.UNA either [`on_congestion`](Self::on_congestion) or [`on_ack`](Self::on_ack).
-/// [`cwnd`](Self::cwnd) is asked before each transmission.
+/// The calls come in this order: [`on_sent`](Self::on_sent) as data leaves; then for each ACK
+/// [`on_lost`](Self::on_lost) for what it shows to be lost,
+/// [`on_congestion`](Self::on_congestion) or [`on_ack`](Self::on_ack), and
+/// [`on_delivered`](Self::on_delivered) last. A timer that judges something lost brings
+/// `on_congestion` and `on_lost` without an ACK. [`cwnd`](Self::cwnd) and
+/// [`pacing_rate`](Self::pacing_rate) are asked before each transmission.
+///
+/// An algorithm that models the path from samples (BBR) says so with
+/// [`wants_rate_samples`](Self::wants_rate_samples) and lives on `on_sent`, `on_lost` and
+/// `on_delivered`; the others need not know of these.
 pub trait CongestionController: fmt::Debug + Send {
-    /// Data left.
+    /// Whether the connection is to keep what [`on_lost`](Self::on_lost) and
+    /// [`on_delivered`](Self::on_delivered) tell: state for each record in flight. Asked once, when
+    /// the controller begins.
+    fn wants_rate_samples(&self) -> bool {
+        false
+    }
+
+    /// Data is about to leave: its window and its time have been granted, the time of what follows
+    /// it is [`pacing_rate`](Self::pacing_rate)'s after this call.
     fn on_sent(&mut self, _sent: &SentSample) {}
 
-    /// Data was acknowledged.
+    /// SND.UNA has moved.
     fn on_ack(&mut self, ack: &AckSample);
+
+    /// An ACK was digested, whether it moved SND.UNA or not, in recovery, too. Only for those who
+    /// [want samples](Self::wants_rate_samples).
+    fn on_delivered(&mut self, _sample: &DeliverySample) {}
+
+    /// A transmission was judged lost. Only for those who
+    /// [want samples](Self::wants_rate_samples).
+    fn on_lost(&mut self, _lost: &LostSample) {}
 
     /// The network is congested.
     fn on_congestion(&mut self, event: &CongestionEvent);
@@ -202,8 +111,19 @@ pub trait CongestionController: fmt::Debug + Send {
     /// The last congestion event was none: back to what was before.
     fn undo(&mut self);
 
+    /// All that was lost has been repaired: an episode that began with
+    /// [`on_congestion`](Self::on_congestion) (loss or timeout) is over and was not
+    /// [undone](Self::undo).
+    fn on_exit_recovery(&mut self) {}
+
     /// The window was not used: it starts over from here (RFC 5681 §4.1, RFC 7661 §4.4.3).
     fn set_window(&mut self, cwnd: u32, ssthresh: u32);
+
+    /// Whether a window that was not used is taken back by [`set_window`](Self::set_window); not so
+    /// for an algorithm that restarts at a rate.
+    fn validates_window(&self) -> bool {
+        true
+    }
 
     /// The segment size changed.
     fn set_mss(&mut self, mss: u32);
@@ -213,6 +133,24 @@ pub trait CongestionController: fmt::Debug + Send {
 
     /// Slow-start threshold, in bytes.
     fn ssthresh(&self) -> u32;
+
+    /// Whether proportional rate reduction (RFC 9937) sets the window while losses are repaired;
+    /// else [`cwnd`](Self::cwnd) holds then, too.
+    fn uses_prr(&self) -> bool {
+        true
+    }
+
+    /// Bytes per second at which data leaves; `None`: by the connection's own rule, from the window
+    /// and the round trip, where pacing is on.
+    fn pacing_rate(&self) -> Option<u64> {
+        None
+    }
+
+    /// Bytes that may leave in one go at the pacing rate; `None`: a millisecond's worth, two
+    /// segments at least.
+    fn send_quantum(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// IW10 (RFC 6928 §2), in bytes (CC-1).

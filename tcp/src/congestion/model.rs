@@ -6,6 +6,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::config::CongestionAlgorithm;
+use crate::time::{Duration, Instant};
 use covers::covers;
 use proptest::prelude::*;
 
