@@ -1,0 +1,3 @@
+//! Experiments with congestion control in simulated networks, in virtual time.
+
+pub mod report;
