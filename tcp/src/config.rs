@@ -14,6 +14,8 @@ pub enum CongestionAlgorithm {
     /// CUBIC (RFC 9438).
     #[default]
     Cubic,
+    /// BBR version 3 (draft-ietf-ccwg-bbr), for links whose losses are not congestion.
+    Bbr,
     /// One that the library does not have; see [`congestion`](crate::congestion).
     Custom(CustomCongestion),
 }

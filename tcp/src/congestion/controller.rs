@@ -3,8 +3,8 @@
 use alloc::boxed::Box;
 
 use super::{
-    AckSample, CongestionController, CongestionEvent, Cubic, DeliverySample, LostSample, MAX_CWND,
-    Reno, SentSample, Setup,
+    AckSample, Bbr, CongestionController, CongestionEvent, Cubic, DeliverySample, LostSample,
+    MAX_CWND, Reno, SentSample, Setup,
 };
 use crate::config::CongestionAlgorithm;
 
@@ -16,6 +16,8 @@ pub enum Controller {
     Reno(Reno),
     /// CUBIC.
     Cubic(Cubic),
+    /// BBR, which few connections run: the others stay small.
+    Bbr(Box<Bbr>),
     /// Made by [`CustomCongestion::make`](crate::CustomCongestion::make).
     Custom(Box<dyn CongestionController + Send>),
 }
@@ -26,6 +28,7 @@ impl Controller {
         match algorithm {
             CongestionAlgorithm::Reno => Self::Reno(Reno::new(setup)),
             CongestionAlgorithm::Cubic => Self::Cubic(Cubic::new(setup)),
+            CongestionAlgorithm::Bbr => Self::Bbr(Box::new(Bbr::new(setup))),
             CongestionAlgorithm::Custom(custom) => Self::Custom((custom.make)(setup)),
         }
     }
@@ -36,6 +39,7 @@ macro_rules! delegate {
         match $self {
             Self::Reno($cc) => $call,
             Self::Cubic($cc) => $call,
+            Self::Bbr($cc) => $call,
             Self::Custom($cc) => $call,
         }
     };

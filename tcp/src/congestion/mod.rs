@@ -43,6 +43,7 @@
 //! # assert_eq!(tcp.connections().count(), 0);
 //! ```
 
+mod bbr;
 mod controller;
 mod cubic;
 mod hystart;
@@ -52,6 +53,7 @@ mod reno;
 mod sample;
 mod usage;
 
+pub use bbr::Bbr;
 pub use controller::Controller;
 pub use cubic::Cubic;
 pub use reno::Reno;
