@@ -1,6 +1,7 @@
 //! Settings of the endpoint and of single connections, named after their RFC or Linux sysctl.
 
 use alloc::boxed::Box;
+use core::num::NonZeroU64;
 use core::time::Duration;
 
 use crate::congestion::{CongestionController, Setup};
@@ -60,6 +61,21 @@ pub enum LossDetection {
     Rfc6675,
 }
 
+/// When data is spread over the round trip instead of leaving as fast as window and ACKs allow.
+///
+/// A controller with a rate of its own (BBR) and a connection with
+/// [`SocketOptions::max_pacing_rate`] are paced in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pacing {
+    /// Never.
+    #[default]
+    Off,
+    /// In slow start, at twice the window per round trip.
+    SlowStart,
+    /// Always; beyond slow start at 1.2 times the window per round trip.
+    On,
+}
+
 /// Settings of all connections of a [`Tcp`](crate::Tcp).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -72,6 +88,8 @@ pub struct Config {
     pub congestion: CongestionAlgorithm,
     /// Leave the initial slow start when round trips grow (HyStart++, RFC 9406).
     pub hystart: bool,
+    /// When data is spread over the round trip.
+    pub pacing: Pacing,
     /// Loss detection (`tcp_recovery`).
     pub loss_detection: LossDetection,
     /// Largest receive buffer that autotuning reaches, in bytes (`tcp_rmem[2]`).
@@ -149,6 +167,7 @@ impl Default for Config {
             tso: false,
             congestion: CongestionAlgorithm::default(),
             hystart: true,
+            pacing: Pacing::default(),
             loss_detection: LossDetection::default(),
             recv_buffer_max: 16 << 20,
             recv_buffer_initial: 128 << 10,
@@ -224,6 +243,8 @@ pub struct SocketOptions {
     /// Nagle's algorithm in Minshall's variation: a small segment waits for the one before only
     /// if that was small, too. Off: it waits for everything outstanding (RFC 9293 §3.7.4).
     pub minshall: bool,
+    /// Bytes per second at which data leaves at most (`SO_MAX_PACING_RATE`).
+    pub max_pacing_rate: Option<NonZeroU64>,
     /// Send full segments only (`TCP_CORK`); bytes are held for 200 ms at most.
     pub cork: bool,
     /// The largest segment that is offered and sent, without options (`TCP_MAXSEG`).

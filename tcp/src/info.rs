@@ -101,6 +101,16 @@ pub struct Info {
     pub bytes_acked: u64,
     /// Bytes received in order so far.
     pub bytes_received: u64,
+    /// Bytes per second at which data leaves; `None`: it is not paced (`tcpi_pacing_rate`).
+    pub pacing_rate: Option<u64>,
+    /// Bytes per second by which data was delivered last, where the congestion controller has the
+    /// connection measure that (`tcpi_delivery_rate`).
+    pub delivery_rate: Option<u64>,
+    /// [`delivery_rate`](Self::delivery_rate) was limited by the application
+    /// (`tcpi_delivery_rate_app_limited`).
+    pub delivery_rate_app_limited: bool,
+    /// How long something has been unacknowledged, all in all (`tcpi_busy_time`).
+    pub busy_time: Duration,
     /// Bytes written and not yet sent.
     pub notsent_bytes: u32,
     /// Segments received, super-segments counted as what they were on the wire.

@@ -86,7 +86,8 @@ pub(crate) mod wheel;
 pub mod wire;
 
 pub use config::{
-    Config, CongestionAlgorithm, CustomCongestion, EcnMode, Keepalive, LossDetection, SocketOptions,
+    Config, CongestionAlgorithm, CustomCongestion, EcnMode, Keepalive, LossDetection, Pacing,
+    SocketOptions,
 };
 pub use connection::State;
 pub use endpoint::{

@@ -82,7 +82,7 @@ impl HyStart {
             } else {
                 Phase::Done
             },
-            limit: !setup.super_segments,
+            limit: !setup.super_segments && !setup.paced,
             last_round: None,
             this_round: None,
             samples: 0,

@@ -223,6 +223,21 @@ pub struct RateSample {
     pub lost: u64,
 }
 
+impl RateSample {
+    /// One that says nothing.
+    pub const fn new() -> Self {
+        Self {
+            delivery_rate: 0,
+            delivered: 0,
+            prior_delivered: 0,
+            interval: Duration::ZERO,
+            is_app_limited: false,
+            tx_in_flight: 0,
+            lost: 0,
+        }
+    }
+}
+
 /// A transmission that was judged lost (`P` of BBR's HandleLostPacket).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -231,6 +246,8 @@ pub struct LostSample {
     pub now: Instant,
     /// Its bytes (`P.size`).
     pub bytes: u32,
+    /// It lies right above what was told lost before it, at the same time.
+    pub contiguous: bool,
     /// Bytes delivered so far (`C.delivered`); those of the ACK that shows the loss included.
     pub delivered: u64,
     /// Bytes in flight now (`C.inflight`), without all that was judged lost together with it.
@@ -251,6 +268,7 @@ impl LostSample {
         Self {
             now,
             bytes,
+            contiguous: false,
             delivered: 0,
             in_flight: 0,
             tx_in_flight,

@@ -51,6 +51,11 @@ impl WindowUsage {
         }
     }
 
+    /// Whether cwnd stopped the sender in the last round trip.
+    pub(crate) const fn cwnd_limited(&self) -> bool {
+        self.cwnd_limited
+    }
+
     /// Data left: `in_flight` bytes are on their way now, SND.NXT is `nxt`.
     pub(crate) fn on_sent(&mut self, una: SeqNum, nxt: SeqNum, in_flight: u32, cwnd_limited: bool) {
         if una >= self.look_end || cwnd_limited || !self.cwnd_limited && in_flight > self.max_flight

@@ -21,6 +21,7 @@ impl Connection {
         seg: &Segment,
         window_changed: bool,
     ) {
+        self.check_app_limited();
         let advanced = ack > self.snd.una;
         let in_flight = self.snd.flight.in_flight();
         let recovering = self.recovery.in_recovery(); // the ACK that ends it does not grow cwnd (NR-2)
@@ -32,7 +33,11 @@ impl Connection {
             && !window_changed;
         if duplicate && !self.sack {
             let believed = self.recovery.dup_ack_credit(self.snd.mss);
-            outcome.delivered += self.snd.flight.on_dup_ack(believed);
+            let believed = self.snd.flight.on_dup_ack(believed);
+            outcome.delivered += believed;
+            if let Some(sampler) = self.snd.flight.sampler_mut() {
+                sampler.on_dup_ack(now, believed);
+            }
         }
         if advanced {
             let end = ack.min(self.snd.buffer.end());
@@ -57,13 +62,19 @@ impl Connection {
             arrived: &arrived,
             outcome: &outcome,
         };
+        let repairing = self.recovery.is_repairing();
         let response = self
             .recovery
             .on_ack(now, &facts, &mut self.snd.flight, &self.rtt);
+        if repairing && !response.undo && (response.reduce || !self.recovery.is_repairing()) {
+            self.cc.on_exit_recovery();
+        }
         self.follow(now, response, &outcome, advanced);
-        if advanced && !response.reduce && !self.ecn.is_echo(seg) {
+        let ecn_echo = self.ecn.is_echo(seg);
+        if advanced && !response.reduce && !ecn_echo {
             self.grow_window(now, &outcome, in_flight, recovering, rtt);
         }
+        self.tell_delivery(now, &outcome, in_flight, rtt, ecn_echo);
         if advanced {
             self.confirm_path(now);
             self.on_una_moved(now);
@@ -102,6 +113,8 @@ impl Connection {
         let response = self.excuse_probe(now, response);
         if response.undo && !self.ecn.take_absorbed() {
             self.cc.undo();
+        } else if response.undo {
+            self.cc.on_exit_recovery();
         }
         if response.again {
             // What is reduced is what the last reduction left.
@@ -116,6 +129,7 @@ impl Connection {
         } else if response.reduce {
             self.on_congestion(now, CongestionKind::Loss);
         }
+        self.tell_losses(now);
         let ack = PrrAck {
             sack: self.sack,
             newly: outcome.acked + outcome.sacked,
@@ -131,6 +145,7 @@ impl Connection {
 
     /// SND.UNA moved: room for the writer, progress for the timers, and perhaps our FIN is there.
     fn on_una_moved(&mut self, now: Instant) {
+        self.stats.on_busy(now, self.snd.flight.outstanding() > 0);
         self.timers.retransmits = 0;
         self.timers.persist_backoff = 0;
         self.timers.stalled_since = None;

@@ -1,11 +1,11 @@
 //! What a connection tells its congestion controller, and asks of it.
 
-use crate::config::{Config, CongestionAlgorithm};
+use crate::config::{Config, CongestionAlgorithm, Pacing};
 use crate::congestion::{
     AckSample, CongestionController, CongestionEvent, CongestionKind, Controller, SentSample,
     Setup, initial_window,
 };
-use crate::send::AckOutcome;
+use crate::send::{AckOutcome, RateSampler};
 use crate::time::{Duration, Instant};
 
 use super::Connection;
@@ -18,7 +18,12 @@ impl Connection {
 
     /// The congestion window in force: the controller's, or that of a recovery (RFC 9937).
     pub(super) fn cwnd(&self) -> u32 {
-        self.recovery.window(self.cc.cwnd())
+        let cwnd = self.cc.cwnd();
+        if self.cc.uses_prr() {
+            self.recovery.window(cwnd)
+        } else {
+            cwnd
+        }
     }
 
     /// An ACK moved SND.UNA; there were `in_flight` bytes in flight before it.
@@ -79,7 +84,10 @@ impl Connection {
     pub(super) fn note_sent(&mut self, now: Instant, bytes: u32) {
         self.snd.last_sent = Some(now);
         let in_flight = self.snd.flight.in_flight();
-        self.cc.on_sent(&SentSample::new(now, bytes, in_flight));
+        let mut sent = SentSample::new(now, bytes, in_flight);
+        let sampler = self.snd.flight.sampler();
+        sent.app_limited = sampler.is_some_and(RateSampler::is_app_limited);
+        self.cc.on_sent(&sent);
     }
 
     /// New data is in flight: whether it fills the window.
@@ -94,7 +102,7 @@ impl Connection {
     /// initial one again (RFC 5681 §4.1, CC-11), after five minutes at less than half of it half
     /// (RFC 7661 §4.4.3, RV-2).
     pub(super) fn validate_window(&mut self, now: Instant) {
-        if self.snd.unsent() == 0 {
+        if self.snd.unsent() == 0 || !self.cc.validates_window() {
             return;
         }
         let restart = initial_window(self.snd.mss);
@@ -114,10 +122,21 @@ impl Connection {
     }
 
     /// Another algorithm goes on with the window and the threshold that there are.
-    pub(super) fn change_controller(&mut self, config: &Config, algorithm: CongestionAlgorithm) {
+    pub(super) fn change_controller(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        algorithm: CongestionAlgorithm,
+    ) {
         let mut setup = Setup::new(self.snd.mss, self.cc.cwnd());
         setup.ssthresh = self.cc.ssthresh();
         (setup.hystart, setup.super_segments) = (config.hystart, config.tso);
+        (setup.now, setup.srtt, setup.sack) = (now, self.rtt.srtt(), self.sack);
+        setup.paced = config.pacing != Pacing::Off;
+        setup.seed = u64::from(self.snd.nxt.wire().0) << 32 | self.bytes_acked;
         self.cc = Controller::new(algorithm, &setup);
+        self.snd
+            .flight
+            .sample_rate(now, self.cc.wants_rate_samples());
     }
 }

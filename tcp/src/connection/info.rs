@@ -5,8 +5,8 @@ use crate::congestion::CongestionController;
 use crate::info::{CaState, Info};
 use crate::recovery::Phase;
 use crate::segment::{Ecn, Flags, Segment};
-use crate::send::AckOutcome;
-use crate::time::Instant;
+use crate::send::{AckOutcome, RateSampler};
+use crate::time::{Duration, Instant};
 
 use super::Connection;
 use super::header_overhead;
@@ -27,6 +27,9 @@ pub(crate) struct Stats {
     ecn_seen: bool,
     syn_data: bool,
     data_received_at: Option<Instant>,
+    /// Something is unacknowledged since then; and how long that was so before.
+    busy_since: Option<Instant>,
+    busy: Duration,
 }
 
 impl Stats {
@@ -66,6 +69,20 @@ impl Stats {
         }
     }
 
+    /// Whether something is unacknowledged at `now`.
+    pub(super) fn on_busy(&mut self, now: Instant, busy: bool) {
+        if busy {
+            self.busy_since.get_or_insert(now);
+        } else if let Some(since) = self.busy_since.take() {
+            self.busy += now - since;
+        }
+    }
+
+    /// Segments with text that have left.
+    pub(super) const fn data_segments_sent(&self) -> u64 {
+        self.data_segs_out
+    }
+
     /// What an ACK and its SACK blocks say.
     pub(super) fn on_delivered(&mut self, outcome: &AckOutcome, mss: u32, seg: &Segment) {
         let segments = u64::from(outcome.delivered.div_ceil(mss.max(1)));
@@ -80,6 +97,7 @@ impl Stats {
         Info {
             ecn_seen: self.ecn_seen,
             syn_data: self.syn_data,
+            busy_time: self.busy + self.busy_since.map_or(Duration::ZERO, |since| now - since),
             last_data_recv: self.data_received_at.map(|at| now - at),
             segs_in: self.segs_in,
             segs_out: self.segs_out,
@@ -107,6 +125,7 @@ impl Connection {
         let mss = self.snd.mss.max(1);
         let segments = |bytes: u32| bytes.div_ceil(mss);
         let (snd, rcv, flight, stats) = (&self.snd, &self.rcv, &self.snd.flight, &self.stats);
+        let rate = flight.sampler().map(RateSampler::last);
         let offered = config
             .mtu
             .saturating_sub(header_overhead(self.flow.remote_ip()));
@@ -146,6 +165,9 @@ impl Connection {
             total_retrans: self.total_retrans,
             bytes_acked: self.bytes_acked,
             bytes_received: self.bytes_received,
+            pacing_rate: self.pacing_rate(),
+            delivery_rate: rate.map(|rate| rate.delivery_rate),
+            delivery_rate_app_limited: rate.is_some_and(|rate| rate.is_app_limited),
             notsent_bytes: snd.unsent(),
             ..stats.info(now)
         }

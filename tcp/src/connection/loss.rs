@@ -107,6 +107,7 @@ impl Connection {
         let span = self.snd.una..self.snd.nxt;
         self.recovery
             .on_rto(now, span, repeated, &mut self.snd.flight, &self.rtt);
+        self.tell_losses(now);
         self.update_loss_timer(now, true);
     }
 }

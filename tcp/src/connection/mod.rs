@@ -5,6 +5,7 @@ mod ack;
 mod acked;
 mod check;
 mod congestion;
+mod delivery;
 mod ecn;
 mod errors;
 mod idle;
@@ -15,6 +16,7 @@ mod nagle;
 mod negotiated;
 mod opening;
 mod output;
+mod pacing;
 mod path;
 mod resend;
 mod state;
@@ -28,7 +30,7 @@ use core::net::IpAddr;
 
 use bytes::Bytes;
 
-use crate::config::{Config, SocketOptions};
+use crate::config::{Config, Pacing, SocketOptions};
 use crate::congestion::{CongestionController, Controller};
 use crate::endpoint::{ListenerId, Queued, Read};
 use crate::error::{CloseReason, IcmpError, SocketError};
@@ -96,6 +98,10 @@ pub(crate) struct Connection {
     rtt: RttEstimator,
     recovery: Recovery,
     cc: Controller,
+    /// [`Config::pacing`].
+    pacing: Pacing,
+    /// Paced data leaves no earlier (`C.next_send_time` of BBR).
+    next_send_time: Option<Instant>,
     acks: Acks,
     ecn: EcnState,
     stats: Stats,
@@ -143,8 +149,9 @@ impl Connection {
             path_mtu,
             ..
         } = settled;
-        let snd = settled.send_space(now, config);
-        let cc = settled.controller(config, snd.mss);
+        let mut snd = settled.send_space(now, config);
+        let cc = settled.controller(now, config, snd.mss);
+        snd.flight.sample_rate(now, cc.wants_rate_samples());
         let rcv = settled.recv_space(config);
         let recv_max = options.recv_buffer.map_or(config.recv_buffer_max, |_| 0);
         Self {
@@ -163,6 +170,8 @@ impl Connection {
             rtt: settled.rtt_estimator(now, config),
             recovery: Recovery::new(config.loss_detection),
             cc,
+            pacing: config.pacing,
+            next_send_time: None,
             acks: Acks::new(rcv.nxt(), snd.mss, config),
             ecn: EcnState::new(settled.ecn, snd.nxt),
             stats: Stats::new(settled.syn_data_acked > 0),
@@ -211,12 +220,17 @@ impl Connection {
     }
 
     /// Changes options that may change while the connection is open.
-    pub(crate) fn set_options(&mut self, config: &Config, change: impl FnOnce(&mut SocketOptions)) {
+    pub(crate) fn set_options(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        change: impl FnOnce(&mut SocketOptions),
+    ) {
         let before = self.options;
         change(&mut self.options);
         let algorithm = self.options.congestion.unwrap_or(config.congestion);
         if algorithm != before.congestion.unwrap_or(config.congestion) {
-            self.change_controller(config, algorithm);
+            self.change_controller(now, config, algorithm);
         }
         self.resize_buffers(&before);
         if self.options.quickack && self.acks.is_owed() {
@@ -227,6 +241,9 @@ impl Connection {
         }
         if !self.options.cork {
             self.timers.cork = None;
+        }
+        if self.options.max_pacing_rate != before.max_pacing_rate {
+            self.next_send_time = None;
         }
         if self.options.max_segment != before.max_segment {
             self.update_mss();
@@ -276,6 +293,7 @@ impl Connection {
     pub(crate) fn write(&mut self, data: &Bytes) -> Result<usize, SocketError> {
         let room = self.write_room()?.min(data.len());
         if room > 0 {
+            self.check_app_limited();
             self.snd.buffer.push(data.slice(..room));
         }
         self.write_blocked |= room < data.len();

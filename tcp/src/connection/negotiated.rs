@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::config::{Config, SocketOptions};
+use crate::config::{Config, Pacing, SocketOptions};
 use crate::congestion::{Controller, Setup, WindowUsage, initial_window};
 use crate::endpoint::ListenerId;
 use crate::recovery::RttEstimator;
@@ -99,7 +99,7 @@ impl Negotiated {
     }
 
     /// RFC 5681 §3.1, RFC 6928 §2: a handshake that lost more than one SYN starts at one (CC-2).
-    pub(super) fn controller(&self, config: &Config, mss: u32) -> Controller {
+    pub(super) fn controller(&self, now: Instant, config: &Config, mss: u32) -> Controller {
         let window = if self.retransmits > 1 {
             mss
         } else {
@@ -107,6 +107,10 @@ impl Negotiated {
         };
         let mut setup = Setup::new(mss, window);
         (setup.hystart, setup.super_segments) = (config.hystart, config.tso);
+        (setup.now, setup.srtt) = (now, self.rtt);
+        setup.sack = self.peer.sack_permitted;
+        setup.paced = config.pacing != Pacing::Off;
+        setup.seed = u64::from(self.iss.0) << 32 | u64::from(self.ts_offset);
         Controller::new(self.options.congestion.unwrap_or(config.congestion), &setup)
     }
 

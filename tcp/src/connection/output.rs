@@ -11,6 +11,7 @@ use crate::send::Fin;
 use crate::seq::SeqNum;
 use crate::time::Instant;
 
+use super::pacing::Grant;
 use super::state::{Edge, State};
 use super::{Connection, header_overhead};
 
@@ -49,7 +50,7 @@ impl Connection {
         }
         for _ in 0..BURST {
             let range = self.next_range(now, tso);
-            if range.is_none() && self.timers.loss.is_none() {
+            if range.is_none() && self.timers.loss.is_none() && self.timers.pacing.is_none() {
                 self.update_loss_timer(now, false); // what waits for the window is probed for
             }
             let probe = range.is_none() && core::mem::take(&mut self.timers.probe_owed);
@@ -83,6 +84,15 @@ impl Connection {
             self.super_segment()
         } else {
             self.options_mss()
+        };
+        let limit = match self.pacing_grant(now) {
+            Grant::All => limit,
+            Grant::Bytes(bytes) => limit.min(bytes),
+            Grant::At(_) if self.recovery.is_urgent() => limit.min(self.snd.mss),
+            Grant::At(at) => {
+                self.timers.pacing = self.has_data_to_send().then_some(at);
+                return None;
+            }
         };
         self.next_by_recovery(now, limit)
     }
@@ -148,6 +158,7 @@ impl Connection {
             .then(|| NonZeroU16::new(mss as u16))
             .flatten();
         self.note_sent(now, payload_len);
+        self.on_paced(now, payload_len);
         let chunks = self.snd.buffer.chunks(range.start..data_end);
         let again = range.start < self.snd.nxt;
         self.stats.on_sent(payload_len, mss, again);
@@ -170,6 +181,7 @@ impl Connection {
                 self.path.on_sent(&range, size as u16);
             }
             self.on_sent_new(now, &range, mss);
+            self.stats.on_busy(now, true);
             self.note_window_use();
             self.wake_writer();
         }

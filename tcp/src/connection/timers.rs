@@ -42,6 +42,8 @@ pub(crate) struct Timers {
     /// Since when something waits for an acknowledgment or for the peer's window, without any
     /// progress.
     pub(crate) stalled_since: Option<Instant>,
+    /// When pacing lets more data out.
+    pub(crate) pacing: Option<Instant>,
     /// When what a cork holds back leaves all the same.
     pub(crate) cork: Option<Instant>,
     /// When keep-alive asked last, without an answer yet.
@@ -67,6 +69,7 @@ impl Connection {
             self.recovery.reorder_deadline(),
             self.acks.deadline(),
             self.timers.cork,
+            self.timers.pacing,
             self.patience_deadline(),
             self.ecn.hold(),
             self.idle_deadline(config),
@@ -78,7 +81,9 @@ impl Connection {
 
     /// Deals with what has fallen due by `now`.
     pub(crate) fn on_timeout(&mut self, now: Instant, config: &Config) {
+        self.check_app_limited();
         self.acks.on_timeout(now);
+        self.timers.pacing = self.timers.pacing.filter(|&at| at > now);
         if self.patience_deadline().is_some_and(|at| at <= now) {
             self.on_patience_end(now);
             return;
@@ -130,7 +135,8 @@ impl Connection {
             self.give_up();
             return;
         }
-        self.timers.probe_owed = true;
+        let paced = self.next_send_time.is_some_and(|at| at > now);
+        self.timers.probe_owed = !paced;
         if self.snd.usable_window() == 0 {
             self.timers.persist_backoff = self.timers.persist_backoff.saturating_add(1);
         }

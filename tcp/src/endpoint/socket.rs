@@ -221,7 +221,7 @@ impl Tcp {
         change: impl FnOnce(&mut SocketOptions),
     ) -> Result<(), SocketError> {
         match self.table.get_mut(id).map(|entry| &mut entry.slot) {
-            Some(Slot::Connection(conn)) => conn.set_options(&self.config, change),
+            Some(Slot::Connection(conn)) => conn.set_options(now, &self.config, change),
             Some(Slot::SynSent(syn)) => change(&mut syn.ours.options),
             Some(Slot::SynReceived(syn)) => change(&mut syn.ours.options),
             Some(Slot::TimeWait(_)) | None => return Err(SocketError::NotFound),

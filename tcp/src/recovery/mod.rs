@@ -139,6 +139,12 @@ impl Recovery {
         }
     }
 
+    /// Whether something is to leave that pacing does not hold back: a probe of the tail, or the
+    /// first segment of a repair.
+    pub(crate) const fn is_urgent(&self) -> bool {
+        self.force || self.tlp.is_owed()
+    }
+
     /// Whether one retransmission may leave now even if cwnd is full.
     pub(crate) const fn is_forced(&self) -> bool {
         self.force

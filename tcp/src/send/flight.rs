@@ -6,12 +6,15 @@
 
 mod loss;
 mod outcome;
+mod rate;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use loss::Overdue;
 pub(crate) use outcome::{AckOutcome, Arrived, Delivered};
+pub(crate) use rate::RateSampler;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::ops::Range;
 
@@ -111,9 +114,28 @@ pub(crate) struct Flight {
     lost_from: Option<SeqNum>,
     /// The highest number that is known to have arrived (RACK.fack).
     fack: Option<SeqNum>,
+    /// Delivery rate samples, where the congestion controller wants them.
+    sampler: Option<Box<RateSampler>>,
 }
 
 impl Flight {
+    /// Begins or ends the sampling of the delivery rate.
+    pub(crate) fn sample_rate(&mut self, now: Instant, wanted: bool) {
+        if wanted != self.sampler.is_some() {
+            self.sampler = wanted.then(|| Box::new(RateSampler::new(now)));
+        }
+    }
+
+    /// Delivery rate samples, if they are taken.
+    pub(crate) fn sampler(&self) -> Option<&RateSampler> {
+        self.sampler.as_deref()
+    }
+
+    /// Delivery rate samples, if they are taken.
+    pub(crate) fn sampler_mut(&mut self) -> Option<&mut RateSampler> {
+        self.sampler.as_deref_mut()
+    }
+
     /// Bytes between SND.UNA and SND.NXT: FlightSize of RFC 5681 §2.
     pub(crate) const fn outstanding(&self) -> u32 {
         self.outstanding
@@ -162,7 +184,12 @@ impl Flight {
     /// New data was sent, in segments of `mss`.
     pub(crate) fn on_sent(&mut self, now: Instant, range: Range<SeqNum>, mss: u32) {
         let (len, mss) = (range.end - range.start, segment_size(mss));
+        let before = self.in_flight();
         self.outstanding += len;
+        let after = self.in_flight();
+        if let Some(sampler) = &mut self.sampler {
+            sampler.on_sent(now, range.clone(), before, after);
+        }
         let full = self.records.len() >= MAX_RECORDS;
         if let Some(last) = self.records.back_mut()
             && last.fate == Fate::InFlight
@@ -191,6 +218,7 @@ impl Flight {
 
     /// `range`, which lies in one record, was sent again in segments of `mss`.
     pub(crate) fn on_retransmit(&mut self, now: Instant, range: &Range<SeqNum>, mss: u32) {
+        let before = self.in_flight();
         let first = self
             .next_lost()
             .is_some_and(|lost| lost.start == range.start);
@@ -208,6 +236,10 @@ impl Flight {
         };
         (sent.sent_at, sent.retransmitted, sent.mss) = (now, true, segment_size(mss));
         self.set_fate(index, fate);
+        let after = self.in_flight();
+        if let Some(sampler) = &mut self.sampler {
+            sampler.on_resent(now, range, before, after);
+        }
     }
 
     /// `range` was sent again by rule (4) of RFC 6675's NextSeg: `pipe` takes no notice.
@@ -283,6 +315,9 @@ impl Flight {
         outcome.delivered += outcome.sacked;
         outcome.rack_rtt = rack_rtt.or(outcome.newest.map(|newest| newest.rtt));
         self.fack = fack;
+        if let Some(sampler) = &mut self.sampler {
+            sampler.on_ack(now, &outcome, arrived.una);
+        }
         outcome
     }
 
@@ -401,6 +436,9 @@ impl Flight {
         self.records[index].fate = fate;
         self.count(&SentRange { fate, ..sent });
         if fate == Fate::Lost {
+            if let Some(sampler) = self.sampler.as_mut().filter(|_| sent.fate != fate) {
+                sampler.on_lost(sent.range());
+            }
             let from = self.lost_from.map_or(sent.start, |at| at.min(sent.start));
             self.lost_from = Some(from);
         }

@@ -130,6 +130,7 @@ impl Flight {
             }
             index += 1;
         }
+        self.forgive();
     }
 
     /// Judges `range` lost, which was sent in one piece.
@@ -138,6 +139,14 @@ impl Flight {
             && self.records[index].fate == Fate::InFlight
         {
             self.set_fate(index, Fate::Lost);
+        }
+        self.forgive();
+    }
+
+    /// What was just judged lost says something of its size, and nothing of congestion.
+    fn forgive(&mut self) {
+        if let Some(sampler) = &mut self.sampler {
+            sampler.forgive();
         }
     }
 

@@ -96,6 +96,14 @@ impl AckOutcome {
         self.rtt.filter(|_| !self.has_repairs).or(echoed)
     }
 
+    /// The round trip of the newest transmission delivered, SACKed ones included, if it was the
+    /// only one of its range.
+    pub(crate) fn first_sent_rtt(&self) -> Option<Duration> {
+        self.newest
+            .filter(|newest| !newest.retransmitted)
+            .map(|newest| newest.rtt)
+    }
+
     /// Whether `sent` arrived after what had reached up to `fack`.
     pub(super) fn on_order(&mut self, fack: Option<SeqNum>, sent: &SentRange) {
         if let Some(fack) = fack

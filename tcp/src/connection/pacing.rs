@@ -1,0 +1,112 @@
+//! When data leaves: at a rate, in small bursts, rather than as fast as windows and ACKs allow.
+//!
+//! Each transmission moves the earliest time of the next one on by its own length at the pacing
+//! rate. Only data is paced: ACKs, probes and the first segment of a repair leave at once.
+
+use crate::config::Pacing;
+use crate::congestion::CongestionController;
+use crate::time::{Duration, Instant};
+
+use super::Connection;
+
+/// What may leave in one go is what the rate lets out in this time, unless that is less than two
+/// segments; a timer for each segment would cost more than it is worth.
+const QUANTUM: Duration = Duration::from_millis(1);
+
+/// How far behind its time a connection may be and still catch up: timers and drivers are late.
+const CREDIT: Duration = Duration::from_millis(1);
+
+/// Segments at the start of a connection that are not paced: the initial window leaves in one
+/// burst (RFC 9002 §7.7 allows for one of that size).
+const UNPACED: u64 = 10;
+
+/// The connection's own rate is this many percent of window per round trip: in slow start twice
+/// the window, which is what it grows to meanwhile, later enough not to be the limit. Linux has the
+/// same (`tcp_pacing_ss_ratio`, `tcp_pacing_ca_ratio`).
+const SLOW_START_RATIO: u64 = 200;
+const AVOIDANCE_RATIO: u64 = 120;
+
+/// What pacing lets out now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grant {
+    /// As much as there is.
+    All,
+    /// So many bytes.
+    Bytes(u32),
+    /// Nothing before that time.
+    At(Instant),
+}
+
+impl Connection {
+    /// Bytes per second at which data leaves; `None`: as fast as it can.
+    pub(super) fn pacing_rate(&self) -> Option<u64> {
+        let wanted = self.cc.pacing_rate().or_else(|| self.window_rate());
+        let most = self.options.max_pacing_rate.map(core::num::NonZeroU64::get);
+        [wanted, most].into_iter().flatten().min()
+    }
+
+    /// The connection's own rule, from the window and the round trip.
+    fn window_rate(&self) -> Option<u64> {
+        let (cwnd, ssthresh) = (self.cc.cwnd(), self.cc.ssthresh());
+        match self.pacing {
+            Pacing::Off => return None,
+            Pacing::SlowStart if cwnd >= ssthresh => return None,
+            Pacing::SlowStart | Pacing::On => {}
+        }
+        let ratio = if cwnd < ssthresh / 2 {
+            SLOW_START_RATIO
+        } else {
+            AVOIDANCE_RATIO
+        };
+        let window = u64::from(cwnd.max(self.snd.flight.in_flight()));
+        let micros = u64::try_from(self.rtt.srtt()?.as_micros()).unwrap_or(u64::MAX);
+        Some(window * ratio * 10_000 / micros.max(1))
+    }
+
+    /// What may leave at `now`.
+    pub(super) fn pacing_grant(&mut self, now: Instant) -> Grant {
+        self.timers.pacing = None;
+        if self.stats.data_segments_sent() < UNPACED {
+            return Grant::All;
+        }
+        let Some(rate) = self.pacing_rate() else {
+            return Grant::All;
+        };
+        match self.next_send_time {
+            Some(at) if at > now => Grant::At(at),
+            _ => Grant::Bytes(self.send_quantum(rate)),
+        }
+    }
+
+    /// Whether anything is there that pacing may hold back.
+    pub(super) fn has_data_to_send(&self) -> bool {
+        self.snd.end() > self.snd.nxt
+            || self.snd.flight.lost() > 0
+            || self.recovery.fills_holes() && self.snd.flight.next_hole().is_some()
+    }
+
+    /// The size of a burst at `rate`: whole segments, two at least.
+    fn send_quantum(&self, rate: u64) -> u32 {
+        let quantum = self
+            .cc
+            .send_quantum()
+            .unwrap_or_else(|| u32::try_from(rate / per_second(QUANTUM)).unwrap_or(u32::MAX));
+        let mss = self.snd.mss;
+        (quantum / mss).max(2).saturating_mul(mss)
+    }
+
+    /// `bytes` leave at `now`, and take their time.
+    pub(super) fn on_paced(&mut self, now: Instant, bytes: u32) {
+        self.next_send_time = self.pacing_rate().map(|rate| {
+            let earliest = now.saturating_before(CREDIT);
+            let from = self.next_send_time.map_or(now, |at| at.max(earliest));
+            let nanos = u64::from(bytes) * 1_000_000_000 / rate.max(1);
+            from + Duration::from_nanos(nanos)
+        });
+    }
+}
+
+/// How often `time` fits into a second.
+const fn per_second(time: Duration) -> u64 {
+    1_000_000_000 / time.as_nanos() as u64
+}
