@@ -132,7 +132,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE.pcapng")]
     pub(crate) capture: Option<PathBuf>,
     /// Faults for packets in both directions, such as "loss=1%,delay=10ms,jitter=2ms,
-    /// reorder=1%,duplicate=0.5%,corrupt=0.1%,rate=100mbit,queue=100,seed=7"
+    /// reorder=1%,duplicate=0.5%,corrupt=0.1%,rate=100mbit,queue=100,seed=7". Also hold=5ms
+    /// (reordered packets come late), gemodel=1%/30% (loss in bursts), drop=5;8-12;every:100 (loss
+    /// by number), queue=500kB, codel (with target=5ms,interval=100ms), ce=1% (ECN marks), mtu=1400
     #[arg(long, value_name = "FAULTS")]
     pub(crate) impair: Option<String>,
     /// Faults for packets to the stack

@@ -340,6 +340,14 @@ impl Counters {
                 both(|lane| lane.overflowed.load(Ordering::Relaxed)),
                 "beyond the queue of --impair",
             );
+            add(
+                both(|lane| lane.codel_dropped.load(Ordering::Relaxed)),
+                "dropped by CoDel",
+            );
+            add(
+                both(|lane| lane.oversized.load(Ordering::Relaxed)),
+                "larger than the mtu of --impair",
+            );
         }
         if let Some(capture) = capture {
             let written = capture.written.load(Ordering::Relaxed);

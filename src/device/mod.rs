@@ -11,7 +11,7 @@ use ustack_tcp::time::Instant;
 mod capture;
 pub mod channel;
 pub mod gso;
-mod impair;
+pub mod impair;
 mod link;
 pub mod memory;
 mod queue;

@@ -1,202 +1,232 @@
-//! One direction of an impaired device: packets go in, and come out later, damaged, twice or never.
+//! One direction of a link: packets go in, and come out later, damaged, twice or never.
+//!
+//! ```text
+//! on_packet ─► loss, drop ─► mtu ─► corrupt ─► ce ─► duplicate ─► queue, rate ─► delay, reorder ─► poll_due
+//! ```
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use ustack_tcp::time::{Duration, Instant};
 
-use super::ImpairSpec;
-use crate::device::Frame;
+use super::bottleneck::{Bottleneck, Waiting};
+use super::chance::{Choice, Dice};
+use super::counters::{LaneCounters, add, count};
+use super::delay::{DelayLine, shortest};
+use super::loss::Loss;
+use super::packet::{mark_ce, too_big};
+use super::spec::{ImpairSpec, QueueLimit};
+use crate::device::{Frame, gso};
 
-/// Bytes a direction holds back at most, whatever the spec says.
-const MAX_BYTES: usize = 64 << 20;
-/// Packets a direction holds back at most, unless the spec says less.
-const MAX_PACKETS: usize = 100_000;
-/// How much later a reordered packet leaves when there is no delay that it could skip.
-const HOLD_BACK: Duration = Duration::from_millis(1);
+/// Bytes a lane holds at most, whatever the spec says.
+const MAX_BYTES: usize = 256 << 20;
+/// Packets a lane holds at most, unless the spec says less.
+const MAX_PACKETS: usize = 200_000;
+/// Answers that wait for [`Lane::poll_answer`]; more are not made.
+const MAX_ANSWERS: usize = 64;
+/// Set in the number of a packet's second copy, which has its own luck on the way.
+const COPY: u64 = 1 << 63;
 
-/// What an [`Impair`](super::Impair) did, one set for each direction.
-#[derive(Debug, Default)]
-pub struct ImpairCounters {
-    /// To the stack.
-    pub inbound: LaneCounters,
-    /// From the stack.
-    pub outbound: LaneCounters,
-}
-
-/// What happened to the wire packets of one direction.
-#[derive(Debug, Default)]
-pub struct LaneCounters {
-    /// Packets that came in.
-    pub packets: AtomicU64,
-    /// Lost, as `loss` asked.
-    pub lost: AtomicU64,
-    /// Dropped because the queue was full.
-    pub overflowed: AtomicU64,
-    /// Sent twice.
-    pub duplicated: AtomicU64,
-    /// Passed on with one bit flipped.
-    pub corrupted: AtomicU64,
-    /// Passed on out of order.
-    pub reordered: AtomicU64,
-    /// Frames dropped since their offload metadata did not fit their bytes.
-    pub malformed: AtomicU64,
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
-/// A packet held back. Ordered by time, then by arrival.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Held {
-    due: Instant,
-    order: u64,
-    packet: Vec<u8>,
-}
-
+/// One direction of a link with the faults of an [`ImpairSpec`], on the caller's time.
+///
+/// Packets are numbered from 1 as they come in. Every random decision depends on the seed, the kind
+/// of fault and the packet's number only: the same numbers are lost whoever sends and whatever
+/// else happens. What leaves does so at its exact time however late the caller asks; only
+/// `now` must not go backwards.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub struct Lane {
     spec: ImpairSpec,
-    rng: fastrand::Rng,
-    held: BinaryHeap<Reverse<Held>>,
-    held_bytes: usize,
-    arrivals: u64,
-    /// When the packets that wait for the bottleneck will have passed it, oldest first.
-    bottleneck: VecDeque<Instant>,
-    /// No packet that is not reordered leaves before this.
-    last_due: Instant,
+    dice: Dice,
+    /// Packets that came in so far.
+    packets: u64,
+    loss: Loss,
+    bottleneck: Bottleneck,
+    line: DelayLine,
+    answers: VecDeque<Vec<u8>>,
+    counters: Arc<LaneCounters>,
 }
 
 impl Lane {
-    pub(super) fn new(mut spec: ImpairSpec, stream: u64) -> Self {
+    /// A lane with nothing in it. `stream` keeps lanes with the same seed apart; without a seed
+    /// there is a random one, see [`Lane::spec`].
+    pub fn new(mut spec: ImpairSpec, stream: u64) -> Self {
         let seed = *spec.seed.get_or_insert_with(|| fastrand::u64(..));
-        // Weyl's constant keeps the streams of neighbouring seeds apart.
-        let seed = seed.wrapping_add(stream.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         Self {
+            dice: Dice::new(seed, stream),
+            packets: 0,
+            loss: Loss::default(),
+            bottleneck: Bottleneck::new(&spec),
+            line: DelayLine::new(),
+            answers: VecDeque::new(),
+            counters: Arc::default(),
             spec,
-            rng: fastrand::Rng::with_seed(seed),
-            held: BinaryHeap::new(),
-            held_bytes: 0,
-            arrivals: 0,
-            bottleneck: VecDeque::new(),
-            last_due: Instant::ZERO,
         }
     }
 
-    pub(super) fn spec(&self) -> &ImpairSpec {
+    /// What was asked for, as changed since, with the seed filled in.
+    pub fn spec(&self) -> &ImpairSpec {
         &self.spec
     }
 
-    /// Takes the wire packets of a frame in.
-    pub(super) fn take(&mut self, now: Instant, frame: &Frame, counters: &LaneCounters) {
-        if !super::cut(frame, |packet| self.on_packet(now, packet, counters)) {
-            count(&counters.malformed);
-        }
+    /// What has happened so far.
+    pub fn counters(&self) -> &Arc<LaneCounters> {
+        &self.counters
     }
 
-    fn on_packet(&mut self, now: Instant, mut packet: Vec<u8>, counters: &LaneCounters) {
-        count(&counters.packets);
-        if self.happens(self.spec.loss) {
-            count(&counters.lost);
+    /// A finished IP packet comes in.
+    pub fn on_packet(&mut self, now: Instant, mut packet: Vec<u8>) {
+        self.advance(now);
+        self.packets += 1;
+        let number = self.packets;
+        count(&self.counters.packets);
+        if self.loss.takes(&self.spec, self.dice, number) {
+            count(&self.counters.lost);
             return;
         }
-        if self.happens(self.spec.corrupt) && !packet.is_empty() {
-            let bit = self.rng.usize(..packet.len() * 8);
+        if let Some(mtu) = self.spec.mtu.filter(|&mtu| packet.len() > usize::from(mtu)) {
+            count(&self.counters.oversized);
+            if self.answers.len() < MAX_ANSWERS {
+                self.answers.extend(too_big(&packet, mtu));
+            }
+            return;
+        }
+        if self.happens(Choice::Corrupt, self.spec.corrupt) && !packet.is_empty() {
+            let bits = packet.len() as u64 * 8;
+            let bit = self.dice.below(Choice::Bit, number, bits) as usize;
             packet[bit / 8] ^= 1 << (bit % 8);
-            count(&counters.corrupted);
+            count(&self.counters.corrupted);
         }
-        if self.happens(self.spec.duplicate) {
-            count(&counters.duplicated);
-            self.hold(now, packet.clone(), counters);
+        if self.happens(Choice::Mark, self.spec.ce) && mark_ce(&mut packet) {
+            count(&self.counters.marked);
         }
-        self.hold(now, packet, counters);
+        if self.happens(Choice::Duplicate, self.spec.duplicate) {
+            count(&self.counters.duplicated);
+            self.enqueue(now, packet.clone(), number | COPY);
+        }
+        self.enqueue(now, packet, number);
     }
 
-    fn happens(&mut self, probability: f64) -> bool {
-        probability > 0.0 && self.rng.f64() < probability
+    /// Whether something of this probability happens to the packet that came in last.
+    fn happens(&self, choice: Choice, probability: f64) -> bool {
+        self.dice.happens(choice, self.packets, probability)
     }
 
-    fn hold(&mut self, now: Instant, packet: Vec<u8>, counters: &LaneCounters) {
-        let Some(passed) = self.pass_bottleneck(now, packet.len()) else {
-            count(&counters.overflowed);
+    fn enqueue(&mut self, now: Instant, packet: Vec<u8>, number: u64) {
+        let held = self.bottleneck.packets() + self.line.packets();
+        let bytes = self.bottleneck.bytes() + self.line.bytes() + packet.len();
+        // Without a bottleneck the limit is that of the way.
+        let way = match (self.spec.rate, self.spec.queue) {
+            (None, Some(QueueLimit::Packets(limit))) => held >= limit,
+            (None, Some(QueueLimit::Bytes(limit))) => bytes > limit,
+            _ => false,
+        };
+        if way || held >= MAX_PACKETS || bytes > MAX_BYTES {
+            count(&self.counters.overflowed);
             return;
-        };
-        let due = self.due(passed, counters);
-        self.arrivals += 1;
-        self.held_bytes += packet.len();
-        self.held.push(Reverse(Held {
-            due,
-            order: self.arrivals,
+        }
+        let waiting = Waiting {
             packet,
-        }));
-    }
-
-    /// When a packet of `len` bytes has passed the bottleneck, or `None` when the queue before it
-    /// is full.
-    fn pass_bottleneck(&mut self, now: Instant, len: usize) -> Option<Instant> {
-        if self.held_bytes + len > MAX_BYTES || self.held.len() >= MAX_PACKETS {
-            return None;
-        }
-        let Some(rate) = self.spec.rate else {
-            let limit = self.spec.queue.unwrap_or(MAX_PACKETS);
-            return (self.held.len() < limit).then_some(now);
+            number,
+            arrived: now,
         };
-        while self.bottleneck.front().is_some_and(|&passed| passed <= now) {
-            self.bottleneck.pop_front();
-        }
-        if self.bottleneck.len() >= self.spec.queue.unwrap_or(ImpairSpec::DEFAULT_QUEUE) {
-            return None;
-        }
-        let start = self.bottleneck.back().map_or(now, |&last| last.max(now));
-        let nanos = (len as u64).saturating_mul(8_000_000_000) / rate;
-        let passed = start + Duration::from_nanos(nanos);
-        self.bottleneck.push_back(passed);
-        Some(passed)
+        self.bottleneck.offer(waiting, &self.counters);
+        self.advance(now);
     }
 
-    /// When a packet leaves that passed the bottleneck at `passed`.
-    ///
-    /// Jitter alone never reorders: a packet that would overtake leaves together with the one
-    /// before it, as in a queue whose speed varies. (Linux netem reorders there, which makes every
-    /// jitter a test of reordering.) A packet that `reorder` picks skips the delay and so overtakes
-    /// those on their way; without a delay it is held back instead.
-    fn due(&mut self, passed: Instant, counters: &LaneCounters) -> Instant {
-        if self.happens(self.spec.reorder) {
-            count(&counters.reordered);
-            return if self.spec.delay.is_zero() {
-                passed + HOLD_BACK
-            } else {
-                passed
-            };
+    /// Brings the queue to its state at `now`. The other calls with a time do so too; this one is
+    /// for who wants to look.
+    pub fn advance(&mut self, now: Instant) {
+        while let Some((at, sent)) = self.bottleneck.poll_sent(now, &self.counters) {
+            self.line
+                .push(at, sent, &self.spec, self.dice, &self.counters);
         }
-        let jitter = self.spec.jitter.as_nanos() as u64;
-        let mut due = passed + self.spec.delay;
-        if jitter > 0 {
-            let later = Duration::from_nanos(self.rng.u64(..=2 * jitter));
-            due = (due + later)
-                .saturating_before(self.spec.jitter)
-                .max(passed);
-        }
-        self.last_due = self.last_due.max(due);
-        self.last_due
     }
 
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.held.peek().map(|Reverse(held)| held.due)
+    /// The next packet that has come out by `now`, in the order of their times.
+    pub fn poll_due(&mut self, now: Instant) -> Option<Vec<u8>> {
+        self.advance(now);
+        let packet = self.line.pop_due(now)?;
+        count(&self.counters.delivered);
+        add(&self.counters.delivered_bytes, packet.len() as u64);
+        Some(packet)
     }
 
-    pub(super) fn has_due(&self, now: Instant) -> bool {
-        self.next_due().is_some_and(|due| due <= now)
+    /// When [`Lane::poll_due`] is to be called next. With jitter or reordering it may have nothing
+    /// then.
+    pub fn next_due(&self) -> Option<Instant> {
+        let sent = self.bottleneck.next_sent();
+        let from_queue = sent.map(|at| at + shortest(&self.spec));
+        let on_its_way = self.line.next_due();
+        from_queue.into_iter().chain(on_its_way).min()
     }
 
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Vec<u8>> {
-        if !self.has_due(now) {
-            return None;
+    /// The next ICMP error about a packet that was too large for `mtu`: to go to its sender.
+    pub fn poll_answer(&mut self) -> Option<Vec<u8>> {
+        self.answers.pop_front()
+    }
+
+    /// Changes the rate from `now` on, for the packet on the wire too: bits of IP packet per
+    /// second, 0 to stand still, `None` for no bottleneck.
+    pub fn set_rate(&mut self, now: Instant, rate: Option<u64>) {
+        self.advance(now);
+        self.spec.rate = rate;
+        self.bottleneck.set_rate(now, rate);
+        self.advance(now);
+    }
+
+    /// Changes the delay of what leaves the queue from `now` on. Nothing overtakes what is already
+    /// on its way.
+    pub fn set_delay(&mut self, now: Instant, delay: Duration) {
+        self.advance(now);
+        self.spec.delay = delay;
+    }
+
+    /// Changes the probability of loss, 0 to 1.
+    pub fn set_loss(&mut self, loss: f64) {
+        self.spec.loss = loss;
+    }
+
+    /// Changes how much may wait; what waits already stays.
+    pub fn set_queue(&mut self, queue: Option<QueueLimit>) {
+        self.spec.queue = queue;
+        self.bottleneck
+            .set_limit(queue.unwrap_or(ImpairSpec::DEFAULT_QUEUE));
+    }
+
+    /// Packets in the queue, the one on the wire included.
+    pub fn queue_packets(&self) -> usize {
+        self.bottleneck.packets()
+    }
+
+    /// Bytes in the queue, those on the wire included.
+    pub fn queue_bytes(&self) -> usize {
+        self.bottleneck.bytes()
+    }
+
+    /// How long the packet that began to be sent last had waited for that.
+    pub fn last_sojourn(&self) -> Duration {
+        self.bottleneck.last_sojourn()
+    }
+
+    /// Packets behind the queue, on their way.
+    pub fn in_flight_packets(&self) -> usize {
+        self.line.packets()
+    }
+
+    /// Takes the wire packets of a frame in.
+    pub(super) fn take(&mut self, now: Instant, frame: &Frame) {
+        if gso::cut(frame, |packet| self.on_packet(now, packet)).is_err() {
+            count(&self.counters.malformed);
         }
-        let Reverse(held) = self.held.pop()?;
-        self.held_bytes -= held.packet.len();
-        Some(held.packet)
+    }
+
+    /// Whether [`Lane::poll_due`] has something.
+    pub(super) fn has_due(&mut self, now: Instant) -> bool {
+        self.advance(now);
+        self.line.next_due().is_some_and(|due| due <= now)
+    }
+
+    pub(super) fn has_answer(&self) -> bool {
+        !self.answers.is_empty()
     }
 }

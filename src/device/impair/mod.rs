@@ -1,7 +1,15 @@
-//! A bad network around a good device: loss, delay, jitter, reordering, duplication, corruption
-//! and a bottleneck, on wire packets.
+//! A bad network: loss, delay, jitter, reordering, duplication, corruption, marks and a bottleneck
+//! with its queue, on wire packets. [`Lane`] is one direction of it; [`Impair`] puts two around a
+//! device.
 
+mod bottleneck;
+mod chance;
+mod codel;
+mod counters;
+mod delay;
 mod lane;
+mod loss;
+mod packet;
 mod spec;
 
 use std::io;
@@ -10,10 +18,13 @@ use std::task::{Context, Poll};
 
 use ustack_tcp::time::{Duration, Instant};
 
-use self::lane::Lane;
-pub use self::lane::{ImpairCounters, LaneCounters};
-pub use self::spec::{ImpairParseError, ImpairSpec};
-use super::{Caps, Checksum, Device, Frame, Offload, RxBatch, TxBatch, gso};
+use self::counters::count;
+pub use self::counters::{ImpairCounters, LaneCounters};
+pub use self::lane::Lane;
+pub use self::spec::{
+    CodelSpec, DropPattern, GilbertElliott, ImpairParseError, ImpairSpec, QueueLimit,
+};
+use super::{Caps, Checksum, Device, Frame, Offload, RxBatch, TxBatch};
 
 /// How long a released packet waits that the device inside did not take.
 const RETRY: Duration = Duration::from_millis(1);
@@ -26,7 +37,8 @@ const RETRY: Duration = Duration::from_millis(1);
 /// without a spec is untouched, super-segments included.
 ///
 /// Packets held back fall due by [`Device::poll_timeout`]; both [`Device::recv`] and
-/// [`Device::send`] (with an empty batch too) then move them on.
+/// [`Device::send`] (with an empty batch too) then move them on. ICMP errors about what was too
+/// large go back past the faults.
 #[derive(Debug)]
 pub struct Impair<D> {
     device: D,
@@ -45,10 +57,17 @@ impl<D: Device> Impair<D> {
     /// Wraps `device`. `inbound` acts on what the stack receives, `outbound` on what it sends; a
     /// spec without a seed gets a random one, see [`Impair::specs`].
     pub fn new(device: D, inbound: Option<ImpairSpec>, outbound: Option<ImpairSpec>) -> Self {
-        let counters = Arc::<ImpairCounters>::default();
         // One spec for both directions must not give both the same fate.
         let inbound = inbound.map(|spec| Lane::new(spec, 0));
         let outbound = outbound.map(|spec| Lane::new(spec, 1));
+        let of = |lane: &Option<Lane>| {
+            let counters = lane.as_ref().map(Lane::counters);
+            counters.map(Arc::clone).unwrap_or_default()
+        };
+        let counters = Arc::new(ImpairCounters {
+            inbound: of(&inbound),
+            outbound: of(&outbound),
+        });
         Self {
             device,
             inbound,
@@ -78,6 +97,30 @@ impl<D: Device> Impair<D> {
     }
 }
 
+impl<D: Device> Impair<D> {
+    /// Moves what has left the outbound lane on to the device. Bounded: what is due moves on only
+    /// as the device takes it.
+    fn send_due(&mut self, now: Instant) -> io::Result<()> {
+        loop {
+            while self.staged.len() < crate::batch::MAX_RX_FRAMES {
+                let due = self.outbound.as_mut().and_then(|lane| lane.poll_due(now));
+                let Some(packet) = due else {
+                    break;
+                };
+                self.staged.push_frame(wire(packet));
+            }
+            if !self.staged.is_empty() {
+                self.device.send(now, &mut self.staged)?;
+            }
+            self.retry_at = (!self.staged.is_empty()).then(|| now + RETRY);
+            let more = self.outbound.as_mut().is_some_and(|lane| lane.has_due(now));
+            if self.retry_at.is_some() || !more {
+                return Ok(());
+            }
+        }
+    }
+}
+
 impl<D: Device> Device for Impair<D> {
     /// The device's own, except that outbound super-segments are welcome when they are cut here.
     fn caps(&self) -> Caps {
@@ -98,20 +141,20 @@ impl<D: Device> Device for Impair<D> {
     }
 
     fn recv(&mut self, now: Instant, batch: &mut RxBatch) -> io::Result<usize> {
+        let mut received = push_answers(self.outbound.as_mut(), batch);
         let Some(lane) = &mut self.inbound else {
-            return self.device.recv(now, batch);
+            return Ok(received + self.device.recv(now, batch)?);
         };
         // While packets wait for room in the batch, nothing new is read: the device's queue is the
         // one that fills, as without impairment.
         if !lane.has_due(now) {
             self.device.recv(now, &mut self.received)?;
             for frame in self.received.drain() {
-                lane.take(now, &frame, &self.counters.inbound);
+                lane.take(now, &frame);
             }
         }
-        let mut received = 0;
         while batch.room() > 0 {
-            let Some(packet) = lane.pop_due(now) else {
+            let Some(packet) = lane.poll_due(now) else {
                 break;
             };
             batch.push(wire(packet));
@@ -121,33 +164,21 @@ impl<D: Device> Device for Impair<D> {
     }
 
     fn send(&mut self, now: Instant, batch: &mut TxBatch) -> io::Result<usize> {
-        let Some(lane) = &mut self.outbound else {
+        let answers = self.inbound.iter_mut();
+        let answers = answers.flat_map(|lane| std::iter::from_fn(|| lane.poll_answer()));
+        answers.for_each(|answer| self.staged.push_frame(wire(answer)));
+        if self.outbound.is_none() {
+            self.send_due(now)?;
             return self.device.send(now, batch);
-        };
+        }
         let mut sent = 0;
-        while let Some(frame) = batch.front() {
-            lane.take(now, &frame.to_frame(), &self.counters.outbound);
+        while let (Some(lane), Some(frame)) = (&mut self.outbound, batch.front()) {
+            lane.take(now, &frame.to_frame());
             batch.pop_front();
             sent += 1;
         }
-        // Bounded: what is due moves on only as the device takes it.
-        loop {
-            while self.staged.len() < crate::batch::MAX_RX_FRAMES {
-                let Some(packet) = lane.pop_due(now) else {
-                    break;
-                };
-                self.staged.push_frame(wire(packet));
-            }
-            if self.staged.is_empty() {
-                self.retry_at = None;
-                return Ok(sent);
-            }
-            self.device.send(now, &mut self.staged)?;
-            if !self.staged.is_empty() {
-                self.retry_at = Some(now + RETRY);
-                return Ok(sent);
-            }
-        }
+        self.send_due(now)?;
+        Ok(sent)
     }
 
     /// An impaired direction takes everything at once: what its queue cannot hold is dropped.
@@ -164,7 +195,9 @@ impl<D: Device> Device for Impair<D> {
             None => self.outbound.as_ref().and_then(Lane::next_due),
         };
         let inbound = self.inbound.as_ref().and_then(Lane::next_due);
-        [inbound, outbound, self.device.poll_timeout()]
+        let mut lanes = self.inbound.iter().chain(&self.outbound);
+        let answer = lanes.any(Lane::has_answer).then_some(Instant::ZERO);
+        [inbound, outbound, answer, self.device.poll_timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -181,9 +214,18 @@ fn wire(packet: Vec<u8>) -> Frame {
     }
 }
 
-/// Calls `each` with the wire packets of a frame; false when its metadata does not fit.
-fn cut(frame: &Frame, each: impl FnMut(Vec<u8>)) -> bool {
-    gso::cut(frame, each).is_ok()
+/// What a lane has to say to the sender of its packets.
+fn push_answers(lane: Option<&mut Lane>, batch: &mut RxBatch) -> usize {
+    let Some(lane) = lane else { return 0 };
+    let mut pushed = 0;
+    while batch.room() > 0 {
+        let Some(answer) = lane.poll_answer() else {
+            break;
+        };
+        batch.push(wire(answer));
+        pushed += 1;
+    }
+    pushed
 }
 
 #[cfg(test)]

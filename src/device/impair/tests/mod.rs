@@ -1,6 +1,10 @@
+mod grammar;
+mod lane;
+
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::*;
+use crate::device::gso;
 use crate::device::gso::tests::{assert_valid, super_segment};
 use crate::device::memory::{self, MemoryDevice};
 
@@ -268,58 +272,30 @@ fn an_untouched_direction_keeps_its_super_segments() {
 }
 
 #[test]
-fn the_grammar_of_the_manual_is_understood() {
-    let text = "loss=1%,delay=10ms,jitter=2ms,reorder=1%,duplicate=0.5%,corrupt=0.1%,rate=100mbit,queue=100,seed=7";
-    let spec: ImpairSpec = text.parse().unwrap();
-    assert_eq!(
-        spec,
-        ImpairSpec {
-            loss: 0.01,
-            delay: Duration::from_millis(10),
-            jitter: Duration::from_millis(2),
-            reorder: 0.01,
-            duplicate: 0.005,
-            corrupt: 0.001,
-            rate: Some(100_000_000),
-            queue: Some(100),
-            seed: Some(7),
-        }
-    );
-    assert_eq!(spec.to_string().parse::<ImpairSpec>().unwrap(), spec);
-    let text = "loss=7%,corrupt=0.1%,delay=10ms,jitter=1500us,rate=100mbit,queue=100,seed=7";
-    assert_eq!(text.parse::<ImpairSpec>().unwrap().to_string(), text);
-    let short: ImpairSpec = " delay = 1.5ms , loss=0.25 ".parse().unwrap();
-    assert_eq!(
-        (short.delay, short.loss),
-        (Duration::from_micros(1500), 0.25)
-    );
-}
-
-#[test]
-fn a_wrong_spec_is_told_what_is_wrong_and_what_is_allowed() {
-    for (text, message) in [
-        ("losss=1%", "`losss` is not one of loss, delay,"),
-        ("", "`` is not one of loss"),
-        ("loss", "write loss=1%"),
-        ("delay=", "write delay=10ms"),
-        ("loss=1%,loss=2%", "`loss` is given twice"),
-        (
-            "loss=101%",
-            "`loss=101%` is not understood: loss takes a share",
-        ),
-        ("loss=-1%", "from 0% to 100%"),
-        ("loss=NaN", "from 0% to 100%"),
-        ("loss=1e-3", "from 0% to 100%"),
-        ("delay=10", "such as 10ms (units ns, us, ms, s)"),
-        ("jitter=1h", "such as 10ms"),
-        ("delay=61s", "up to 60s"),
-        ("rate=0mbit", "at least 1bit"),
-        ("rate=fast", "such as 100mbit"),
-        ("queue=0", "from 1 to 100000"),
-        ("queue=1.5", "from 1 to 100000"),
-        ("seed=-1", "a whole number"),
-    ] {
-        let error = text.parse::<ImpairSpec>().unwrap_err().to_string();
-        assert!(error.contains(message), "{text}: {error}");
-    }
+fn word_of_a_packet_too_large_goes_back_to_its_sender() {
+    let mut large = vec![0; 1500];
+    large[..2].copy_from_slice(&[0x45, 0]);
+    large[6] = 0x40;
+    let frame = Frame {
+        data: large.into(),
+        ..Frame::default()
+    };
+    let spec: ImpairSpec = "mtu=1400".parse().unwrap();
+    // The stack's own packet: the answer comes in.
+    let (mut device, other) = outbound("mtu=1400");
+    let (mut tx, mut rx) = (TxBatch::new(), RxBatch::new());
+    tx.push_frame(frame.clone());
+    device.send(Instant::ZERO, &mut tx).unwrap();
+    assert!(device.poll_timeout().is_some());
+    assert_eq!(device.recv(Instant::ZERO, &mut rx).unwrap(), 1);
+    assert_eq!(rx.frames()[0].data[20..22], [3, 4]);
+    assert!(other.pop().is_none() && device.poll_timeout().is_none());
+    // A packet to the stack: the answer goes out.
+    let (a, b) = memory::pair(CAPS);
+    let mut device = Impair::new(a, Some(spec), None);
+    b.push(frame);
+    assert_eq!(device.recv(Instant::ZERO, &mut RxBatch::new()).unwrap(), 0);
+    device.send(Instant::ZERO, &mut TxBatch::new()).unwrap();
+    assert_eq!(b.pop().unwrap().data[20..22], [3, 4]);
+    assert_eq!(device.poll_timeout(), None);
 }
