@@ -102,8 +102,9 @@ pub struct Config {
     pub send_buffer_initial: u32,
     /// RTO floor (RFC 6298 §2.4 says 1 s; Linux and this stack 200 ms).
     pub rto_min: Duration,
-    /// The least that four times RTTVAR adds to the RTO: G of RFC 6298 §2.3 (1 ms). Linux has its
-    /// `tcp_rto_min` here, too.
+    /// The least that four times RTTVAR adds to the RTO: G of RFC 6298 §2.3. 200 ms, as Linux's
+    /// `tcp_rto_min`: on a steady path RTTVAR decays to nothing, and the first queue that a repair
+    /// meets would be a timeout.
     pub rto_granularity: Duration,
     /// Time in TIME-WAIT, 2 MSL (MUST-13).
     pub time_wait: Duration,
@@ -174,7 +175,7 @@ impl Default for Config {
             send_buffer_max: 16 << 20,
             send_buffer_initial: 128 << 10,
             rto_min: Duration::from_millis(200),
-            rto_granularity: Duration::from_millis(1),
+            rto_granularity: Duration::from_millis(200),
             time_wait: Duration::from_secs(60),
             fin_timeout: Duration::from_secs(60),
             retries: 15,

@@ -1,9 +1,14 @@
 //! When an ACK is owed. Input owes, `poll_transmit` pays: a batch of segments costs one ACK, and
 //! data can carry it (MUST-58).
 
+use alloc::vec::Vec;
+
 use crate::config::Config;
+use crate::segment::{Flags, Transmit};
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
+
+use super::Connection;
 
 /// How long an ACK waits for company (SHLD-18: below 500 ms; Linux's least, too).
 pub(super) const DELAY: Duration = Duration::from_millis(40);
@@ -13,6 +18,13 @@ pub(super) const DELAY: Duration = Duration::from_millis(40);
 /// but some such stacks wait for three all the same.
 const MAX_DUPLICATES: u8 = 8;
 const MAX_DUPLICATES_WITH_SACK: u8 = 2;
+
+/// Ranges above a gap that each ACK of a turn reports first; its other blocks repeat older ones,
+/// as ACKs are lost, too (RFC 2018 §4).
+const RANGES_PER_ACK: usize = 2;
+
+/// ACKs of one turn beyond the last that report ranges: half of what a turn of 32 frames can bring.
+const MAX_REPORTS: usize = 15;
 
 /// The time in which a connection sends [`Config::challenge_ack_limit`] challenge ACKs at most
 /// (RFC 5961 §7, BL-6).
@@ -186,6 +198,29 @@ impl Acks {
     /// Duplicates still to be sent, which this takes.
     pub(crate) const fn take_duplicates(&mut self) -> u8 {
         core::mem::replace(&mut self.duplicates, 0)
+    }
+}
+
+impl Connection {
+    /// The ACKs of one turn, but for the last. Data would carry them, but not count as duplicates;
+    /// and one ACK alone has not the room to tell of many new ranges: the oldest come first.
+    pub(super) fn send_duplicates(&mut self, now: Instant, tx: &mut impl Transmit) {
+        let counted = usize::from(self.acks.take_duplicates());
+        let news = if self.sack {
+            self.rcv.reassembler.unreported()
+        } else {
+            Vec::new()
+        };
+        let told = news.len().saturating_sub(1) / RANGES_PER_ACK;
+        let told = told.min(MAX_REPORTS);
+        let count = told.max(counted).min(tx.budget().saturating_sub(1));
+        for left in (1..=count).rev() {
+            let newer = news.get(left * RANGES_PER_ACK - 1).filter(|_| left <= told);
+            self.rcv.reassembler.report_before(newer.copied());
+            self.send_control(now, Flags::ACK, self.snd.nxt, tx);
+            self.acks.owe();
+        }
+        self.rcv.reassembler.report_before(None);
     }
 }
 

@@ -92,6 +92,12 @@ impl Connection {
 
     /// RFC 6298 §5.4–5.6.
     pub(super) fn on_rto(&mut self, now: Instant, config: &Config) {
+        // What SACKs have shown of the round trip since the timer was armed counts, too.
+        let due = self.timers.rto_since.unwrap_or(now) + self.rtt.backed_off_rto();
+        if due > now {
+            self.timers.loss = Some((due, LossTimer::Rto));
+            return;
+        }
         if self.is_hopeless(now, config) {
             self.give_up();
             return;

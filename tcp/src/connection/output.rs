@@ -42,12 +42,7 @@ impl Connection {
         }
         self.heed_path(now, tx);
         self.validate_window(now);
-        // Data would carry the ACK, but not count as a duplicate.
-        let duplicates = usize::from(self.acks.take_duplicates());
-        for _ in 0..duplicates.min(tx.budget().saturating_sub(1)) {
-            self.send_control(now, Flags::ACK, self.snd.nxt, tx);
-            self.acks.owe();
-        }
+        self.send_duplicates(now, tx);
         for _ in 0..BURST {
             let range = self.next_range(now, tso);
             if range.is_none() && self.timers.loss.is_none() && self.timers.pacing.is_none() {
@@ -191,7 +186,13 @@ impl Connection {
         }
     }
 
-    fn send_control(&mut self, now: Instant, flags: Flags, seq: SeqNum, tx: &mut impl Transmit) {
+    pub(super) fn send_control(
+        &mut self,
+        now: Instant,
+        flags: Flags,
+        seq: SeqNum,
+        tx: &mut impl Transmit,
+    ) {
         let segment = self.segment(now, flags, seq);
         self.stats.on_sent(0, 1, false);
         let meta = self.meta(&segment, 0, None, Ecn::NotEct);
@@ -252,6 +253,7 @@ impl Connection {
             options.sack.push(SackBlock { left, right });
         }
         options.sack.extend(self.sack_gaps(duplicate.as_ref()));
+        self.rcv.reassembler.on_reported();
         Options::Segment(options)
     }
 

@@ -4,6 +4,7 @@
 //! blocks.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use bytes::Bytes;
@@ -117,6 +118,10 @@ pub(crate) struct Reassembler {
     /// Charge of all ranges, their overhead included.
     ooo_charged: u32,
     generation: u64,
+    /// The generation that an ACK has reported last.
+    reported: u64,
+    /// What the next ACK reports is older than this.
+    horizon: u64,
     /// The segment above the gap that came last, kept or not.
     newest: Option<SeqRange>,
 }
@@ -132,6 +137,8 @@ impl Reassembler {
             ooo_bytes: 0,
             ooo_charged: 0,
             generation: 0,
+            reported: 0,
+            horizon: u64::MAX,
             newest: None,
         }
     }
@@ -178,7 +185,7 @@ impl Reassembler {
     }
 
     /// A copy of the next bytes in order, at most `max` of them.
-    pub(crate) fn peek(&self, max: usize) -> alloc::vec::Vec<u8> {
+    pub(crate) fn peek(&self, max: usize) -> Vec<u8> {
         let chunks = self.queue.chunks.iter().flat_map(|chunk| chunk.data.iter());
         chunks.copied().take(max).collect()
     }
@@ -213,13 +220,16 @@ impl Reassembler {
     pub(crate) fn sack_blocks(&self, max: usize, duplicate: Option<&SeqRange>) -> SackBlocks {
         let mut blocks = SackBlocks::new();
         let most = max.min(blocks.capacity());
-        let first = duplicate.map_or_else(|| self.newest_unkept(), |seen| self.enclosing(seen));
+        let first = match duplicate {
+            Some(seen) => self.enclosing(seen),
+            None => self.newest_unkept().filter(|_| self.horizon == u64::MAX),
+        };
         if let Some(first) = &first
             && most > 0
         {
             blocks.push(block(first));
         }
-        let mut below = u64::MAX;
+        let mut below = self.horizon;
         while blocks.len() < most {
             // At most four passes over at most 1,024 ranges, once per ACK and only in loss.
             let next = self
@@ -237,6 +247,29 @@ impl Reassembler {
             blocks.push(block(&(range.start..range.end)));
         }
         blocks
+    }
+
+    /// The generations of ranges that no ACK has reported as they are now, newest first.
+    pub(crate) fn unreported(&self) -> Vec<u64> {
+        if self.generation == self.reported {
+            return Vec::new();
+        }
+        let generations = self.ranges.iter().map(|range| range.generation);
+        let mut news: Vec<_> = generations.filter(|&n| n > self.reported).collect();
+        news.sort_unstable_by(|one, other| other.cmp(one));
+        news
+    }
+
+    /// Until further notice ACKs report what is older than `generation` only.
+    pub(crate) fn report_before(&mut self, generation: Option<u64>) {
+        self.horizon = generation.unwrap_or(u64::MAX);
+    }
+
+    /// An ACK reports the newest ranges.
+    pub(crate) const fn on_reported(&mut self) {
+        if self.horizon == u64::MAX {
+            self.reported = self.generation;
+        }
     }
 
     /// The whole range that `part` belongs to.

@@ -6,4 +6,4 @@ mod pair;
 pub mod script;
 
 pub use checker::Checker;
-pub use pair::{Link, Pair, Recorder, Sent, Side, pattern};
+pub use pair::{Link, Pair, Recorder, Script, Sent, Side, pattern};

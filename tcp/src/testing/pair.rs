@@ -1,6 +1,9 @@
 //! `Pair`: two endpoints and a seeded link between them, under virtual time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::boxed::Box;
+use std::collections::HashMap;
+use std::collections::btree_map::{BTreeMap, OccupiedEntry};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::vec::Vec;
@@ -13,6 +16,9 @@ use crate::endpoint::{ConnId, Event, ListenOptions, ListenerId, Read, Tcp};
 use crate::segment::{Ecn, FlowKey, Segment, Transmit, TxMeta};
 use crate::time::{Duration, Instant};
 use crate::wire;
+
+/// Segments that one turn reads, as the packet loop reads frames.
+const TURN: usize = 32;
 
 /// Which end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +72,27 @@ impl Default for Link {
             ce: 0,
             mtu: 1500,
         }
+    }
+}
+
+type Fate = dyn FnMut(Instant, Side, &Sent) -> Option<Duration> + Send;
+
+/// What a test does to single segments: how much later than others each arrives, `None` if never.
+/// It is asked once per wire segment, in the order of sending.
+pub struct Script(Box<Fate>);
+
+impl Script {
+    /// Asks `fate` of each segment.
+    pub fn new(
+        fate: impl FnMut(Instant, Side, &Sent) -> Option<Duration> + Send + 'static,
+    ) -> Self {
+        Self(Box::new(fate))
+    }
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script").finish_non_exhaustive()
     }
 }
 
@@ -152,6 +179,8 @@ pub struct Pair {
     pub now: Instant,
     /// The link between them.
     pub link: Link,
+    /// What happens to single segments, besides.
+    pub script: Option<Script>,
     /// Everything that left an endpoint: when, who, what.
     pub log: Vec<(Instant, Side, Sent)>,
     /// Events not yet looked at.
@@ -185,6 +214,7 @@ impl Pair {
             ],
             now: Instant::from_millis(1_000),
             link,
+            script: None,
             log: Vec::new(),
             events: [Vec::new(), Vec::new()],
             wire: BTreeMap::new(),
@@ -275,9 +305,8 @@ impl Pair {
             return false;
         };
         self.now = self.now.max(next);
-        while let Some(entry) = self.wire.first_entry()
-            && entry.key().0 <= self.now
-        {
+        for _ in 0..TURN {
+            let Some(entry) = self.due() else { break };
             let (from, sent) = entry.remove();
             self.checker(from, sent.flow)
                 .on_delivered(from.peer() as usize, &sent.segment);
@@ -289,15 +318,24 @@ impl Pair {
             let (accepted, dropped) = &mut self.outcomes[from.peer() as usize];
             *(if outcome.is_ok() { accepted } else { dropped }) += 1;
         }
+        let unread = self.due().is_some(); // timers wait for what is there (as in the packet loop)
         for side in [Side::Client, Side::Server] {
             let now = self.now;
-            self.end(side).on_timeout(now);
+            if !unread {
+                self.end(side).on_timeout(now);
+            }
             while let Some(event) = self.end(side).poll_event() {
                 self.events[side as usize].push(event);
             }
         }
         self.transmit();
         true
+    }
+
+    /// The first segment that has reached its end of the link.
+    fn due(&mut self) -> Option<OccupiedEntry<'_, (Instant, u64), (Side, Sent)>> {
+        let entry = self.wire.first_entry()?;
+        (entry.key().0 <= self.now).then_some(entry)
     }
 
     /// What was seen on the wire of the connection that `from` calls `flow`.
@@ -336,9 +374,14 @@ impl Pair {
         if let Err(foul) = fair {
             panic!("{foul}, at {:?}", self.now);
         }
-        if self.chance(self.link.loss) {
+        let late = match &mut self.script {
+            Some(Script(fate)) => fate(self.now, from, &sent),
+            None => Some(Duration::ZERO),
+        };
+        let lost = self.chance(self.link.loss);
+        let Some(late) = late.filter(|_| !lost) else {
             return;
-        }
+        };
         let mut at = self.now.max(self.free_at[from as usize]);
         if let Some(rate) = self.link.rate {
             let bits = 8 * (40 + sent.segment.payload.len() as u64);
@@ -352,7 +395,7 @@ impl Pair {
         if sent.ecn != Ecn::NotEct && self.chance(self.link.ce) {
             sent.ecn = Ecn::Ce;
         }
-        at += self.link.delay;
+        at += self.link.delay + late;
         if self.chance(self.link.reorder) {
             at += self.link.delay;
         }

@@ -361,7 +361,7 @@ fn a_handshake_that_lost_two_syns_starts_with_one_segment() {
 #[covers("RT-9")]
 fn after_a_lost_syn_data_waits_three_seconds() {
     each(|host| {
-        for (lost, rto) in [(0, 200), (1, 3_000)] {
+        for (lost, rto) in [(0, 250), (1, 3_000)] {
             let mut host = Host::new(host.ipv6, host.isn, &Config::default());
             assert_eq!(open_after(&mut host, lost, 100), 1);
             let start = host.now;

@@ -234,6 +234,32 @@ fn as_many_blocks_as_fit_newest_first() {
     });
 }
 
+/// A turn that brings more ranges than one ACK can tell of is answered by several: each range is
+/// reported, the newest in the last.
+#[test]
+#[covers("SK-3", "SK-2")]
+fn a_turn_of_many_ranges_is_reported_in_full() {
+    everywhere(|net| {
+        for count in [1, 2, 3, 5, 16, 32] {
+            let mut peer = open(net, 100_000, syn());
+            let range = |n: u32| (1 + 2000 * n, 1001 + 2000 * n);
+            // What an earlier turn has reported is not repeated for its own sake.
+            peer.send(seg(range(40).0, 1000, 1));
+            let out = peer.batch((1..=count).map(|n| seg(range(n).0, 1000, 1)));
+            assert!(
+                out.len() <= 3.max(count.div_ceil(2) as usize),
+                "{count}: {out:?}"
+            );
+            for n in 1..=count {
+                let told = out.iter().any(|ack| ack.sack.contains(&range(n)));
+                assert!(told, "range {n} of {count}: {out:?}");
+            }
+            let last = &out[out.len() - 1];
+            assert_eq!((last.ack, last.sack[0]), (1, range(count)));
+        }
+    });
+}
+
 #[test]
 #[covers("SK-7")]
 fn what_is_shed_was_reported_and_is_taken_again() {

@@ -1,6 +1,7 @@
 //! Loss recovery at the wire: what is sent again, when, and how much (RFC 6675, RFC 8985, RFC 9937,
 //! RFC 6582, RFC 6298, RFC 5682).
 
+mod bulk;
 mod falsealarm;
 mod newreno;
 #[path = "../sending/peer.rs"]
@@ -12,6 +13,7 @@ mod reordering;
 mod rfc6675;
 mod sack;
 mod timer;
+mod window;
 
 use peer::{Peer, Sent, Setup};
 use ustack_tcp::segment::SackBlock;

@@ -223,7 +223,7 @@ fn a_lone_segment_gets_more_time() {
         let pto = 2 * info.rtt.unwrap() + 50 * MS;
         assert!(probe - start >= pto.min(info.rto) && probe - start <= pto.min(info.rto) + MS);
         let mut setup = setup.clone();
-        setup.config.rto_min = Duration::ZERO;
+        (setup.config.rto_min, setup.config.rto_granularity) = (Duration::ZERO, MS);
         let mut peer = steady(&setup);
         let info = peer.tcp.info(peer.now, peer.id).unwrap();
         assert!(info.rto < 2 * info.rtt.unwrap());

@@ -51,6 +51,7 @@ impl Model {
 fn plain(setup: &Setup) -> Peer {
     let mut setup = setup.clone();
     setup.syn.sack_permitted = false;
+    setup.config.rto_granularity = MS;
     wrote(&setup, 0)
 }
 
@@ -114,6 +115,19 @@ fn the_timeout_has_a_floor() {
             let got = timeout(&mut plain(&setup));
             assert!((got - wanted).abs() < 1.0, "{got}");
         }
+    });
+}
+
+/// On a steady path RTTVAR decays to nothing; 200 ms above the round trip are left all the same.
+#[test]
+#[covers("RT-3")]
+fn a_steady_path_leaves_room_for_a_queue() {
+    Setup::each(|mut setup| {
+        setup.syn.sack_permitted = false;
+        let mut peer = wrote(&setup, 0);
+        (0..60).for_each(|n| sample(&mut peer, n, 300));
+        let got = timeout(&mut peer);
+        assert!((got - 500.0).abs() < 2.0, "{got}");
     });
 }
 
