@@ -16,6 +16,9 @@ use common::{Setting, Test, temp_dir};
 
 const LENGTH: u64 = 20_000_000;
 
+/// A bad link leaves the processors idle most of the time.
+const AT_ONCE: usize = 6;
+
 /// A link, and how many losses of one segment in a row are to be expected on it.
 #[derive(Clone, Copy)]
 struct Link {
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
             ]
         })
     });
-    common::main(all.collect())
+    common::main_at_once(AT_ONCE, all.collect())
 }
 
 fn connect(setting: Setting) -> TcpStream {

@@ -88,7 +88,18 @@ impl Test {
 /// Runs the tests that the command line asks for. Call it first thing in `main`: the process must
 /// still have one thread.
 pub(crate) fn main(tests: Vec<Test>) -> ExitCode {
-    let arguments = Arguments::from_args();
+    run_tests(Arguments::from_args(), tests)
+}
+
+/// Like [`main`], for tests that wait more than they work: `threads` at once, unless the command
+/// line says otherwise.
+pub(crate) fn main_at_once(threads: usize, tests: Vec<Test>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(threads);
+    run_tests(arguments, tests)
+}
+
+fn run_tests(arguments: Arguments, tests: Vec<Test>) -> ExitCode {
     let namespaces = namespace::enter().map_err(Arc::from);
     let trials = tests
         .into_iter()
