@@ -178,6 +178,8 @@ pub(crate) enum Congestion {
     /// CUBIC (RFC 9438).
     #[default]
     Cubic,
+    /// BBR version 3 (draft-ietf-ccwg-bbr), for paths whose losses are not congestion.
+    Bbr,
 }
 
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

@@ -196,6 +196,7 @@ fn config(settings: &Settings) -> Config {
     let congestion = match settings.congestion {
         Congestion::Reno => CongestionAlgorithm::Reno,
         Congestion::Cubic => CongestionAlgorithm::Cubic,
+        Congestion::Bbr => CongestionAlgorithm::Bbr,
     };
     let config = Config::new()
         .congestion(congestion)

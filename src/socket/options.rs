@@ -1,7 +1,7 @@
 //! The options of a `TcpStream`, under the names they have on Linux.
 
 use std::io;
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU64};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -96,6 +96,18 @@ impl TcpStream {
     pub fn set_congestion(&self, algorithm: CongestionAlgorithm) -> io::Result<()> {
         self.conn
             .set_options(|options| options.congestion = Some(algorithm))
+    }
+
+    /// Bytes per second at which data leaves at most (`SO_MAX_PACING_RATE`), `None` for no limit.
+    pub fn max_pacing_rate(&self) -> io::Result<Option<NonZeroU64>> {
+        Ok(self.conn.options()?.max_pacing_rate)
+    }
+
+    /// Limits the bytes per second at which data leaves (`SO_MAX_PACING_RATE`), spread evenly;
+    /// `None` for no limit. Headers do not count.
+    pub fn set_max_pacing_rate(&self, rate: Option<NonZeroU64>) -> io::Result<()> {
+        self.conn
+            .set_options(|options| options.max_pacing_rate = rate)
     }
 
     /// Bytes queued and not sent from which on a writer waits (`TCP_NOTSENT_LOWAT`).

@@ -103,6 +103,9 @@ pub struct Info {
     pub bytes_received: u64,
     /// Bytes per second at which data leaves; `None`: it is not paced (`tcpi_pacing_rate`).
     pub pacing_rate: Option<u64>,
+    /// Bytes per second at which the application lets data leave at most
+    /// (`tcpi_max_pacing_rate`).
+    pub max_pacing_rate: Option<u64>,
     /// Bytes per second by which data was delivered last, where the congestion controller has the
     /// connection measure that (`tcpi_delivery_rate`).
     pub delivery_rate: Option<u64>,

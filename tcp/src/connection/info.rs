@@ -1,5 +1,7 @@
 //! Counts of a connection, and [`Info`] made of them and of everything else.
 
+use core::num::NonZeroU64;
+
 use crate::config::Config;
 use crate::congestion::CongestionController;
 use crate::info::{CaState, Info};
@@ -166,6 +168,7 @@ impl Connection {
             bytes_acked: self.bytes_acked,
             bytes_received: self.bytes_received,
             pacing_rate: self.pacing_rate(),
+            max_pacing_rate: self.options.max_pacing_rate.map(NonZeroU64::get),
             delivery_rate: rate.map(|rate| rate.delivery_rate),
             delivery_rate_app_limited: rate.is_some_and(|rate| rate.is_app_limited),
             notsent_bytes: snd.unsent(),

@@ -3,6 +3,8 @@
 //! Each transmission moves the earliest time of the next one on by its own length at the pacing
 //! rate. Only data is paced: ACKs, probes and the first segment of a repair leave at once.
 
+use core::num::NonZeroU64;
+
 use crate::config::Pacing;
 use crate::congestion::CongestionController;
 use crate::time::{Duration, Instant};
@@ -41,7 +43,7 @@ impl Connection {
     /// Bytes per second at which data leaves; `None`: as fast as it can.
     pub(super) fn pacing_rate(&self) -> Option<u64> {
         let wanted = self.cc.pacing_rate().or_else(|| self.window_rate());
-        let most = self.options.max_pacing_rate.map(core::num::NonZeroU64::get);
+        let most = self.options.max_pacing_rate.map(NonZeroU64::get);
         [wanted, most].into_iter().flatten().min()
     }
 

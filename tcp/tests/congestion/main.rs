@@ -3,6 +3,7 @@
 mod cubic;
 mod custom;
 mod hystart;
+mod pacing;
 mod path;
 mod reno;
 mod validation;

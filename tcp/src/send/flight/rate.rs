@@ -292,3 +292,6 @@ fn per_second(bytes: u64, interval: Duration) -> u64 {
     let rate = u128::from(bytes) * 1_000_000_000 / interval.as_nanos();
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

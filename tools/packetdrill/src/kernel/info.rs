@@ -76,6 +76,11 @@ impl Fields {
         fields.0[..bytes.len()].copy_from_slice(&bytes);
         fields.segments(info);
         fields.times(info);
+        fields.0[7] = u8::from(info.delivery_rate_app_limited);
+        fields.u64(104, info.pacing_rate.unwrap_or(u64::MAX));
+        fields.u64(112, info.max_pacing_rate.unwrap_or(u64::MAX));
+        fields.u64(160, info.delivery_rate.unwrap_or(0));
+        fields.u64(168, info.busy_time.as_micros() as u64);
         fields.u64(120, info.bytes_acked);
         fields.u64(128, info.bytes_received);
         fields.u32(144, info.notsent_bytes);

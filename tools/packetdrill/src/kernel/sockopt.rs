@@ -29,7 +29,8 @@ impl KeepaliveParams {
     }
 }
 
-const ALGORITHMS: [(&str, CongestionAlgorithm); 2] = [
+const ALGORITHMS: [(&str, CongestionAlgorithm); 3] = [
+    ("bbr", CongestionAlgorithm::Bbr),
     ("cubic", CongestionAlgorithm::Cubic),
     ("reno", CongestionAlgorithm::Reno),
 ];

@@ -131,6 +131,7 @@ impl Kernel {
 /// What options have that nobody has set.
 fn default(level: i32, name: i32) -> Option<i32> {
     Some(match (level, name) {
+        (libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE) => -1,
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT) | (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => 1,
         (
             libc::SOL_SOCKET,

@@ -1,6 +1,6 @@
 //! `setsockopt`.
 
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU64};
 use std::time::Duration;
 
 use ustack::tcp::SocketOptions;
@@ -65,6 +65,7 @@ fn set_socket(socket: &mut TcpSocket, name: i32, value: &[u8]) -> Result<()> {
             socket.linger = (on != 0).then(|| Duration::from_secs(secs.max(0) as u64));
             return Ok(());
         }
+        libc::SO_MAX_PACING_RATE => return set_max_pacing_rate(socket, value),
         libc::SO_RCVTIMEO | libc::SO_SNDTIMEO => return set_timeout(socket, name, value),
         _ => {}
     }
@@ -166,6 +167,22 @@ fn set_tcp(socket: &mut TcpSocket, name: i32, value: &[u8]) -> Result<()> {
         _ => return Err(libc::ENOPROTOOPT),
     }
     socket.stored.insert((libc::IPPROTO_TCP, name), number);
+    Ok(())
+}
+
+/// Bytes per second as `u32` or `u64`; all ones: no limit.
+fn set_max_pacing_rate(socket: &mut TcpSocket, value: &[u8]) -> Result<()> {
+    let short = int(value)? as u32;
+    let rate = match value.first_chunk() {
+        Some(long) => u64::from_ne_bytes(*long),
+        None if short == u32::MAX => u64::MAX,
+        None => short.into(),
+    };
+    let limited = NonZeroU64::new(rate.max(1)).filter(|rate| rate.get() != u64::MAX);
+    socket.options.max_pacing_rate = limited;
+    socket
+        .stored
+        .insert((libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE), short as i32);
     Ok(())
 }
 
