@@ -1,39 +1,29 @@
 //! CUBIC (RFC 9438), in integers: the same curve on every machine.
 //!
-//! Windows are bytes, times microseconds; C = 0.4 segments/s³ and β = 0.7 stand in the constants.
+//! Windows are bytes, times microseconds.
 
-use super::hystart::{HyStart, slow_start};
-use super::{
-    AckSample, CongestionController, CongestionEvent, CongestionKind, SentSample, Setup, grown,
-    window_was_used,
-};
+use super::window::Window;
+use super::{AckSample, CongestionController, CongestionEvent, CongestionKind, SentSample, Setup};
 use crate::time::{Duration, Instant};
 
-/// C · (µs)³ as a fraction of a segment: 0.4 / 10¹⁸.
-const C_NUM: u128 = 2;
-const C_DEN: u128 = 5_000_000_000_000_000_000;
+/// C = 0.4 segments/s³ (RFC 9438 §5), in hundredths.
+const C: u16 = 40;
+/// What makes of hundredths and (µs)³ segments: 10² · 10¹⁸.
+const C_DEN: u128 = 100_000_000_000_000_000_000;
 
 /// CUBIC's window.
 #[derive(Clone, Debug)]
 pub struct Cubic {
-    mss: u32,
     window: Window,
+    curve: Curve,
     /// What a fraction of a byte of growth has come to, in units of 1/cwnd.
     fraction: u64,
-    /// Who loses below the last plateau makes room (RFC 9438 §4.7).
-    fast_convergence: bool,
     last_ack: Option<Instant>,
     /// What the last congestion event changed (§4.9, CU-8).
-    before: Option<Window>,
-}
-
-/// What an undo brings back.
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    cwnd: u32,
-    ssthresh: u32,
-    hystart: HyStart,
-    curve: Curve,
+    before: Option<(Window, Curve)>,
+    c: u16,
+    /// Who loses below the last plateau makes room (§4.7).
+    fast_convergence: bool,
 }
 
 /// Where on the curve the window is.
@@ -58,25 +48,21 @@ impl Cubic {
     /// A controller that begins where `setup` says.
     pub const fn new(setup: &Setup) -> Self {
         Self {
-            mss: setup.mss,
-            window: Window {
-                cwnd: setup.cwnd,
-                ssthresh: setup.ssthresh,
-                hystart: HyStart::new(setup),
-                curve: Curve {
-                    w_max: 0,
-                    k: 0,
-                    epoch: None,
-                    flat: false,
-                    cwnd_prior: 0,
-                    w_est: 0,
-                    w_est_fraction: 0,
-                },
+            window: Window::new(setup),
+            curve: Curve {
+                w_max: 0,
+                k: 0,
+                epoch: None,
+                flat: false,
+                cwnd_prior: 0,
+                w_est: 0,
+                w_est_fraction: 0,
             },
             fraction: 0,
-            fast_convergence: true,
             last_ack: None,
             before: None,
+            c: C,
+            fast_convergence: true,
         }
     }
 
@@ -87,17 +73,24 @@ impl Cubic {
         self.fast_convergence = on;
     }
 
+    /// C in hundredths of a segment per s³: the published tables have three.
+    #[cfg(test)]
+    pub(super) const fn set_c(&mut self, c: u16) {
+        self.c = c;
+    }
+
     /// RFC 9438 §4.2: K = ∛((Wmax − cwnd_epoch) / C).
     fn begin_epoch(&mut self, now: Instant) -> Instant {
-        let Window { cwnd, curve, .. } = &mut self.window;
-        if curve.flat || *cwnd >= curve.w_max {
-            (curve.w_max, curve.k) = (*cwnd, 0);
+        let Window { mss, cwnd, .. } = self.window;
+        let curve = &mut self.curve;
+        if curve.flat || cwnd >= curve.w_max {
+            (curve.w_max, curve.k) = (cwnd, 0);
         } else {
-            let rise = u128::from(curve.w_max - *cwnd);
-            curve.k = cube_root(rise * C_DEN / C_NUM / u128::from(self.mss));
+            let rise = u128::from(curve.w_max - cwnd);
+            curve.k = cube_root(rise * C_DEN / u128::from(self.c) / u128::from(mss));
         }
         curve.flat = false;
-        (curve.w_est, curve.w_est_fraction) = (*cwnd, 0);
+        (curve.w_est, curve.w_est_fraction) = (cwnd, 0);
         curve.epoch = Some(now);
         now
     }
@@ -105,12 +98,13 @@ impl Cubic {
     /// W_cubic(t) = C · (t − K)³ + Wmax, in bytes (CU-1).
     fn w_cubic(&self, t: Duration) -> u32 {
         let t = t.as_micros() as u64;
-        let Curve { w_max, k, .. } = self.window.curve;
+        let Curve { w_max, k, .. } = self.curve;
         let distance = u128::from(t.abs_diff(k));
         let cube = distance.saturating_mul(distance).saturating_mul(distance);
+        let scale = u128::from(self.c) * u128::from(self.window.mss);
         let bytes = (cube / C_DEN)
-            .saturating_mul(C_NUM * u128::from(self.mss))
-            .saturating_add(cube % C_DEN * C_NUM * u128::from(self.mss) / C_DEN)
+            .saturating_mul(scale)
+            .saturating_add(cube % C_DEN * scale / C_DEN)
             .min(u128::from(u32::MAX)) as u32;
         if t >= k {
             w_max.saturating_add(bytes)
@@ -122,50 +116,48 @@ impl Cubic {
     /// RFC 9438 §4.3: α = 3(1−β)/(1+β) = 9/17, and 1 once Reno would be where the loss was
     /// (CU-4).
     fn grow_estimate(&mut self, acked: u32) {
-        let Window { cwnd, curve, .. } = &mut self.window;
+        let Window { mss, cwnd, .. } = self.window;
+        let curve = &mut self.curve;
         let (num, den) = if curve.w_est < curve.cwnd_prior {
             (9, 17)
         } else {
             (1, 1)
         };
-        let cwnd = u64::from(*cwnd) * den;
-        let sum = curve.w_est_fraction * den + u64::from(self.mss) * u64::from(acked) * num;
+        let cwnd = u64::from(cwnd) * den;
+        let sum = curve.w_est_fraction * den + u64::from(mss) * u64::from(acked) * num;
         curve.w_est = curve.w_est.saturating_add((sum / cwnd) as u32);
         curve.w_est_fraction = sum % cwnd / den;
     }
 
     fn avoid_congestion(&mut self, ack: &AckSample, acked: u32) {
         let epoch = self
-            .window
             .curve
             .epoch
             .unwrap_or_else(|| self.begin_epoch(ack.now));
         let t = ack.now - epoch;
         self.grow_estimate(acked);
-        let Window { cwnd, curve, .. } = self.window;
-        if self.w_cubic(t) < curve.w_est {
-            self.window.cwnd = grown(cwnd, curve.w_est.saturating_sub(cwnd));
+        let cwnd = self.window.cwnd;
+        if self.w_cubic(t) < self.curve.w_est {
+            self.window.grow(self.curve.w_est.saturating_sub(cwnd));
             return;
         }
         let target = self.w_cubic(t + ack.srtt.unwrap_or_default());
         let target = target.clamp(cwnd, cwnd.saturating_add(cwnd / 2));
         let sum = self.fraction + u64::from(target - cwnd) * u64::from(acked);
         self.fraction = sum % u64::from(cwnd);
-        self.window.cwnd = grown(cwnd, (sum / u64::from(cwnd)) as u32);
+        self.window.grow((sum / u64::from(cwnd)) as u32);
     }
 
     /// HyStart++ ended slow start (§4.10): the curve starts from here, flat.
-    const fn leave_slow_start(&mut self) {
-        let window = &mut self.window;
-        window.ssthresh = window.cwnd;
-        window.curve.cwnd_prior = window.cwnd;
-        window.curve.flat = true;
-        window.curve.epoch = None;
+    const fn on_slow_start_left(&mut self) {
+        self.curve.cwnd_prior = self.window.cwnd;
+        self.curve.flat = true;
+        self.curve.epoch = None;
     }
 
     /// RFC 9438 §4.2: t leaves out the time in which the application held back (CU-7).
     fn skip(&mut self, idle: Duration) {
-        if let Some(epoch) = &mut self.window.curve.epoch {
+        if let Some(epoch) = &mut self.curve.epoch {
             *epoch += idle;
         }
     }
@@ -185,19 +177,13 @@ impl CongestionController for Cubic {
         if ack.in_recovery {
             return;
         }
-        let Window {
-            cwnd,
-            ssthresh,
-            hystart,
-            ..
-        } = &mut self.window;
-        if *cwnd < *ssthresh {
-            match slow_start(hystart, cwnd, *ssthresh, ack, self.mss) {
+        if self.window.in_slow_start() {
+            match self.window.slow_start(ack) {
                 Some(0) => {}
                 Some(rest) => self.avoid_congestion(ack, rest),
-                None => self.leave_slow_start(),
+                None => self.on_slow_start_left(),
             }
-        } else if window_was_used(ack, *cwnd, *ssthresh) {
+        } else if self.window.was_used(ack) {
             self.avoid_congestion(ack, ack.acked);
         } else {
             self.skip(last.map_or(Duration::ZERO, |last| ack.now - last));
@@ -205,52 +191,39 @@ impl CongestionController for Cubic {
     }
 
     fn on_congestion(&mut self, event: &CongestionEvent) {
-        self.before = Some(self.window);
-        let Window {
-            cwnd,
-            ssthresh,
-            hystart,
-            curve,
-        } = &mut self.window;
-        hystart.stop();
+        self.before = Some((self.window, self.curve));
+        let (cwnd, curve) = (self.window.cwnd, &mut self.curve);
         // Fast convergence (§4.7, CU-5): who lost below the last plateau makes room for others.
-        curve.w_max = if *cwnd < curve.w_max && self.fast_convergence {
-            (u64::from(*cwnd) * 17 / 20) as u32
+        curve.w_max = if cwnd < curve.w_max && self.fast_convergence {
+            (u64::from(cwnd) * 17 / 20) as u32
         } else {
-            *cwnd
+            cwnd
         };
-        curve.cwnd_prior = *cwnd;
+        curve.cwnd_prior = cwnd;
         curve.epoch = None;
         curve.flat = event.kind == CongestionKind::Timeout; // §4.8, CU-6
-        let reduced = (u64::from(event.in_flight) * 7 / 10) as u32;
-        *ssthresh = reduced.max(2 * self.mss); // §4.6, CU-3
-        *cwnd = match event.kind {
-            CongestionKind::Timeout => self.mss,
-            CongestionKind::Loss => *ssthresh,
-            CongestionKind::Ecn => reduced.max(self.mss),
-        };
+        let left = u64::from(event.in_flight) * 7 / 10; // §4.6, CU-3
+        self.window.reduce(event.kind, left as u32);
         self.fraction = 0;
     }
 
     fn undo(&mut self) {
-        if let Some(before) = self.before.take() {
-            let now = self.window;
-            self.window = before;
-            self.window.cwnd = before.cwnd.max(now.cwnd);
-            self.window.ssthresh = before.ssthresh.max(now.ssthresh);
+        if let Some((window, curve)) = self.before.take()
+            && self.window.restore(&window)
+        {
+            self.curve = curve;
         }
     }
 
     fn set_window(&mut self, cwnd: u32, ssthresh: u32) {
-        (self.window.cwnd, self.window.ssthresh) = (cwnd.max(self.mss), ssthresh);
-        self.window.curve.epoch = None;
+        self.window.set(cwnd, ssthresh);
+        self.curve.epoch = None;
         self.fraction = 0;
     }
 
     fn set_mss(&mut self, mss: u32) {
-        self.mss = mss;
-        self.window.cwnd = self.window.cwnd.max(mss);
-        self.window.curve.epoch = None;
+        self.window.set_mss(mss);
+        self.curve.epoch = None;
     }
 
     fn cwnd(&self) -> u32 {

@@ -1,7 +1,7 @@
-//! Slow start (RFC 5681 §3.1), and HyStart++ (RFC 9406): the initial one is left when round trips
-//! grow, before the queue overflows.
+//! HyStart++ (RFC 9406): the initial slow start is left when round trips grow, before the queue
+//! overflows.
 
-use super::{AckSample, Setup, grown, window_was_used};
+use super::{AckSample, Setup};
 use crate::time::Duration;
 
 const MIN_RTT_THRESH: Duration = Duration::from_millis(4);
@@ -26,30 +26,9 @@ enum Phase {
     Done,
 }
 
-/// Slow start up to `ssthresh`, by no more than what was acknowledged (CC-4). What is left of the acknowledged bytes beyond it is congestion
-/// avoidance's; `None` when HyStart++ ended it. Later slow starts have no cap per ACK: a GRO peer
-/// acknowledges 64 KiB at once.
-pub(super) fn slow_start(
-    hystart: &mut HyStart,
-    cwnd: &mut u32,
-    ssthresh: u32,
-    ack: &AckSample,
-    mss: u32,
-) -> Option<u32> {
-    let Growth::By(bytes) = hystart.on_ack(ack, mss) else {
-        return None;
-    };
-    if !window_was_used(ack, *cwnd, ssthresh) {
-        return Some(0);
-    }
-    let used = bytes.min(ssthresh - *cwnd);
-    *cwnd = grown(*cwnd, used);
-    Some(bytes - used)
-}
-
 /// What an ACK means for slow start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Growth {
+pub(super) enum Growth {
     /// The window may grow by this many bytes.
     By(u32),
     /// Slow start is over without a loss: ssthresh is cwnd.
@@ -96,7 +75,7 @@ impl HyStart {
     }
 
     /// An ACK of slow start for `acked` bytes: by how much the window may grow (§4.2).
-    fn on_ack(&mut self, ack: &AckSample, mss: u32) -> Growth {
+    pub(super) fn on_ack(&mut self, ack: &AckSample, mss: u32) -> Growth {
         if self.phase == Phase::Done {
             return Growth::By(ack.acked);
         }
@@ -229,15 +208,6 @@ mod tests {
             };
             assert_eq!(grown, quartered);
         }
-    }
-
-    #[test]
-    fn slow_start_stops_at_the_threshold() {
-        let mut hystart = hystart();
-        let (mut cwnd, mut ack) = (10_000, ack(true, 40_000));
-        ack.acked = 5_000;
-        let rest = slow_start(&mut hystart, &mut cwnd, 12_000, &ack, MSS);
-        assert_eq!((cwnd, rest), (12_000, Some(3_000)));
     }
 
     #[test]

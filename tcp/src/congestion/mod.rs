@@ -52,6 +52,7 @@ mod model;
 mod reno;
 mod sample;
 mod usage;
+mod window;
 
 pub use bbr::Bbr;
 pub use controller::Controller;
@@ -162,17 +163,6 @@ pub const fn initial_window(mss: u32) -> u32 {
     if ten < floor { ten } else { floor }
 }
 
-/// Whether the window was used and may grow (RFC 7661 §4.3, RV-1): in slow start it counts as used from
-/// half of it on, since it doubles until the next look.
-fn window_was_used(ack: &AckSample, cwnd: u32, ssthresh: u32) -> bool {
-    ack.cwnd_limited || cwnd < ssthresh && ack.window_used > cwnd / 2
-}
-
-/// `cwnd` and `by` bytes more, up to [`MAX_CWND`].
-fn grown(cwnd: u32, by: u32) -> u32 {
-    cwnd.saturating_add(by).min(MAX_CWND.max(cwnd))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,11 +183,5 @@ mod tests {
         ] {
             assert_eq!(initial_window(mss), window);
         }
-    }
-
-    #[test]
-    fn no_window_grows_past_the_limit() {
-        assert_eq!(grown(MAX_CWND - 1, 5_000), MAX_CWND);
-        assert_eq!(grown(MAX_CWND, u32::MAX), MAX_CWND);
     }
 }

@@ -1,14 +1,11 @@
 //! NewReno's window: RFC 5681 with byte counting in congestion avoidance (RFC 3465).
 
-use super::hystart::{HyStart, slow_start};
-use super::{
-    AckSample, CongestionController, CongestionEvent, CongestionKind, Setup, grown, window_was_used,
-};
+use super::window::Window;
+use super::{AckSample, CongestionController, CongestionEvent, Setup};
 
 /// RFC 5681 §3.1, in bytes.
 #[derive(Clone, Debug)]
 pub struct Reno {
-    mss: u32,
     window: Window,
     /// Bytes acknowledged in congestion avoidance since the window grew last.
     credit: u32,
@@ -16,27 +13,20 @@ pub struct Reno {
     before: Option<Window>,
 }
 
-/// What an undo brings back.
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    cwnd: u32,
-    ssthresh: u32,
-    hystart: HyStart,
-}
-
 impl Reno {
     /// A controller that begins where `setup` says.
     pub const fn new(setup: &Setup) -> Self {
         Self {
-            mss: setup.mss,
-            window: Window {
-                cwnd: setup.cwnd,
-                ssthresh: setup.ssthresh,
-                hystart: HyStart::new(setup),
-            },
+            window: Window::new(setup),
             credit: 0,
             before: None,
         }
+    }
+
+    /// What was acknowledged since the window grew last.
+    #[cfg(test)]
+    pub(super) const fn credit(&self) -> u32 {
+        self.credit
     }
 
     /// One segment per window of acknowledged bytes (CC-5).
@@ -45,7 +35,7 @@ impl Reno {
         self.credit = self.credit.saturating_add(acked);
         if self.credit >= window.cwnd {
             self.credit = (self.credit - window.cwnd).min(window.cwnd);
-            window.cwnd = grown(window.cwnd, self.mss);
+            window.grow(window.mss);
         }
     }
 }
@@ -55,55 +45,34 @@ impl CongestionController for Reno {
         if ack.in_recovery {
             return;
         }
-        let Window {
-            cwnd,
-            ssthresh,
-            hystart,
-        } = &mut self.window;
-        if *cwnd >= *ssthresh {
-            if window_was_used(ack, *cwnd, *ssthresh) {
-                self.avoid_congestion(ack.acked);
+        if self.window.in_slow_start() {
+            if let Some(rest @ 1..) = self.window.slow_start(ack) {
+                self.avoid_congestion(rest);
             }
-            return;
-        }
-        match slow_start(hystart, cwnd, *ssthresh, ack, self.mss) {
-            Some(0) => {}
-            Some(rest) => self.avoid_congestion(rest),
-            None => *ssthresh = *cwnd,
+        } else if self.window.was_used(ack) {
+            self.avoid_congestion(ack.acked);
         }
     }
 
     fn on_congestion(&mut self, event: &CongestionEvent) {
         self.before = Some(self.window);
-        let window = &mut self.window;
-        window.hystart.stop();
-        let half = event.in_flight / 2;
-        window.ssthresh = half.max(2 * self.mss); // RFC 5681 (4), CC-6
-        window.cwnd = match event.kind {
-            CongestionKind::Timeout => self.mss, // the loss window (CC-8)
-            CongestionKind::Loss => window.ssthresh,
-            CongestionKind::Ecn => half.max(self.mss), // RFC 3168 §6.1.2 knows a window of one
-        };
+        self.window.reduce(event.kind, event.in_flight / 2);
         self.credit = 0;
     }
 
     fn undo(&mut self) {
         if let Some(before) = self.before.take() {
-            let now = self.window;
-            self.window = before;
-            self.window.cwnd = before.cwnd.max(now.cwnd);
-            self.window.ssthresh = before.ssthresh.max(now.ssthresh);
+            self.window.restore(&before);
         }
     }
 
     fn set_window(&mut self, cwnd: u32, ssthresh: u32) {
-        (self.window.cwnd, self.window.ssthresh) = (cwnd.max(self.mss), ssthresh);
+        self.window.set(cwnd, ssthresh);
         self.credit = 0;
     }
 
     fn set_mss(&mut self, mss: u32) {
-        self.mss = mss;
-        self.window.cwnd = self.window.cwnd.max(mss);
+        self.window.set_mss(mss);
     }
 
     fn cwnd(&self) -> u32 {
@@ -118,6 +87,7 @@ impl CongestionController for Reno {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::congestion::CongestionKind;
     use crate::time::Instant;
     use covers::covers;
 

@@ -1,5 +1,7 @@
 //! The published curve and the rules around it.
 
+use std::vec::Vec;
+
 use super::*;
 use covers::covers;
 
@@ -24,14 +26,6 @@ fn lose(cubic: &mut Cubic, now: Instant, kind: CongestionKind) {
     });
 }
 
-/// In congestion avoidance right after a loss at 100 segments.
-fn after_loss_at_100() -> Cubic {
-    let mut cubic = cubic(100);
-    lose(&mut cubic, Instant::ZERO, CongestionKind::Loss);
-    cubic.begin_epoch(Instant::ZERO);
-    cubic
-}
-
 #[test]
 fn cube_roots_are_exact() {
     for n in [
@@ -52,28 +46,65 @@ fn cube_roots_are_exact() {
     }
 }
 
-/// RFC 9438 §4.2 with Wmax = 100 segments: the reference curve.
+/// In congestion avoidance right after a loss at `plateau` segments.
+fn after_loss_at(plateau: u32) -> Cubic {
+    let mut cubic = cubic(plateau);
+    lose(&mut cubic, Instant::ZERO, CongestionKind::Loss);
+    cubic.begin_epoch(Instant::ZERO);
+    cubic
+}
+
+const PLATEAUS: [u32; 7] = [10, 38, 100, 187, 1_000, 5_926, 83_333];
+
+/// RFC 9438 §4.2, figures 1 and 2, for any plateau from the loss to three times K: off by no more
+/// than a byte and what the curve gains in the microsecond that K is rounded by.
 #[test]
 #[covers("CU-1")]
 fn the_curve_is_the_formula() {
-    let cubic = after_loss_at_100();
-    assert_eq!(cubic.window.curve.k / 1_000, 4_217);
-    for (seconds, segments) in [
-        (0, 70.00),
-        (1, 86.68),
-        (2, 95.64),
-        (3, 99.28),
-        (4, 100.00),
-        (5, 100.19),
-        (6, 102.27),
-        (8, 121.65),
-        (10, 177.35),
-    ] {
-        let got = f64::from(cubic.w_cubic(Duration::from_secs(seconds))) / f64::from(MSS);
-        assert!(
-            (got - segments).abs() < 0.01,
-            "W({seconds}) = {got}, not {segments}"
-        );
+    for plateau in PLATEAUS {
+        let cubic = after_loss_at(plateau);
+        let w_max = f64::from(plateau);
+        let k = (w_max * 0.3 / 0.4).cbrt();
+        assert!((cubic.curve.k as f64 / 1e6 - k).abs() <= 1e-6, "{plateau}");
+        for step in 0..=300 {
+            let t = k * f64::from(step) / 100.0;
+            let formula = (0.4 * (t - k).powi(3) + w_max) * f64::from(MSS);
+            let slope = 3.0 * 0.4 * (t - k).powi(2) * f64::from(MSS);
+            let got = f64::from(cubic.w_cubic(Duration::from_micros((t * 1e6) as u64)));
+            assert!(
+                (got - formula).abs() <= 1.01 + 2e-6 * slope,
+                "{plateau}: W({t}) = {got}, not {formula}"
+            );
+        }
+        for (ks, share) in [(0.5, 0.9625), (1.0, 1.0), (2.0, 1.3), (3.0, 3.4)] {
+            let at = Duration::from_micros((cubic.curve.k as f64 * ks) as u64);
+            let got = f64::from(cubic.w_cubic(at)) / f64::from(MSS);
+            assert!(
+                (got / w_max / share - 1.0).abs() < 1e-4,
+                "W({ks} K) = {got}"
+            );
+        }
+    }
+}
+
+/// The same bytes on every machine.
+#[test]
+#[covers("CU-1")]
+fn the_curve_is_the_same_everywhere() {
+    const SECONDS: [u64; 11] = [0, 1, 2, 3, 4, 5, 6, 8, 10, 20, 40];
+    let small = [
+        70_001, 86_681, 95_641, 99_279, 99_996, 100_191, 102_266, 121_652, 177_354, 1_672_588,
+        18_426_701,
+    ];
+    let large = [
+        58_333_101, 60_175_756, 61_925_566, 63_584_933, 65_156_256, 66_641_935, 68_044_369,
+        70_609_107, 72_869_669, 80_281_844, 83_333_012,
+    ];
+    for (plateau, k, bytes) in [(100, 4_217_163, small), (83_333, 39_684_973, large)] {
+        let cubic = after_loss_at(plateau);
+        assert_eq!(cubic.curve.k, k);
+        let got = SECONDS.map(|second| cubic.w_cubic(Duration::from_secs(second)));
+        assert_eq!(got, bytes, "plateau {plateau}");
     }
 }
 
@@ -81,19 +112,34 @@ fn the_curve_is_the_formula() {
 #[test]
 #[covers("CU-1")]
 fn k_is_the_formula() {
-    for (plateau, seconds) in [
-        (10, 1.957),
-        (38, 3.055),
-        (187, 5.196),
-        (1_000, 9.086),
-        (5_926, 16.44),
-        (83_333, 39.69),
-    ] {
-        let mut cubic = cubic(plateau);
-        lose(&mut cubic, Instant::ZERO, CongestionKind::Loss);
-        cubic.begin_epoch(Instant::ZERO);
-        let k = cubic.window.curve.k as f64 / 1e6;
+    let published = [1.957, 3.055, 4.217, 5.196, 9.086, 16.44, 39.69];
+    for (plateau, seconds) in PLATEAUS.into_iter().zip(published) {
+        let k = after_loss_at(plateau).curve.k as f64 / 1e6;
         assert!((k / seconds - 1.0).abs() < 0.001, "{plateau}: {k}");
+    }
+}
+
+/// Where Reno's estimate takes over from the curve with 100 segments, and where it gives way again.
+#[test]
+#[covers("CU-4")]
+fn the_estimate_takes_over_when_the_formulas_say() {
+    for (rtt, from, until) in [(100u64, 5.84, 8.2), (50, 2.70, 11.9), (10, 0.0, 14.0)] {
+        let mut cubic = after_loss_at(100);
+        let (mut now, mut friendly) = (Instant::ZERO, Vec::new());
+        while now < Instant::from_millis(14_000) {
+            now += Duration::from_micros(rtt * 1_000 * u64::from(MSS) / u64::from(cubic.cwnd()));
+            cubic.on_ack(&ack(now, MSS, rtt));
+            let t = now - Instant::ZERO;
+            if cubic.w_cubic(t) < cubic.curve.w_est {
+                friendly.push(t.as_secs_f64());
+            }
+        }
+        let first = *friendly.first().expect("a friendly region");
+        let last = *friendly.last().expect("a friendly region");
+        assert!(
+            (first - from).abs() < 0.02 && (last - until).abs() < 0.02,
+            "{rtt} ms: from {first:.2} s until {last:.2} s"
+        );
     }
 }
 
@@ -101,7 +147,7 @@ fn k_is_the_formula() {
 #[test]
 #[covers("CU-1")]
 fn a_round_trip_grows_the_window_by_half_at_most() {
-    let mut cubic = after_loss_at_100();
+    let mut cubic = after_loss_at(100);
     cubic.on_ack(&ack(Instant::from_millis(60_000), 70 * MSS, 100));
     assert_eq!(cubic.cwnd(), 105 * MSS);
 }
@@ -149,16 +195,10 @@ fn short_paths_are_reno_friendly() {
 fn a_second_loss_below_the_plateau_lowers_it() {
     let mut cubic = cubic(100);
     lose(&mut cubic, Instant::ZERO, CongestionKind::Loss);
-    assert_eq!(
-        (cubic.cwnd(), cubic.window.curve.w_max),
-        (70 * MSS, 100 * MSS)
-    );
+    assert_eq!((cubic.cwnd(), cubic.curve.w_max), (70 * MSS, 100 * MSS));
     cubic.window.cwnd = 80 * MSS;
     lose(&mut cubic, Instant::ZERO, CongestionKind::Loss);
-    assert_eq!(
-        (cubic.cwnd(), cubic.window.curve.w_max),
-        (56 * MSS, 68 * MSS)
-    );
+    assert_eq!((cubic.cwnd(), cubic.curve.w_max), (56 * MSS, 68 * MSS));
 }
 
 #[test]
@@ -169,16 +209,13 @@ fn after_a_timeout_the_curve_starts_flat() {
     assert_eq!((cubic.cwnd(), cubic.ssthresh()), (MSS, 70 * MSS));
     cubic.on_ack(&ack(Instant::ZERO, 69 * MSS, 10));
     cubic.on_ack(&ack(Instant::ZERO, MSS, 10));
-    assert_eq!(
-        (cubic.window.curve.k, cubic.window.curve.w_max),
-        (0, 70 * MSS)
-    );
+    assert_eq!((cubic.curve.k, cubic.curve.w_max), (0, 70 * MSS));
 }
 
 #[test]
 #[covers("CU-7")]
 fn time_in_which_the_application_held_back_does_not_count() {
-    let mut cubic = after_loss_at_100();
+    let mut cubic = after_loss_at(100);
     for second in 1..=60 {
         let mut idle = ack(Instant::from_millis(second * 1_000), MSS, 100);
         idle.cwnd_limited = false;
@@ -192,7 +229,7 @@ fn time_in_which_the_application_held_back_does_not_count() {
 #[test]
 #[covers("CU-8")]
 fn a_false_alarm_is_taken_back() {
-    let mut cubic = after_loss_at_100();
+    let mut cubic = after_loss_at(100);
     let (cwnd, ssthresh) = (cubic.cwnd(), cubic.ssthresh());
     lose(&mut cubic, Instant::from_millis(5), CongestionKind::Loss);
     cubic.undo();
@@ -216,12 +253,15 @@ fn a_mark_may_leave_one_segment() {
 #[covers("HS-2")]
 fn slow_start_that_ends_without_a_loss_begins_the_curve_flat() {
     let mut cubic = cubic(100);
-    cubic.leave_slow_start();
-    assert_eq!(cubic.ssthresh(), cubic.cwnd());
-    cubic.on_ack(&ack(Instant::ZERO, MSS, 100));
-    let curve = cubic.window.curve;
-    assert_eq!(
-        (curve.w_max, curve.k, curve.cwnd_prior),
-        (100 * MSS, 0, 100 * MSS)
-    );
+    for (round, rtt) in [40, 46, 46, 46, 46, 46, 46].into_iter().enumerate() {
+        for index in 0..10 {
+            let mut ack = ack(Instant::from_millis(round as u64 * 46), MSS, rtt);
+            (ack.round_start, ack.rtt) = (index == 0, ack.srtt);
+            cubic.on_ack(&ack);
+        }
+    }
+    let left = cubic.ssthresh();
+    assert!((110 * MSS..150 * MSS).contains(&left), "{left}");
+    let curve = cubic.curve;
+    assert_eq!((curve.w_max, curve.k, curve.cwnd_prior), (left, 0, left));
 }
