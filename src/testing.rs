@@ -42,6 +42,11 @@ impl VirtualHost {
             data: Bytes::copy_from_slice(packet),
             offload,
         };
+        self.on_received(now, frame);
+    }
+
+    /// A frame arrives from the device; its bytes are not copied.
+    pub fn on_received(&mut self, now: Instant, frame: Frame) {
         self.0.input(now, frame, false);
     }
 

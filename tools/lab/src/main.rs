@@ -1,0 +1,169 @@
+//! `lab list`, `lab run NAME|FILE.toml`: experiments on the command line.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use lab::{Experiment, Options, Progress, Recording, builtin, csv, tables};
+
+/// Experiments with the real stack in simulated networks.
+#[derive(Debug, Parser)]
+#[command(name = "lab", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows the experiments that come with the program.
+    List,
+    /// Prints the file of an experiment, to begin one's own from.
+    Show {
+        /// The experiment's name.
+        name: String,
+    },
+    /// Runs an experiment and prints its results.
+    Run(Run),
+}
+
+#[derive(Debug, clap::Args)]
+struct Run {
+    /// An experiment's name, or a file that ends in `.toml`.
+    experiment: String,
+    /// Changes a value of the file, such as link.bottleneck.loss=1%, or the values of an axis of
+    /// its sweep, such as congestion=reno,cubic. May be given several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
+    /// The seed of all that is random.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Writes CSV files and the report into this directory.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Simulations at a time [default: one for each processor].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("write it as KEY=VALUE, such as link.bottleneck.loss=1%".into()),
+    }
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Command::List => {
+            list();
+            Ok(())
+        }
+        Command::Show { name } => show(&name),
+        Command::Run(run) => run_experiment(&run),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("lab: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn list() {
+    let width = builtin::names().map(str::len).max().unwrap_or(0);
+    for name in builtin::names() {
+        if let Ok(experiment) = Experiment::builtin(name) {
+            println!("{name:width$}  {}", experiment.title());
+        }
+    }
+}
+
+fn show(name: &str) -> Result<(), String> {
+    Experiment::builtin(name).map_err(|error| error.to_string())?;
+    print!("{}", builtin::text(name).unwrap_or_default());
+    Ok(())
+}
+
+fn load(name: &str) -> Result<Experiment, String> {
+    if Path::new(name)
+        .extension()
+        .is_none_or(|extension| extension != "toml")
+    {
+        return Experiment::builtin(name)
+            .map_err(|error| format!("{error}. A file's name ends in .toml."));
+    }
+    let text = std::fs::read_to_string(name).map_err(|error| format!("{name}: {error}"))?;
+    Experiment::parse(&text).map_err(|error| format!("{name}: {error}"))
+}
+
+fn run_experiment(run: &Run) -> Result<(), String> {
+    let mut experiment = load(&run.experiment)?;
+    let seed = run
+        .seed
+        .map(|seed| ("experiment.seed".into(), seed.to_string()));
+    for (key, value) in run.set.iter().cloned().chain(seed) {
+        experiment
+            .set(&key, &value)
+            .map_err(|error| format!("--set {key}={value}: {error}"))?;
+    }
+    let progress = progress();
+    let mut options = Options {
+        progress: Some(&progress),
+        ..Options::default()
+    };
+    if let Some(jobs) = run.jobs {
+        options.jobs = usize::from(jobs);
+    }
+    let recording = experiment.run(options).map_err(|error| error.to_string())?;
+    print(&recording);
+    if let Some(directory) = &run.out {
+        save(directory, &recording).map_err(|error| format!("{}: {error}", directory.display()))?;
+    }
+    Ok(())
+}
+
+/// Prints how many runs are over, now and then, once that takes a while.
+fn progress() -> impl Fn(Progress) + Sync {
+    let begin = Instant::now();
+    let printed = Mutex::new(begin);
+    let interval = if std::io::stderr().is_terminal() {
+        Duration::from_secs(1)
+    } else {
+        Duration::from_secs(10)
+    };
+    move |progress| {
+        let Ok(mut last) = printed.lock() else { return };
+        if last.elapsed() >= interval {
+            *last = Instant::now();
+            let seconds = begin.elapsed().as_secs();
+            eprintln!("{} of {} runs, {seconds} s", progress.done, progress.all);
+        }
+    }
+}
+
+fn print(recording: &Recording) {
+    println!(
+        "{}: {} (seed {})",
+        recording.name, recording.title, recording.seed
+    );
+    for table in &recording.tables {
+        println!();
+        print!("{}", tables::to_text(table));
+    }
+}
+
+fn save(directory: &Path, recording: &Recording) -> std::io::Result<()> {
+    let files = csv::write(directory, recording)?;
+    println!();
+    for file in files {
+        println!("wrote {}", file.display());
+    }
+    Ok(())
+}
