@@ -1,7 +1,7 @@
 //! RACK (RFC 8985 §6): what was sent before something that has arrived is lost, once it has had
 //! the time to arrive too. It sees the loss of a retransmission, and of all but the last segment.
 
-use crate::send::{AckOutcome, DUP_THRESH, Delivered, Flight, Overdue};
+use crate::send::{AckOutcome, DUP_THRESH, Delivered, Flight, Overdue, Patience};
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 
@@ -125,7 +125,18 @@ impl Rack {
         let Some(newest) = self.newest else {
             return Overdue::default();
         };
-        let patience = self.rtt + self.window(recovering, flight, rtt);
+        let window = self.window(recovering, flight, rtt);
+        let settle = if self.reordering_seen {
+            window
+        } else {
+            Duration::ZERO
+        };
+        let patience = Patience {
+            rtt: self.rtt,
+            window,
+            settle,
+            doubt: (rtt.min_rtt().unwrap_or(self.rtt) / 4).max(TIMER_SLACK),
+        };
         let overdue = flight.mark_lost_by_time(now, newest, patience);
         self.deadline = overdue.deadline.map(|deadline| deadline + TIMER_SLACK);
         overdue

@@ -10,7 +10,7 @@ mod rate;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use loss::Overdue;
+pub(crate) use loss::{Overdue, Patience};
 pub(crate) use outcome::{AckOutcome, Arrived, Delivered};
 pub(crate) use rate::RateSampler;
 
@@ -22,7 +22,8 @@ use crate::seq::SeqNum;
 use crate::time::Instant;
 
 /// Records beyond this many are kept coarser: no split at a SACK edge, no new record for new data.
-const MAX_RECORDS: usize = 1024;
+/// It is more than the segments of a send buffer of 16 MiB.
+const MAX_RECORDS: usize = 16_384;
 
 /// New data sent in one turn shares a record up to this many bytes.
 const MAX_RECORD_LEN: u32 = 64 << 10;
@@ -55,7 +56,7 @@ struct SentRange {
     /// It was sent more than once, ever.
     retransmitted: bool,
     fate: Fate,
-    /// When it was sent last.
+    /// When it was sent last; of what is SACKed, when the first of it was.
     sent_at: Instant,
 }
 
@@ -376,23 +377,35 @@ impl Flight {
                 outcome.on_delivered(now, arrived, &sent);
                 outcome.on_order(self.fack, &sent);
                 self.set_fate(index, Fate::Sacked);
+                self.records[index].sent_at = now;
                 self.join(index);
             }
             at = sent.end();
         }
     }
 
-    /// Joins the SACKed record at `index` with its SACKed neighbours.
+    /// Joins the SACKed record at `index` with its SACKed neighbours. Where they were cut does not
+    /// matter any more, only how many segments they were.
     fn join(&mut self, index: usize) {
         for left in [Some(index), index.checked_sub(1)].into_iter().flatten() {
-            if let (Some(one), Some(next)) = (self.records.get(left), self.records.get(left + 1))
-                && (one.fate, next.fate) == (Fate::Sacked, Fate::Sacked)
-                && one.joins(next.start, next.mss)
-            {
-                let (len, retransmitted) = (next.len, next.retransmitted);
+            let (Some(&one), Some(&next)) = (self.records.get(left), self.records.get(left + 1))
+            else {
+                continue;
+            };
+            if (one.fate, next.fate) == (Fate::Sacked, Fate::Sacked) {
+                let (len, segments) = (one.len + next.len, one.segments() + next.segments());
+                let joined = SentRange {
+                    len,
+                    mss: segment_size(len.div_ceil(segments)),
+                    retransmitted: one.retransmitted | next.retransmitted,
+                    sent_at: one.sent_at.min(next.sent_at),
+                    ..one
+                };
+                self.uncount(&one);
+                self.uncount(&next);
                 self.records.remove(left + 1);
-                self.records[left].len += len;
-                self.records[left].retransmitted |= retransmitted;
+                self.records[left] = joined;
+                self.count(&joined);
             }
         }
     }

@@ -5,7 +5,9 @@ mod flight;
 mod path_mtu;
 
 pub(crate) use buffer::SendBuffer;
-pub(crate) use flight::{AckOutcome, Arrived, DUP_THRESH, Delivered, Flight, Overdue, RateSampler};
+pub(crate) use flight::{
+    AckOutcome, Arrived, DUP_THRESH, Delivered, Flight, Overdue, Patience, RateSampler,
+};
 
 use crate::congestion::WindowUsage;
 pub(crate) use path_mtu::{PathMtu, RAISE_INTERVAL, Verdict};

@@ -22,8 +22,6 @@ pub(crate) struct Bulk {
     pub(crate) timeouts: u32,
     /// Episodes of recovery that an ACK or the reordering timer began, and when.
     pub(crate) episodes: Vec<Instant>,
-    /// When reordering was first seen by the sender.
-    pub(crate) reordering_seen: Option<Instant>,
 }
 
 impl fmt::Debug for Bulk {
@@ -54,7 +52,6 @@ impl Bulk {
             last,
             timeouts: 0,
             episodes: Vec::new(),
-            reordering_seen: None,
         }
     }
 
@@ -120,6 +117,15 @@ impl Bulk {
         }
     }
 
+    /// Sends as much as the connection takes, for so long.
+    pub(crate) fn run_for(&mut self, time: Duration) {
+        let end = self.pair.now + time;
+        while self.pair.now < end {
+            self.write_up_to(u64::MAX);
+            self.turn();
+        }
+    }
+
     fn write_up_to(&mut self, end: u64) {
         let now = self.pair.now;
         while self.written < end {
@@ -154,9 +160,6 @@ impl Bulk {
         let another = last.ca_state != CaState::Recovery || info.snd_ssthresh != last.snd_ssthresh;
         if info.ca_state == CaState::Recovery && another {
             self.episodes.push(self.pair.now);
-        }
-        if info.reordering > last.reordering {
-            self.reordering_seen.get_or_insert(self.pair.now);
         }
     }
 }

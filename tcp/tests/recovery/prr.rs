@@ -115,6 +115,26 @@ fn heavy_loss_is_repaired_at_the_rate_of_delivery() {
     });
 }
 
+/// The ACK that ends a recovery is a whole window's, and leaves cwnd at ssthresh: what it
+/// acknowledges was sent in recovery (RFC 6582 §3.2 step 3).
+#[test]
+#[covers("NR-2", "PR-3")]
+fn the_ack_that_ends_a_recovery_does_not_grow_the_window() {
+    Setup::each(|setup| {
+        let (mut peer, base) = twenty(&setup);
+        assert_eq!(ack(&mut peer, base, &[(base + 1, base + 4)]), [base]);
+        for arrived in 4..20 {
+            ack(&mut peer, base, &[(base + 1, base + 1 + arrived)]);
+        }
+        peer.now += 10 * MS;
+        let last = peer.tcp.info(peer.now, peer.id).unwrap().unacked;
+        assert_eq!(last, 29, "the repair, what is SACKed and nine new ones");
+        ack(&mut peer, base + last, &[]);
+        let info = peer.tcp.info(peer.now, peer.id).unwrap();
+        assert_eq!((info.snd_cwnd, info.snd_ssthresh), (10_000, Some(10_000)));
+    });
+}
+
 /// Recovery by the reordering timer: one repair leaves although no ACK brought it.
 #[test]
 #[covers("PR-3")]

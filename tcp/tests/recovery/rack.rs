@@ -175,6 +175,29 @@ fn a_lost_repair_is_repaired_before_any_timeout() {
     });
 }
 
+/// The same where the repair left in one instant with new data, so that the order is not known: a
+/// quarter of the round trip later, and not by the timer.
+#[test]
+#[covers("RK-7")]
+fn a_lost_repair_that_left_with_new_data_is_noticed() {
+    Setup::each(|setup| {
+        let mut peer = steady(&setup);
+        peer.write(100_000);
+        let flight = segments(&peer.take()).len() as u32;
+        assert!(flight >= 10, "{flight}");
+        peer.now += 40 * MS;
+        let sent = ack(&mut peer, 40, &[(41, 40 + flight)]);
+        assert!(sent[0] == 40 && sent.len() >= 2, "{sent:?}");
+        // The repair of 40 is lost, and all that left with it arrives.
+        peer.now += 40 * MS;
+        let end = *sent.last().unwrap() + 1;
+        assert!(!ack(&mut peer, 40, &[(41, end)]).contains(&40));
+        let (from, timeout) = (peer.now, peer.tcp.info(peer.now, peer.id).unwrap().rto);
+        while !segments(&peer.run_until_sent(SEC)).contains(&40) {}
+        assert!(peer.now - from <= 15 * MS && 15 * MS < timeout);
+    });
+}
+
 /// The tail is lost: one probe at two round trips, the last segment; a second lone round of silence
 /// ends in the timeout.
 #[test]

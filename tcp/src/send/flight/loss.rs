@@ -18,6 +18,20 @@ pub(crate) struct Overdue {
     pub(crate) deadline: Option<Instant>,
 }
 
+/// How long RACK waits before it takes a transmission for lost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// RACK.rtt.
+    pub(crate) rtt: Duration,
+    /// RACK.reo_wnd.
+    pub(crate) window: Duration,
+    /// What was overtaken has this long from then on: a queue that drains meanwhile makes the
+    /// round trips of what was sent later shorter.
+    pub(crate) settle: Duration,
+    /// What is added for a repair that left in one instant with what was delivered.
+    pub(crate) doubt: Duration,
+}
+
 impl Flight {
     /// RFC 6675 §4 `IsLost`: judges lost every range with DupThresh discontiguous SACKed ranges,
     /// or more than DupThresh − 1 segments of SACKed bytes, above it. Returns the bytes.
@@ -44,15 +58,15 @@ impl Flight {
         self.lost - before
     }
 
-    /// RFC 8985 §6.2 step 5: judges lost what was sent before `newest` and at least `patience`
-    /// ago.
+    /// RFC 8985 §6.2 step 5: judges lost what was sent before `newest`, once its time is up.
     pub(crate) fn mark_lost_by_time(
         &mut self,
         now: Instant,
         newest: Delivered,
-        patience: Duration,
+        patience: Patience,
     ) -> Overdue {
         let mut overdue = Overdue::default();
+        let mut next_held = 0;
         for index in 0..self.records.len() {
             let sent = self.records[index];
             if matches!(sent.fate, Fate::Sacked | Fate::Lost) {
@@ -64,10 +78,17 @@ impl Flight {
                 }
                 break; // what follows was sent later, first or again
             }
-            if sent.sent_at == newest.sent_at && sent.retransmitted && !newest.retransmitted {
-                continue; // a repair and new data of one instant: which came first is not known
+            let mut due = sent.sent_at + patience.rtt + patience.window;
+            if sent.retransmitted {
+                if sent.sent_at == newest.sent_at && !newest.retransmitted {
+                    due += patience.doubt; // which of the two left first is not known
+                }
+            } else if !patience.settle.is_zero() {
+                next_held = self.next_held(index.max(next_held));
+                let held = self.records.get(next_held);
+                let held = held.filter(|held| !held.retransmitted);
+                due = held.map_or(due, |held| due.max(held.sent_at + patience.settle));
             }
-            let due = sent.sent_at + patience;
             if due <= now {
                 overdue.lost_again |= sent.fate == Fate::Resent;
                 overdue.lost += sent.len;
@@ -78,6 +99,13 @@ impl Flight {
             }
         }
         overdue
+    }
+
+    /// The first record from `index` on that the peer holds.
+    fn next_held(&self, index: usize) -> usize {
+        let above = self.records.iter().skip(index);
+        let held = above.take_while(|sent| sent.fate != Fate::Sacked);
+        index + held.count()
     }
 
     /// Judges the oldest segment lost (RFC 6582 §3.2: third duplicate ACK, or a partial ACK).

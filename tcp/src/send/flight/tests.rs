@@ -3,6 +3,7 @@ use crate::segment::SackBlock;
 use crate::segment::SackBlocks;
 use crate::seq::WireSeq;
 use crate::time::Duration;
+use covers::covers;
 use proptest::prelude::*;
 use std::collections::HashSet;
 use std::vec::Vec;
@@ -147,6 +148,72 @@ fn a_reneging_peer_gets_everything_again() {
     flight.mark_lost_on_timeout(None);
     assert_eq!(flight.next_lost(), Some(at(0)..at(5)));
     assert_eq!(flight.in_flight(), 0);
+    flight.check();
+}
+
+/// SK-6, RFC 8985 §6.3: a timeout sends SND.UNA's segment again however lately it left; what else
+/// left lately may still arrive.
+#[test]
+#[covers("SK-6")]
+fn a_timeout_takes_the_oldest_for_lost_however_recent() {
+    let mut flight = ten_segments();
+    flight.mark_lost(&(at(0)..at(1)));
+    flight.on_retransmit(Instant::from_millis(100), &(at(0)..at(1)), MSS);
+    flight.mark_lost_on_timeout(Some(Instant::from_millis(5)));
+    assert_eq!(flight.lost(), 6 * MSS);
+    assert_eq!(flight.next_lost(), Some(at(0)..at(1)));
+    flight.check();
+}
+
+/// Where the peer holds everything but the first segment there is one record of it, however
+/// unequal the segments were.
+#[test]
+fn what_is_held_is_one_record_whatever_its_cuts() {
+    let mut flight = Flight::default();
+    let mut ends = std::vec![at(0)];
+    for n in 0..100u32 {
+        let (start, len) = (*ends.last().unwrap(), 1 + n * 37 % MSS);
+        let now = Instant::from_millis(n.into());
+        flight.on_sent(now, start..start + len, len.max(MSS / (1 + n % 3)));
+        ends.push(start + len);
+    }
+    for pair in ends.windows(2).skip(1).rev() {
+        let (left, right) = (pair[0].wire(), pair[1].wire());
+        let arrived = Arrived {
+            ack: at(0),
+            una: at(0),
+            nxt: *ends.last().unwrap(),
+            sack: &[SackBlock { left, right }].into_iter().collect(),
+            min_rtt: None,
+            echo: None,
+        };
+        flight.on_ack(Instant::from_millis(200), &arrived);
+        flight.check();
+    }
+    assert_eq!(flight.records.len(), 2);
+    let segments = flight.sacked_segments();
+    assert!((85..=99).contains(&segments), "about as many: {segments}");
+}
+
+/// Thousands of segments that left one by one are still told apart.
+#[test]
+fn five_thousand_segments_are_told_apart() {
+    let mut flight = Flight::default();
+    for n in 0..5_000 {
+        flight.on_sent(Instant::from_millis(n.into()), at(n)..at(n + 1), MSS);
+    }
+    let now = Instant::from_millis(6_000);
+    let lost = |n: u32| n % 10 == 3;
+    for n in (0..5_000).filter(|&n| !lost(n)) {
+        ack(&mut flight, now, 0, 5_000, &[(n, n + 1)]);
+    }
+    flight.mark_lost_by_sack(MSS);
+    assert_eq!((flight.lost(), flight.sacked()), (500 * MSS, 4_500 * MSS));
+    assert_eq!(flight.records.len(), 1_001);
+    for n in (0..5_000).filter(|&n| lost(n)) {
+        assert_eq!(flight.next_lost(), Some(at(n)..at(n + 1)));
+        flight.on_retransmit(now, &(at(n)..at(n + 1)), MSS);
+    }
     flight.check();
 }
 
