@@ -129,14 +129,17 @@ fn flows(file: &File, lanes: &mut Vec<LaneSpec>) -> Result<Vec<FlowSpec>, Proble
         ));
     }
     let mut flows: Vec<FlowSpec> = Vec::new();
-    for table in &file.flow {
+    for (index, table) in file.flow.iter().enumerate() {
+        if file.flow[..index]
+            .iter()
+            .any(|other| other.name == table.name)
+        {
+            let message = format!("two flows are called `{}`", table.name);
+            return Err(Problem::new(format!("flow.{}", table.name), message));
+        }
         let path = Path::new(table, &file.link)?;
         for copy in 0..table.count {
             let flow = flow::build(table, copy, &path, lanes, file.experiment.duration.0)?;
-            if flows.iter().any(|other| other.name == flow.name) {
-                let message = format!("two flows are called `{}`", flow.name);
-                return Err(Problem::new(format!("flow.{}", table.name), message));
-            }
             flows.push(flow);
             let hosts: usize = flows.iter().map(|flow| flow.legs.len() + 1).sum();
             if hosts > sim::MAX_HOSTS {
