@@ -25,6 +25,7 @@ mod chart;
 mod decimate;
 mod draw;
 mod html;
+mod render;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ mod waterfall;
 
 pub use self::axis::{Axis, Scale};
 pub use self::chart::{Chart, EventTrack, Line, Marker, Panel, Stroke};
+pub use self::render::from_recording;
 pub use self::table::Table;
 pub use self::waterfall::{Bar, Span, Waterfall};
 

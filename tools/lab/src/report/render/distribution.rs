@@ -1,0 +1,56 @@
+//! Delays of messages as distributions.
+
+use super::dimension::{FLOW, Outcome, grouped, has_flows, outcomes};
+use super::summary::titled;
+use crate::recording::{FlowResult, Plot, Recording};
+use crate::report::{Axis, Block, Chart, Line, Panel, Stroke};
+
+/// The share of messages that arrived within a delay; with a logarithmic vertical axis, the share
+/// that had not, which shows the tail. Messages that never came count as not arrived.
+pub(super) fn delays(recording: &Recording, plot: &Plot) -> Vec<Block> {
+    let by = plot.by.as_deref();
+    let key = |outcome: &Outcome<'_>| match by {
+        Some(by) => outcome.on(by).to_owned(),
+        None => outcome.rest(&[], true),
+    };
+    let measured = || outcomes(recording).filter(|outcome| !outcome.flow.messages.is_empty());
+    let flows = has_flows(recording);
+    let names: Vec<_> = grouped(measured(), key)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let figures = grouped(measured(), |outcome| match by {
+        Some(by) => outcome.rest(&[by], flows && by != FLOW),
+        None => String::new(),
+    });
+    let figure = |(rest, outcomes): (String, Vec<Outcome<'_>>)| {
+        let y = if plot.log_y {
+            Axis::new("messages not yet delivered", "%").log().to(100.0)
+        } else {
+            Axis::new("messages delivered", "%").from(0.0).to(100.0)
+        };
+        let mut panel = Panel::new(y).height(250.0);
+        for outcome in outcomes {
+            let name = key(&outcome);
+            let mut line = Line::new(name.clone(), curve(outcome.flow, plot.log_y));
+            line.colour = names.iter().position(|known| *known == name);
+            panel = panel.line(line.stroke(Stroke::Steps));
+        }
+        let x = Axis::new("delay", "ms");
+        let x = if plot.log_x { x.log() } else { x };
+        Block::from(Chart::new(titled(&plot.title, &rest), x).panel(panel))
+    };
+    figures.into_iter().map(figure).collect()
+}
+
+/// Delay in milliseconds, and per cent of the messages sent.
+fn curve(flow: &FlowResult, left: bool) -> Vec<(f64, f64)> {
+    let share = |count: usize| 100.0 * count as f64 / flow.messages.len() as f64;
+    let delays = flow.delays();
+    let counted = delays.iter().enumerate().map(|(before, delay)| {
+        let arrived = share(before + 1);
+        (*delay, if left { 100.0 - arrived } else { arrived })
+    });
+    // Nobody is left after the last: that has no logarithm.
+    counted.filter(|point| !left || point.1 > 1e-9).collect()
+}

@@ -1,0 +1,138 @@
+//! From a recording to its report: tables, the plots that the file asks for, then each run over
+//! time.
+
+mod dimension;
+mod distribution;
+mod quantity;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod timeline;
+
+use std::fmt::Write as _;
+
+use self::dimension::axes;
+use super::{Block, Report, Section, Table};
+use crate::recording::{Plot, PlotKind, Recording};
+
+/// Runs of a sweep that are drawn over time; the values of the others are in the CSV files.
+const DRAWN_RUNS: usize = 12;
+/// Figures that one plot of the file may become.
+const MAX_FIGURES: usize = 24;
+
+/// The page of an experiment that has run.
+pub fn from_recording(recording: &Recording) -> Report {
+    let mut report = Report {
+        title: if recording.title.is_empty() {
+            recording.name.clone()
+        } else {
+            recording.title.clone()
+        },
+        about: recording.about.clone(),
+        command: recording.command.clone(),
+        parameters: parameters(recording),
+        sections: vec![results(recording)],
+    };
+    report.sections.extend(runs(recording));
+    report
+}
+
+fn parameters(recording: &Recording) -> Vec<(String, String)> {
+    let mut parameters = vec![
+        ("experiment".to_owned(), recording.name.clone()),
+        ("seed".to_owned(), recording.seed.to_string()),
+    ];
+    if let Some(run) = recording.runs.first() {
+        parameters.push(("simulated".to_owned(), format!("{} s a run", run.duration)));
+    }
+    for axis in axes(recording) {
+        parameters.push((axis.name.to_owned(), axis.values.join(", ")));
+    }
+    if recording.runs.len() > 1 {
+        parameters.push(("runs".to_owned(), recording.runs.len().to_string()));
+    }
+    parameters
+}
+
+fn results(recording: &Recording) -> Section {
+    let mut section = Section::new("Results");
+    for table in &recording.tables {
+        section.blocks.push(Block::Table(Table {
+            caption: table.title.clone(),
+            columns: table.columns.clone(),
+            rows: table.rows.clone(),
+        }));
+    }
+    if recording.plots.is_empty() {
+        section.blocks.extend(
+            default_plot(recording)
+                .map(|plot| summary::lines(recording, &plot))
+                .unwrap_or_default(),
+        );
+    }
+    for plot in &recording.plots {
+        let mut figures = self::plot(recording, plot);
+        let left_out = figures.len().saturating_sub(MAX_FIGURES);
+        figures.truncate(MAX_FIGURES);
+        section.blocks.extend(figures);
+        if left_out > 0 {
+            let note = format!("{left_out} more of these figures are not drawn.");
+            section.blocks.push(Block::Text(note));
+        }
+    }
+    section
+}
+
+fn plot(recording: &Recording, plot: &Plot) -> Vec<Block> {
+    match plot.kind {
+        PlotKind::Time => timeline::asked_for(recording, plot),
+        PlotKind::Xy => summary::lines(recording, plot),
+        PlotKind::Bars => summary::bars(recording, plot),
+        PlotKind::Cdf => distribution::delays(recording, plot),
+        PlotKind::Waterfall => summary::waterfall(recording, plot),
+    }
+}
+
+/// What a sweep shows when its file does not say: goodput against the first axis of numbers.
+fn default_plot(recording: &Recording) -> Option<Plot> {
+    let axes = axes(recording);
+    let x = axes.iter().find(|axis| axis.numbers().is_some())?;
+    let by = axes.iter().find(|axis| axis.name != x.name);
+    Some(Plot {
+        title: format!("Goodput against {}", x.name),
+        kind: PlotKind::Xy,
+        series: Vec::new(),
+        x: Some(x.name.to_owned()),
+        y: Some("goodput".to_owned()),
+        by: Some(by.map_or("flow", |axis| axis.name).to_owned()),
+        log_x: false,
+        log_y: false,
+    })
+}
+
+/// A section for each run, folded when there are several.
+fn runs(recording: &Recording) -> Vec<Section> {
+    let recorded = recording.runs.iter().filter(|run| !run.series.is_empty());
+    let mut sections: Vec<_> = recorded
+        .clone()
+        .take(DRAWN_RUNS)
+        .map(|run| {
+            let mut title = "Over time".to_owned();
+            if !run.label.is_empty() {
+                let _ = write!(title, ": {}", run.label);
+            }
+            Section {
+                title,
+                collapsed: recording.runs.len() > 1,
+                blocks: vec![timeline::whole(run).into()],
+            }
+        })
+        .collect();
+    let left_out = recorded.count().saturating_sub(DRAWN_RUNS);
+    if left_out > 0 {
+        let note =
+            format!("{left_out} more runs are not drawn; their values are in the CSV files.");
+        sections.push(Section::default().block(Block::Text(note)));
+    }
+    sections
+}
