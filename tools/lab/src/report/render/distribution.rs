@@ -2,8 +2,8 @@
 
 use super::dimension::{FLOW, Outcome, grouped, has_flows, outcomes};
 use super::summary::titled;
-use crate::recording::{FlowResult, Plot, Recording};
-use crate::report::{Axis, Block, Chart, Line, Panel, Stroke};
+use crate::recording::{FlowResult, Plot, Recording, Run};
+use crate::report::{Axis, Block, Chart, EventTrack, Line, Panel, Stroke};
 
 /// The share of messages that arrived within a delay; with a logarithmic vertical axis, the share
 /// that had not, which shows the tail. Messages that never came count as not arrived.
@@ -41,6 +41,42 @@ pub(super) fn delays(recording: &Recording, plot: &Plot) -> Vec<Block> {
         Block::from(Chart::new(titled(&plot.title, &rest), x).panel(panel))
     };
     figures.into_iter().map(figure).collect()
+}
+
+/// The delay of every message by the time it was sent: a chart for each run, a panel for each flow.
+/// Those that never came stand in a row of their own.
+pub(super) fn each(recording: &Recording, plot: &Plot) -> Vec<Block> {
+    let measured = recording.runs.iter().filter(|run| {
+        let mut flows = run.flows.iter();
+        flows.any(|flow| !flow.messages.is_empty())
+    });
+    let figure = |run: &Run| {
+        let mut chart = Chart::new(titled(&plot.title, &run.label), Axis::new("sent at", "s"));
+        let flows = || run.flows.iter().filter(|flow| !flow.messages.is_empty());
+        let greatest = flows().flat_map(FlowResult::delays).fold(0.0, f64::max);
+        for (index, flow) in flows().enumerate() {
+            let came = flow.messages.iter().filter_map(|message| {
+                let delay = message.received? - message.sent;
+                Some((message.sent, delay * 1e3))
+            });
+            let line = Line::new(flow.name.clone(), came.collect()).colour(index);
+            let y = Axis::new("delay", "ms").from(0.0).to(greatest * 1.02);
+            chart = chart.panel(Panel::new(y).line(line.stroke(Stroke::Solid)));
+        }
+        for (index, flow) in flows().enumerate() {
+            let lost = flow
+                .messages
+                .iter()
+                .filter(|message| message.received.is_none());
+            let track = EventTrack::new(
+                format!("never came, {}", flow.name),
+                lost.map(|message| message.sent).collect(),
+            );
+            chart = chart.events(track.colour(index));
+        }
+        Block::from(chart)
+    };
+    measured.map(figure).collect()
 }
 
 /// Delay in milliseconds, and per cent of the messages sent.

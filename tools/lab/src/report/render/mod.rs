@@ -89,6 +89,7 @@ fn plot(recording: &Recording, plot: &Plot) -> Vec<Block> {
         PlotKind::Xy => summary::lines(recording, plot),
         PlotKind::Bars => summary::bars(recording, plot),
         PlotKind::Cdf => distribution::delays(recording, plot),
+        PlotKind::Messages => distribution::each(recording, plot),
         PlotKind::Waterfall => summary::waterfall(recording, plot),
     }
 }

@@ -1,7 +1,7 @@
 //! The figures of an outcome by their names in the file, and how those of several flows add up.
 
 use super::dimension::Outcome;
-use crate::recording::{LinkResult, Run};
+use crate::recording::{LinkResult, Run, percentile};
 
 /// A result that can be plotted.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,11 @@ const QUANTITIES: &[Quantity] = &[
     quantity("srtt_p95", "95th percentile of SRTT", "ms", MeanOfFlows(|of| of.flow.srtt_p95)),
     quantity("srtt_p99", "99th percentile of SRTT", "ms", MeanOfFlows(|of| of.flow.srtt_p99)),
     quantity("completed", "time to the last byte", "s", MeanOfFlows(|of| of.flow.completed.unwrap_or(f64::NAN))),
+    quantity("first_byte", "time to the first byte of the last answer", "ms", MeanOfFlows(|of| of.flow.steps.last().map_or(f64::NAN, |step| step.first_byte * 1e3))),
+    quantity("delay_p50", "median delay of messages", "ms", MeanOfFlows(|of| percentile(&of.flow.delays(), 0.50))),
+    quantity("delay_p95", "95th percentile of messages' delay", "ms", MeanOfFlows(|of| percentile(&of.flow.delays(), 0.95))),
+    quantity("delay_p99", "99th percentile of messages' delay", "ms", MeanOfFlows(|of| percentile(&of.flow.delays(), 0.99))),
+    quantity("delay_max", "largest delay of a message", "ms", MeanOfFlows(|of| percentile(&of.flow.delays(), 1.0))),
     quantity("jain", "Jain's index", "", OfRun(|run| run.jain)),
     quantity("utilisation", "utilisation of the busiest link", "%", OfRun(|run| 1e2 * worst(run, |link| link.utilisation))),
     quantity("queue_delay", "mean delay in the queue", "ms", OfRun(|run| worst(run, |link| link.queue_delay_mean))),

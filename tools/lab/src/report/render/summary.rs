@@ -2,7 +2,7 @@
 
 use super::dimension::{FLOW, Outcome, axes, grouped, number, outcomes};
 use super::quantity::Quantity;
-use crate::recording::{Plot, Recording};
+use crate::recording::{FlowResult, Plot, Recording};
 use crate::report::{Axis, Bar, Block, Chart, Line, Panel, Stroke, Waterfall};
 
 /// A result against an axis of the sweep; one chart for each value of the axes that are neither
@@ -80,6 +80,11 @@ pub(super) fn waterfall(recording: &Recording, plot: &Plot) -> Vec<Block> {
             kinds.push(step.label.clone());
         }
     }
+    // More than a millisecond of it, or it is not seen.
+    let mut last = outcomes(recording).filter_map(|outcome| outcome.flow.steps.last());
+    if last.any(|step| step.end > step.first_byte + 1e-3) {
+        kinds.push("rest of the answer".to_owned());
+    }
     let mut figure = Waterfall::new(&plot.title, Axis::new("time", "ms"), kinds.clone());
     let runs = grouped(outcomes(recording), |outcome| outcome.rest(&[FLOW], false));
     for (label, outcomes) in runs {
@@ -90,20 +95,35 @@ pub(super) fn waterfall(recording: &Recording, plot: &Plot) -> Vec<Block> {
             .into_iter()
             .filter(|outcome| !outcome.flow.steps.is_empty())
         {
-            let mut bar = Bar::new(&flow.name);
-            for step in &flow.steps {
-                let kind = kinds.iter().position(|kind| *kind == step.label);
-                bar = bar.span(kind.unwrap_or(0), step.start * 1e3, step.end * 1e3);
-            }
-            let end = flow
-                .steps
-                .iter()
-                .map(|step| step.end * 1e3)
-                .fold(0.0, f64::max);
-            figure = figure.bar(bar.note(rounded(end, "ms")));
+            figure = figure.bar(request_bar(flow, &kinds));
         }
     }
     vec![figure.into()]
+}
+
+/// The steps of one flow up to the first byte of the last answer, and the rest of that answer.
+fn request_bar(flow: &FlowResult, kinds: &[String]) -> Bar {
+    let mut bar = Bar::new(&flow.name);
+    let last = flow.steps.len().saturating_sub(1);
+    for (index, step) in flow.steps.iter().enumerate() {
+        let kind = kinds
+            .iter()
+            .position(|kind| *kind == step.label)
+            .unwrap_or(0);
+        let end = if index == last {
+            step.first_byte
+        } else {
+            step.end
+        };
+        bar = bar.span(kind, step.start * 1e3, end * 1e3);
+        if index == last {
+            if step.end > step.first_byte + 1e-3 {
+                bar = bar.span(kinds.len() - 1, step.first_byte * 1e3, step.end * 1e3);
+            }
+            bar = bar.note(rounded(end * 1e3, "ms"));
+        }
+    }
+    bar
 }
 
 fn points(quantity: &Quantity, axis: &str, outcomes: &[Outcome<'_>]) -> Vec<(f64, f64)> {
