@@ -3,7 +3,12 @@
 use crate::file::{Experiment, FileError};
 
 /// Names and texts, by name.
-const ALL: &[(&str, &str)] = &[("one-flow", include_str!("../experiments/one-flow.toml"))];
+const ALL: &[(&str, &str)] = &[
+    ("edge", include_str!("../experiments/edge.toml")),
+    ("hol", include_str!("../experiments/hol.toml")),
+    ("last-mile", include_str!("../experiments/last-mile.toml")),
+    ("one-flow", include_str!("../experiments/one-flow.toml")),
+];
 
 /// Names of the built-in experiments.
 pub fn names() -> impl Iterator<Item = &'static str> {

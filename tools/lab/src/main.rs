@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use lab::{Experiment, Options, Progress, Recording, builtin, csv, tables};
+use lab::{Experiment, Options, Progress, Recording, builtin, csv, report, tables};
 
 /// Experiments with the real stack in simulated networks.
 #[derive(Debug, Parser)]
@@ -160,7 +160,8 @@ fn print(recording: &Recording) {
 }
 
 fn save(directory: &Path, recording: &Recording) -> std::io::Result<()> {
-    let files = csv::write(directory, recording)?;
+    let mut files = csv::write(directory, recording)?;
+    files.extend(report::write(directory, recording)?);
     println!();
     for file in files {
         println!("wrote {}", file.display());

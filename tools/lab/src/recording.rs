@@ -204,6 +204,8 @@ pub enum PlotKind {
     Xy,
     /// The distribution of the messages' delays.
     Cdf,
+    /// Each message's delay, by when it was sent.
+    Messages,
     /// The steps of request flows.
     Waterfall,
     /// A result as bars.
@@ -219,6 +221,18 @@ impl FlowResult {
             .collect();
         delays.sort_by(f64::total_cmp);
         delays
+    }
+
+    /// Messages that came, but later than half as much again as the fastest of them.
+    pub fn late(&self) -> usize {
+        let delays = self.delays();
+        let in_time = delays.first().map_or(0.0, |fastest| 1.5 * fastest);
+        delays.iter().filter(|delay| **delay > in_time).count()
+    }
+
+    /// Milliseconds from the start to the first byte of the last answer, of a flow of requests.
+    pub fn first_byte(&self) -> Option<f64> {
+        self.steps.last().map(|step| step.first_byte * 1e3)
     }
 }
 

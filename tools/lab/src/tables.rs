@@ -148,6 +148,19 @@ const COLUMNS: &[Column] = &[
         cell: |_, flow| delay(flow, 1.0),
     },
     Column {
+        name: "late",
+        heading: "late",
+        cell: |_, flow| flow.late().to_string(),
+    },
+    Column {
+        name: "first_byte",
+        heading: "first byte ms",
+        cell: |_, flow| {
+            flow.first_byte()
+                .map_or_else(|| "-".into(), |time| fixed(time, 1))
+        },
+    },
+    Column {
         name: "failure",
         heading: "failure",
         cell: |_, flow| flow.failure.clone().unwrap_or_else(|| "-".into()),

@@ -34,7 +34,7 @@ mod waterfall;
 
 pub use self::axis::{Axis, Scale};
 pub use self::chart::{Chart, EventTrack, Line, Marker, Panel, Stroke};
-pub use self::render::from_recording;
+pub use self::render::{from_recording, write};
 pub use self::table::Table;
 pub use self::waterfall::{Bar, Span, Waterfall};
 
@@ -119,6 +119,17 @@ pub enum Block {
     Chart(Chart),
     /// Horizontal bars over one horizontal axis.
     Waterfall(Waterfall),
+}
+
+impl Block {
+    /// The block as an SVG file, if it is a figure.
+    pub fn to_svg(&self) -> Option<String> {
+        match self {
+            Self::Chart(chart) => Some(chart.to_svg()),
+            Self::Waterfall(waterfall) => Some(waterfall.to_svg()),
+            Self::Text(_) | Self::Table(_) => None,
+        }
+    }
 }
 
 impl From<Table> for Block {

@@ -10,6 +10,8 @@ mod tests;
 mod timeline;
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use self::dimension::axes;
 use super::{Block, Report, Section, Table};
@@ -35,6 +37,22 @@ pub fn from_recording(recording: &Recording) -> Report {
     };
     report.sections.extend(runs(recording));
     report
+}
+
+/// Writes the page, and its figures of results as files of their own; returns the files.
+pub fn write(directory: &Path, recording: &Recording) -> io::Result<Vec<PathBuf>> {
+    let report = from_recording(recording);
+    let page = directory.join(format!("{}.html", recording.name));
+    fs::write(&page, report.to_html())?;
+    let mut files = vec![page];
+    let blocks = report.sections.first().map(|results| &results.blocks);
+    let figures = blocks.into_iter().flatten().filter_map(Block::to_svg);
+    for (index, figure) in figures.enumerate() {
+        let file = directory.join(format!("{}-{}.svg", recording.name, index + 1));
+        fs::write(&file, figure)?;
+        files.push(file);
+    }
+    Ok(files)
 }
 
 fn parameters(recording: &Recording) -> Vec<(String, String)> {
