@@ -43,7 +43,7 @@ pub(super) fn delays(recording: &Recording, plot: &Plot) -> Vec<Block> {
     figures.into_iter().map(figure).collect()
 }
 
-/// The delay of every message by the time it was sent: a chart for each run, a panel for each flow.
+/// The delay of every message by the time it was sent: a chart for each run.
 /// Those that never came stand in a row of their own.
 pub(super) fn each(recording: &Recording, plot: &Plot) -> Vec<Block> {
     let measured = recording.runs.iter().filter(|run| {
@@ -52,28 +52,24 @@ pub(super) fn each(recording: &Recording, plot: &Plot) -> Vec<Block> {
     });
     let figure = |run: &Run| {
         let mut chart = Chart::new(titled(&plot.title, &run.label), Axis::new("sent at", "s"));
-        let flows = || run.flows.iter().filter(|flow| !flow.messages.is_empty());
-        let greatest = flows().flat_map(FlowResult::delays).fold(0.0, f64::max);
-        for (index, flow) in flows().enumerate() {
+        let mut panel = Panel::new(Axis::new("delay", "ms").from(0.0));
+        for (index, flow) in run.flows.iter().enumerate() {
             let came = flow.messages.iter().filter_map(|message| {
                 let delay = message.received? - message.sent;
                 Some((message.sent, delay * 1e3))
             });
-            let line = Line::new(flow.name.clone(), came.collect()).colour(index);
-            let y = Axis::new("delay", "ms").from(0.0).to(greatest * 1.02);
-            chart = chart.panel(Panel::new(y).line(line.stroke(Stroke::Solid)));
-        }
-        for (index, flow) in flows().enumerate() {
-            let lost = flow
+            panel = panel.line(Line::new(flow.name.clone(), came.collect()).colour(index));
+            let never = flow
                 .messages
                 .iter()
                 .filter(|message| message.received.is_none());
-            let track = EventTrack::new(
-                format!("never came, {}", flow.name),
-                lost.map(|message| message.sent).collect(),
-            );
-            chart = chart.events(track.colour(index));
+            let never: Vec<_> = never.map(|message| message.sent).collect();
+            if !never.is_empty() {
+                let track = EventTrack::new(format!("never came, {}", flow.name), never);
+                chart = chart.events(track.colour(index));
+            }
         }
+        chart = chart.panel(panel);
         Block::from(chart)
     };
     measured.map(figure).collect()

@@ -19,6 +19,10 @@ use crate::recording::{Plot, PlotKind, Recording};
 
 /// Runs of a sweep that are drawn over time; the values of the others are in the CSV files.
 const DRAWN_RUNS: usize = 12;
+/// Runs up to which all are shown unfolded.
+const UNFOLDED_RUNS: usize = 3;
+/// Rows from which on a table is folded.
+const LONG_TABLE: usize = 40;
 /// Figures that one plot of the file may become.
 const MAX_FIGURES: usize = 24;
 
@@ -33,8 +37,13 @@ pub fn from_recording(recording: &Recording) -> Report {
         about: recording.about.clone(),
         command: recording.command.clone(),
         parameters: parameters(recording),
-        sections: vec![results(recording)],
+        sections: Vec::new(),
     };
+    let results = results(recording);
+    if !results.blocks.is_empty() {
+        report.sections.push(results);
+    }
+    report.sections.extend(tables(recording));
     report.sections.extend(runs(recording));
     report
 }
@@ -72,23 +81,16 @@ fn parameters(recording: &Recording) -> Vec<(String, String)> {
     parameters
 }
 
+/// The figures that the file asks for.
 fn results(recording: &Recording) -> Section {
     let mut section = Section::new("Results");
-    for table in &recording.tables {
-        section.blocks.push(Block::Table(Table {
-            caption: table.title.clone(),
-            columns: table.columns.clone(),
-            rows: table.rows.clone(),
-        }));
-    }
-    if recording.plots.is_empty() {
-        section.blocks.extend(
-            default_plot(recording)
-                .map(|plot| summary::lines(recording, &plot))
-                .unwrap_or_default(),
-        );
-    }
-    for plot in &recording.plots {
+    let by_default: Vec<_> = default_plot(recording).into_iter().collect();
+    let plots = if recording.plots.is_empty() {
+        &by_default
+    } else {
+        &recording.plots
+    };
+    for plot in plots {
         let mut figures = self::plot(recording, plot);
         let left_out = figures.len().saturating_sub(MAX_FIGURES);
         figures.truncate(MAX_FIGURES);
@@ -99,6 +101,19 @@ fn results(recording: &Recording) -> Section {
         }
     }
     section
+}
+
+/// A section for each table, folded when it is long.
+fn tables(recording: &Recording) -> impl Iterator<Item = Section> {
+    recording.tables.iter().map(|table| Section {
+        title: table.title.clone(),
+        collapsed: table.rows.len() > LONG_TABLE,
+        blocks: vec![Block::Table(Table {
+            columns: table.columns.clone(),
+            rows: table.rows.clone(),
+            ..Table::default()
+        })],
+    })
 }
 
 fn plot(recording: &Recording, plot: &Plot) -> Vec<Block> {
@@ -142,7 +157,7 @@ fn runs(recording: &Recording) -> Vec<Section> {
             }
             Section {
                 title,
-                collapsed: recording.runs.len() > 1,
+                collapsed: recording.runs.len() > UNFOLDED_RUNS,
                 blocks: vec![timeline::whole(run).into()],
             }
         })
