@@ -40,6 +40,8 @@ pub fn run(scenario: &Scenario, seed: u64) -> io::Result<Run> {
 #[derive(Debug)]
 struct Tap {
     host: HostId,
+    /// What the flow's receiver has got is told here, and not by the flow's other hosts.
+    is_first: bool,
     watch: Watch,
     recorder: Recorder,
 }
@@ -126,11 +128,24 @@ impl<'a> World<'a> {
             let host = Host::new(id, seed, index, flow, label, app)?;
             self.hosts.0.push(host);
         }
+        self.add_tap(first, true);
         for (leg, id) in flow.legs.iter().zip(first..) {
             self.network.connect(id, id + 1, leg.there.clone());
             self.network.connect(id + 1, id, leg.back.clone());
         }
         Ok(())
+    }
+
+    /// Begins to look at the connection that a host sends on; returns the tap's number.
+    fn add_tap(&mut self, host: HostId, is_first: bool) -> usize {
+        let wanted = self.scenario.series.as_deref();
+        self.taps.push(Tap {
+            host,
+            is_first,
+            watch: Watch::default(),
+            recorder: Recorder::of_flow(&self.hosts.0[host].label, wanted),
+        });
+        self.taps.len() - 1
     }
 
     /// Goes to the next moment at which something happens; false at the end.
@@ -218,15 +233,8 @@ impl<'a> World<'a> {
             return;
         }
         let known = self.taps.iter().position(|tap| tap.host == id);
-        let index = known.unwrap_or_else(|| {
-            let wanted = self.scenario.series.as_deref();
-            self.taps.push(Tap {
-                host: id,
-                watch: Watch::default(),
-                recorder: Recorder::of_flow(&host.label, wanted),
-            });
-            self.taps.len() - 1
-        });
+        let index = known.unwrap_or_else(|| self.add_tap(id, false));
+        let host = &self.hosts.0[id];
         let tap = &mut self.taps[index];
         let Some(info) = host.info(self.now).filter(|info| info.snd_mss > 0) else {
             return;
@@ -244,8 +252,10 @@ impl<'a> World<'a> {
                 tap.recorder.on_info(self.now, &info);
                 tap.watch.srtts.extend(info.rtt.map(sampler::millis));
             }
-            tap.recorder
-                .on_received(self.now, self.logs[host.flow].received);
+            if tap.is_first {
+                let received = self.logs[host.flow].received;
+                tap.recorder.on_received(self.now, received);
+            }
         }
         for (recorder, link) in self.links.iter_mut().zip(&mut self.network.links) {
             link.lane.advance(self.now);
