@@ -80,8 +80,9 @@ pub fn run(job: &Job) -> io::Result<Outcome> {
         stop: &stop,
     };
     let (received, stats) = thread::scope(|scope| {
-        let order = order;
-        let sender = scope.spawn(|| near.run(|| send(job.sender, &{ order })));
+        // The order goes with the thread, so that `listening` ends when the sender does.
+        let host = &near;
+        let sender = scope.spawn(move || host.run(|| send(job.sender, &order)));
         let received = match listening.recv() {
             Ok(address) => far.run(|| receive(address, job.duration, job.real_time)),
             // The sender says why.
@@ -89,10 +90,8 @@ pub fn run(job: &Job) -> io::Result<Outcome> {
         };
         stop.store(true, Ordering::Relaxed);
         let sent = sender.join();
-        (
-            received,
-            sent.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-        )
+        let sent = sent.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (received, sent)
     });
     let report = link.stop()?;
     let stats = stats?;

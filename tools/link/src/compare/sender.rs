@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender as Ready;
+use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_tcp_congestion;
@@ -85,6 +86,22 @@ pub(super) fn send(sender: Sender, order: &Order<'_>) -> io::Result<SenderStats>
     }
 }
 
+/// The receiver's connection; `None` when it has given up.
+fn accept(listener: &TcpListener, order: &Order<'_>) -> io::Result<Option<TcpStream>> {
+    listener.set_nonblocking(true)?;
+    while !order.is_over() {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                return Ok(Some(stream));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(TICK),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
 fn send_by_kernel(order: &Order<'_>) -> io::Result<SenderStats> {
     let local = SocketAddr::from((host::A.v4, PORT));
     let listener =
@@ -95,7 +112,9 @@ fn send_by_kernel(order: &Order<'_>) -> io::Result<SenderStats> {
         "the kernel has no `{name}` (see /proc/sys/net/ipv4/tcp_available_congestion_control)"
     )))?;
     let _ = order.ready.send(local);
-    let (mut stream, _) = listener.accept()?;
+    let Some(mut stream) = accept(&listener, order)? else {
+        return Ok(SenderStats::default());
+    };
     stream.set_write_timeout(Some(TICK))?;
     let chunk = vec![b'u'; 64 << 10];
     while !order.is_over() {

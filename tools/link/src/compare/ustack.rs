@@ -37,9 +37,17 @@ async fn serve(order: &Order<'_>) -> io::Result<SenderStats> {
     let local = SocketAddr::from((STACK, PORT));
     let listener = TcpListener::bind(&stack, local)?;
     let _ = order.ready.send(local);
-    let (mut stream, _) = listener.accept().await?;
-    let mut seen = Seen::default();
     let mut tick = interval(TICK);
+    let mut stream = loop {
+        tokio::select! {
+            accepted = listener.accept() => break accepted?.0,
+            // The receiver may have given up.
+            _ = tick.tick() => if order.is_over() {
+                return Ok(SenderStats::default());
+            }
+        }
+    };
+    let mut seen = Seen::default();
     let bytes = Bytes::from(vec![b'u'; 64 << 10]);
     let mut chunk = bytes.clone();
     while !order.is_over() {
