@@ -36,3 +36,19 @@ fn all_run() {
         }
     }
 }
+
+/// The file that the README explains everything with.
+#[test]
+fn the_example_of_the_readme_is_sound() {
+    let readme = include_str!("../README.md");
+    let (_, rest) = readme.split_once("```toml\n").expect("an example");
+    let (text, _) = rest.split_once("```").expect("its end");
+    let mut experiment = Experiment::parse(text).unwrap_or_else(|error| panic!("{error}"));
+    experiment
+        .set("congestion", "reno,cubic")
+        .expect("values of the axis");
+    experiment
+        .set("link.bottleneck.loss", "1%")
+        .expect("a share");
+    assert_eq!(experiment.points().expect("points").len(), 2);
+}

@@ -60,15 +60,12 @@ impl Experiment {
     pub fn set(&mut self, key: &str, text: &str) -> Result<(), FileError> {
         let mut changed = self.clone();
         changed.settings.push((key.to_owned(), text.to_owned()));
-        if let Some(axis) = self.file.sweep.iter().position(|axis| axis.name == key) {
-            changed
-                .restrict(axis, text)
-                .map_err(|problem| self.locate(problem))?;
-        } else {
-            set::set(&mut changed.document, key, &set::value(text))
-                .map_err(|problem| self.locate(problem))?;
-            changed.file = read(&changed.document, key, text)?;
+        match self.file.sweep.iter().position(|axis| axis.name == key) {
+            Some(axis) => changed.restrict(axis, text),
+            None => set::set(&mut changed.document, key, &set::value(text)),
         }
+        .map_err(|problem| self.locate(problem))?;
+        changed.file = read(&changed.document, key, text)?;
         changed.points()?;
         *self = changed;
         Ok(())
@@ -76,17 +73,21 @@ impl Experiment {
 
     /// Keeps those values of an axis that are named, or takes new ones.
     fn restrict(&mut self, axis: usize, text: &str) -> Result<(), Problem> {
-        let table = &mut self.file.sweep[axis];
+        let table = &self.file.sweep[axis];
         let labels = labels(table)?;
-        let mut values = Vec::new();
-        let mut kept = Vec::new();
+        let (mut values, mut kept) = (Vec::new(), Vec::new());
         for word in text.split(',').map(str::trim) {
             let known = labels.iter().position(|label| label == word);
             let value = known.map_or_else(|| set::value(word), |at| table.values[at].clone());
             values.push(value);
-            kept.push(word.to_owned());
+            kept.push(Value::String(word.to_owned()));
         }
-        (table.values, table.labels) = (values, Some(kept));
+        let axes = self.document.get_mut("sweep").and_then(Value::as_array_mut);
+        let axis = axes.and_then(|axes| axes.get_mut(axis));
+        if let Some(axis) = axis.and_then(Value::as_table_mut) {
+            axis.insert("values".into(), Value::Array(values));
+            axis.insert("labels".into(), Value::Array(kept));
+        }
         Ok(())
     }
 
