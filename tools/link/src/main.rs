@@ -19,6 +19,7 @@ use link::host::{self, make_end};
 use link::joint::{Joint, Specs};
 use link::namespace::{Namespace, become_root_of_a_namespace};
 use ustack::device::impair::ImpairSpec;
+use ustack_tcp::Pacing;
 
 /// Two network namespaces joined by an impaired link in real time.
 #[derive(Debug, Parser)]
@@ -114,6 +115,27 @@ enum Cells {
     Reno,
 }
 
+/// When ustack paces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PacingChoice {
+    /// Never
+    Off,
+    /// In slow start
+    SlowStart,
+    /// Always
+    On,
+}
+
+impl From<PacingChoice> for Pacing {
+    fn from(choice: PacingChoice) -> Self {
+        match choice {
+            PacingChoice::Off => Self::Off,
+            PacingChoice::SlowStart => Self::SlowStart,
+            PacingChoice::On => Self::On,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 struct CompareArgs {
     /// Which cells
@@ -140,6 +162,9 @@ struct CompareArgs {
     /// Runs again at most so often when the link was late too often
     #[arg(long, default_value_t = 2)]
     retries: u32,
+    /// How ustack paces, if not by its default
+    #[arg(long, value_name = "WHEN")]
+    pacing: Option<PacingChoice>,
     /// Leave everybody at ordinary priority
     #[arg(long)]
     no_real_time: bool,
@@ -285,6 +310,7 @@ fn plan(args: &CompareArgs) -> Vec<Job> {
                     sender,
                     repeat,
                     duration,
+                    pacing: args.pacing.map(Into::into),
                     real_time: !args.no_real_time,
                 });
             }

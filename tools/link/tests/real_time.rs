@@ -178,14 +178,15 @@ fn job(sender: Sender, loss: f64) -> Job {
         sender,
         repeat: 1,
         duration: Duration::from_secs(2),
+        pacing: None,
         real_time: false,
     }
 }
 
 fn senders() -> io::Result<()> {
     for (sender, least) in [
-        (Sender::Linux, 10.0),
-        (Sender::Ustack, 10.0),
+        (Sender::Linux, 5.0),
+        (Sender::Ustack, 5.0),
         (Sender::Smoltcp, 0.5),
     ] {
         let outcome = run(&job(sender, 0.0))?;

@@ -8,6 +8,8 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use ustack_tcp::Pacing;
+
 use super::cell::{Algorithm, Cell};
 use super::receiver::receive;
 use super::sender::{BEHIND, Order, Sender, SenderStats, send};
@@ -29,6 +31,8 @@ pub struct Job {
     pub repeat: u32,
     /// How long.
     pub duration: Duration,
+    /// ustack's pacing, if not the default.
+    pub pacing: Option<Pacing>,
     /// Real-time priority for link, sender and receiver.
     pub real_time: bool,
 }
@@ -75,6 +79,7 @@ pub fn run(job: &Job) -> io::Result<Outcome> {
     let (ready, listening) = channel();
     let order = Order {
         algorithm: job.cell.algorithm,
+        pacing: job.pacing,
         real_time: job.real_time,
         ready,
         stop: &stop,

@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_tcp_congestion;
+use ustack_tcp::Pacing;
 
 use super::cell::Algorithm;
 use super::{smoltcp, snmp, ustack};
@@ -61,6 +62,8 @@ pub struct SenderStats {
 #[derive(Debug)]
 pub(super) struct Order<'a> {
     pub(super) algorithm: Algorithm,
+    /// ustack's pacing, if not the default.
+    pub(super) pacing: Option<Pacing>,
     pub(super) real_time: bool,
     /// Is told where the sender listens, once it does.
     pub(super) ready: Ready<SocketAddr>,

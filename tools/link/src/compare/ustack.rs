@@ -26,12 +26,13 @@ async fn serve(order: &Order<'_>) -> io::Result<SenderStats> {
         ..TunOptions::default()
     };
     let opened = tun::open(&options).map_err(|error| io::Error::other(error.to_string()))?;
-    let config = Config::new()
+    let mut config = Config::new()
         .address(STACK, 24)
         .congestion(match order.algorithm {
             Algorithm::Cubic => CongestionAlgorithm::Cubic,
             Algorithm::Reno => CongestionAlgorithm::Reno,
         });
+    config.tcp.pacing = order.pacing.unwrap_or(config.tcp.pacing);
     let (stack, driver) = Stack::new(config, opened.tun)?;
     let driver = tokio::spawn(driver);
     let local = SocketAddr::from((STACK, PORT));
