@@ -129,7 +129,7 @@ fn run_experiment(run: &Run) -> Result<(), String> {
     Ok(())
 }
 
-/// Prints how many runs are over, now and then, once that takes a while.
+/// Prints how far things are, now and then, once they take a while.
 fn progress() -> impl Fn(Progress) + Sync {
     let begin = Instant::now();
     let printed = Mutex::new(begin);
@@ -143,7 +143,12 @@ fn progress() -> impl Fn(Progress) + Sync {
         if last.elapsed() >= interval {
             *last = Instant::now();
             let seconds = begin.elapsed().as_secs();
-            eprintln!("{} of {} runs, {seconds} s", progress.done, progress.all);
+            eprintln!(
+                "{:.0} %: {} of {} runs over, {seconds} s",
+                progress.share * 100.0,
+                progress.done,
+                progress.all
+            );
         }
     }
 }

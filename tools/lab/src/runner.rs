@@ -4,7 +4,9 @@
 use std::fmt::Write as _;
 use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use ustack_tcp::time::Duration;
 
 use crate::file::{Experiment, Point};
 use crate::recording::{Recording, Run};
@@ -15,7 +17,7 @@ use crate::{sim, tables};
 pub struct Options<'a> {
     /// Simulations at a time.
     pub jobs: usize,
-    /// Told of every run that is over.
+    /// Told how far things are, at every sample of every run.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
 }
 
@@ -30,12 +32,14 @@ impl Default for Options<'_> {
 }
 
 /// How far an experiment has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress {
     /// Runs that are over.
     pub done: usize,
     /// All runs.
     pub all: usize,
+    /// The share of all simulated time that is over.
+    pub share: f64,
 }
 
 /// Why an experiment could not run.
@@ -87,23 +91,34 @@ impl Experiment {
 fn run_all(points: &[Point], options: Options<'_>) -> Result<Vec<Run>, RunError> {
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let results: Vec<_> = points.iter().map(|_| Mutex::new(None)).collect();
+    let all_nanos: u128 = points
+        .iter()
+        .map(|point| point.scenario.duration.as_nanos())
+        .sum();
+    let nanos = AtomicU64::new(0);
+    let tell = |time: Duration, more: usize| {
+        let time = time.as_nanos() as u64;
+        let nanos = nanos.fetch_add(time, Ordering::Relaxed) + time;
+        let done = done.fetch_add(more, Ordering::Relaxed) + more;
+        if let Some(progress) = options.progress {
+            progress(Progress {
+                done,
+                all: points.len(),
+                share: nanos as f64 / all_nanos.max(1) as f64,
+            });
+        }
+    };
     let work = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some((point, result)) = points.get(index).zip(results.get(index)) else {
                 return;
             };
-            let outcome = run_point(point);
+            let outcome = run_watched(point, &mut |time| tell(time, 0));
             if let Ok(mut result) = result.lock() {
                 *result = Some(outcome);
             }
-            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            if let Some(progress) = options.progress {
-                progress(Progress {
-                    done,
-                    all: points.len(),
-                });
-            }
+            tell(Duration::ZERO, 1);
         }
     };
     std::thread::scope(|scope| {
@@ -120,17 +135,59 @@ fn run_all(points: &[Point], options: Options<'_>) -> Result<Vec<Run>, RunError>
 
 /// Runs one point.
 pub fn run_point(point: &Point) -> Result<Run, RunError> {
+    run_watched(point, &mut |_| ())
+}
+
+fn run_watched(point: &Point, watch: &mut dyn FnMut(Duration)) -> Result<Run, RunError> {
     let words = point
         .params
         .iter()
         .map(|(name, value)| format!("{name}={value}"));
     let label = words.collect::<Vec<_>>().join(" ");
-    match sim::run(&point.scenario, point.seed) {
+    match sim::run_watched(&point.scenario, point.seed, watch) {
         Ok(run) => Ok(Run {
             label,
             params: point.params.clone(),
             ..run
         }),
         Err(source) => Err(RunError::Host { label, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &str = "[experiment]\nname = \"two\"\nduration = \"1s\"\n[[link]]\nname = \"l\"\nrate = \"2mbit\"\ndelay = \"5ms\"\n[[flow]]\nname = \"f\"\n[[sweep]]\nname = \"seed\"\nset = \"seed\"\nvalues = [3, 1, 2, 4, 5]\n";
+
+    #[test]
+    fn results_are_in_order_whoever_is_first_and_progress_reaches_the_end() {
+        let experiment = Experiment::parse(TWO).expect("an experiment");
+        let last = Mutex::new(Vec::new());
+        let progress = |progress: Progress| last.lock().expect("no panic").push(progress);
+        let run = |jobs| {
+            let progress: &(dyn Fn(Progress) + Sync) = &progress;
+            let options = Options {
+                jobs,
+                progress: Some(progress),
+            };
+            experiment.run(options).expect("a run")
+        };
+        let recording = run(3);
+        let labels: Vec<_> = recording
+            .runs
+            .iter()
+            .map(|run| run.label.as_str())
+            .collect();
+        assert_eq!(labels, ["seed=3", "seed=1", "seed=2", "seed=4", "seed=5"]);
+        assert_eq!(recording, run(1));
+        let told = last.lock().expect("no panic");
+        let most = told
+            .iter()
+            .map(|progress| progress.share)
+            .fold(0.0, f64::max);
+        assert!((most - 1.0).abs() < 1e-9, "{most}");
+        assert!(told.iter().all(|progress| progress.all == 5));
+        assert_eq!(told.iter().map(|progress| progress.done).max(), Some(5));
     }
 }

@@ -31,8 +31,24 @@ pub const MAX_HOSTS: usize = 4096;
 
 /// Runs `scenario` from beginning to end. Errors are those of a stack whose settings cannot work.
 pub fn run(scenario: &Scenario, seed: u64) -> io::Result<Run> {
+    run_watched(scenario, seed, &mut |_| ())
+}
+
+/// [`run`], which tells `watch` at every sample how much time it has simulated since the last one.
+pub fn run_watched(
+    scenario: &Scenario,
+    seed: u64,
+    watch: &mut dyn FnMut(Duration),
+) -> io::Result<Run> {
     let mut world = World::new(scenario, seed)?;
-    while world.step() {}
+    let mut told = Instant::ZERO;
+    while world.step() {
+        if world.sampled > told {
+            watch(world.sampled.saturating_since(told));
+            told = world.sampled;
+        }
+    }
+    watch(world.end.saturating_since(told));
     Ok(world.finish())
 }
 
@@ -59,6 +75,8 @@ struct World<'a> {
     events: Vec<Event>,
     changes: usize,
     sample_at: Instant,
+    /// When the last sample was taken.
+    sampled: Instant,
     window: Option<Window>,
     tx: TxBatch,
 }
@@ -96,6 +114,7 @@ impl<'a> World<'a> {
             events: Vec::new(),
             changes: 0,
             sample_at: Instant::ZERO,
+            sampled: Instant::ZERO,
             window: None,
             tx: TxBatch::new(),
             scenario,
@@ -165,6 +184,7 @@ impl<'a> World<'a> {
         }
         if at >= self.sample_at {
             self.sample();
+            self.sampled = at;
             self.sample_at += self.scenario.sample.max(Duration::from_micros(1));
         }
         at < self.end
