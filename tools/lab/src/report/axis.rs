@@ -66,6 +66,9 @@ impl Axis {
 /// Values beyond are taken for no values: their differences have no number.
 const MAX: f64 = 1e100;
 
+/// Values that differ by less than this share of themselves are shown as one.
+const SAME: f64 = 1e-3;
+
 /// How an axis lies on the paper: a value's place, and the labels.
 #[derive(Clone, Debug)]
 pub(super) struct Placement {
@@ -160,7 +163,7 @@ fn linear(axis: &Axis, (mut low, mut high): (f64, f64), labels: f64, fit: Fit) -
         low = 0.0;
     }
     (low, high) = (axis.from.unwrap_or(low), axis.to.unwrap_or(high));
-    if high - low <= f64::EPSILON * high.abs().max(low.abs()) {
+    if high - low <= SAME * high.abs().max(low.abs()) {
         (low, high) = if low > 0.0 {
             (0.0, 2.0 * low)
         } else {

@@ -217,6 +217,16 @@ fn a_logarithmic_axis_has_decades_and_a_place_for_zero() {
 }
 
 #[test]
+fn values_that_hardly_differ_are_not_blown_up() {
+    let svg = chart_of(vec![(25.080_16, 1.0), (25.080_17, 1.000_01)]).to_svg();
+    let document = parsed(&svg);
+    let texts = texts(&document);
+    for text in ["0", "50", "0.0", "2.0"] {
+        assert!(texts.contains(&text), "{text} is missing in {texts:?}");
+    }
+}
+
+#[test]
 fn panels_share_one_axis() {
     let early =
         Panel::new(Axis::new("early", "")).line(Line::new("a", vec![(0.0, 1.0), (10.0, 2.0)]));

@@ -1,7 +1,7 @@
 //! Delays of messages as distributions.
 
 use super::dimension::{FLOW, Outcome, grouped, has_flows, outcomes};
-use super::summary::titled;
+use super::summary::{stacked, titled};
 use crate::recording::{FlowResult, Plot, Recording, Run};
 use crate::report::{Axis, Block, Chart, EventTrack, Line, Panel, Stroke};
 
@@ -23,24 +23,29 @@ pub(super) fn delays(recording: &Recording, plot: &Plot) -> Vec<Block> {
         Some(by) => outcome.rest(&[by], flows && by != FLOW),
         None => String::new(),
     });
-    let figure = |(rest, outcomes): (String, Vec<Outcome<'_>>)| {
+    let greatest = measured()
+        .flat_map(|outcome| outcome.flow.delays())
+        .fold(0.0, f64::max);
+    let panel = |(rest, outcomes): (String, Vec<Outcome<'_>>)| {
         let y = if plot.log_y {
-            Axis::new("messages not yet delivered", "%").log().to(100.0)
+            Axis::new("not yet delivered", "% of messages")
+                .log()
+                .to(100.0)
         } else {
-            Axis::new("messages delivered", "%").from(0.0).to(100.0)
+            Axis::new("delivered", "% of messages").from(0.0).to(100.0)
         };
         let mut panel = Panel::new(y).height(250.0);
         for outcome in outcomes {
             let name = key(&outcome);
-            let mut line = Line::new(name.clone(), curve(outcome.flow, plot.log_y));
+            let mut line = Line::new(name.clone(), curve(outcome.flow, plot.log_y, greatest));
             line.colour = names.iter().position(|known| *known == name);
             panel = panel.line(line.stroke(Stroke::Steps));
         }
-        let x = Axis::new("delay", "ms");
-        let x = if plot.log_x { x.log() } else { x };
-        Block::from(Chart::new(titled(&plot.title, &rest), x).panel(panel))
+        (rest, panel)
     };
-    figures.into_iter().map(figure).collect()
+    let x = Axis::new("delay", "ms").to(greatest);
+    let x = if plot.log_x { x.log() } else { x.from(0.0) };
+    stacked(&plot.title, &x, figures.into_iter().map(panel).collect())
 }
 
 /// The delay of every message by the time it was sent: a chart for each run.
@@ -75,14 +80,24 @@ pub(super) fn each(recording: &Recording, plot: &Plot) -> Vec<Block> {
     measured.map(figure).collect()
 }
 
-/// Delay in milliseconds, and per cent of the messages sent.
-fn curve(flow: &FlowResult, left: bool) -> Vec<(f64, f64)> {
-    let share = |count: usize| 100.0 * count as f64 / flow.messages.len() as f64;
+/// Delay in milliseconds, and per cent of the messages sent; the last share holds up to
+/// `greatest`.
+fn curve(flow: &FlowResult, left: bool, greatest: f64) -> Vec<(f64, f64)> {
+    let all = flow.messages.len();
+    let share = |arrived: usize| {
+        let count = if left { all - arrived } else { arrived };
+        100.0 * count as f64 / all as f64
+    };
     let delays = flow.delays();
-    let counted = delays.iter().enumerate().map(|(before, delay)| {
-        let arrived = share(before + 1);
-        (*delay, if left { 100.0 - arrived } else { arrived })
-    });
+    let mut points = vec![(0.0, share(0))];
+    points.extend(
+        delays
+            .iter()
+            .enumerate()
+            .map(|(before, delay)| (*delay, share(before + 1))),
+    );
+    points.push((greatest, share(delays.len())));
     // Nobody is left after the last: that has no logarithm.
-    counted.filter(|point| !left || point.1 > 1e-9).collect()
+    points.retain(|point| !left || point.1 > 0.0);
+    points
 }

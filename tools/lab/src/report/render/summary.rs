@@ -5,7 +5,10 @@ use super::quantity::Quantity;
 use crate::recording::{FlowResult, Plot, Recording};
 use crate::report::{Axis, Bar, Block, Chart, Line, Panel, Stroke, Waterfall};
 
-/// A result against an axis of the sweep; one chart for each value of the axes that are neither
+/// Panels of one chart, at most.
+const MAX_PANELS: usize = 4;
+
+/// A result against an axis of the sweep; one panel or chart for each value of the axes that are neither
 /// horizontal nor told apart by lines.
 pub(super) fn lines(recording: &Recording, plot: &Plot) -> Vec<Block> {
     let sweep = axes(recording);
@@ -27,19 +30,37 @@ pub(super) fn lines(recording: &Recording, plot: &Plot) -> Vec<Block> {
     let figures = grouped(outcomes(recording), |outcome| {
         outcome.rest(&[axis.name, by], false)
     });
-    let figure = |(rest, outcomes): (String, Vec<Outcome<'_>>)| {
+    let panel = |(rest, outcomes): (String, Vec<Outcome<'_>>)| {
         let y = Axis::new(quantity.label, quantity.unit);
         let mut panel = Panel::new(scaled(y, plot.log_y)).height(250.0);
         for (name, outcomes) in grouped(outcomes.into_iter(), |outcome| outcome.on(by).to_owned()) {
-            let mut line = Line::new(name.clone(), points(&quantity, axis.name, &outcomes))
-                .stroke(Stroke::Marked);
+            let points = points(&quantity, axis.name, &outcomes);
+            let mut line = Line::new(name.clone(), points).stroke(Stroke::Marked);
             line.colour = colour(&name);
             panel = panel.line(line);
         }
-        let x = scaled(Axis::new(axis.name, unit), log);
-        Block::from(Chart::new(titled(&plot.title, &rest), x).panel(panel))
+        (rest, panel)
     };
-    figures.into_iter().map(figure).collect()
+    let x = scaled(Axis::new(axis.name, unit), log);
+    stacked(&plot.title, &x, figures.into_iter().map(panel).collect())
+}
+
+/// Panels that stand for values of the other axes: a few share one chart, many have one each.
+pub(super) fn stacked(title: &str, x: &Axis, panels: Vec<(String, Panel)>) -> Vec<Block> {
+    if !(2..=MAX_PANELS).contains(&panels.len()) {
+        let chart = |(rest, panel): (String, Panel)| {
+            Chart::new(titled(title, &rest), x.clone())
+                .panel(panel)
+                .into()
+        };
+        return panels.into_iter().map(chart).collect();
+    }
+    let mut chart = Chart::new(title, x.clone());
+    for (rest, mut panel) in panels {
+        panel.y.label = titled(&panel.y.label, &rest);
+        chart = chart.panel(panel.height(150.0));
+    }
+    vec![chart.into()]
 }
 
 /// A result as bars: a group for each value of `x`, a bar for each value of `by` in it.

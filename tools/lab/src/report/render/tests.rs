@@ -70,11 +70,15 @@ fn charts(blocks: &[Block]) -> Vec<&Chart> {
 }
 
 #[test]
-fn a_sweep_becomes_a_chart_for_each_value_of_its_other_axes() {
+fn a_sweep_becomes_a_panel_for_each_value_of_its_other_axes() {
     let blocks = plot(&sweep(), &asked(PlotKind::Xy, "loss", "goodput", "flow"));
     let charts = charts(&blocks);
-    let titles: Vec<_> = charts.iter().map(|chart| chart.title.as_str()).collect();
-    assert_eq!(titles, ["plot, rtt 20ms", "plot, rtt 0.2s"]);
+    let panels = charts[0].panels.iter().map(|panel| panel.y.title());
+    let titles: Vec<_> = panels.collect();
+    assert_eq!(
+        titles,
+        ["goodput, rtt 20ms (Mbit/s)", "goodput, rtt 0.2s (Mbit/s)"]
+    );
     let lines = &charts[0].panels[0].lines;
     assert_eq!(lines[0].name, "reno");
     assert_eq!(lines[0].points, [(0.0, 9.0), (0.01, 7.0), (1.0, 2.0)]);
@@ -85,6 +89,17 @@ fn a_sweep_becomes_a_chart_for_each_value_of_its_other_axes() {
         crate::report::Scale::Log,
         "loss spans decades"
     );
+}
+
+#[test]
+fn many_values_of_the_other_axes_have_a_chart_each() {
+    let mut recording = sweep();
+    for (index, run) in recording.runs.iter_mut().enumerate() {
+        run.params[0].1 = format!("{index}ms");
+    }
+    let blocks = plot(&recording, &asked(PlotKind::Xy, "loss", "goodput", "flow"));
+    assert_eq!(charts(&blocks).len(), 6);
+    assert_eq!(charts(&blocks)[5].title, "plot, rtt 5ms");
 }
 
 #[test]
@@ -141,9 +156,15 @@ fn messages_that_never_came_count_as_not_delivered() {
         let blocks = self::plot(&recording, plot);
         charts(&blocks)[0].panels[0].lines[0].points.clone()
     };
-    assert_eq!(points(&wanted), [(250.0, 25.0), (500.0, 50.0)]);
+    assert_eq!(
+        points(&wanted),
+        [(0.0, 0.0), (250.0, 25.0), (500.0, 50.0), (500.0, 50.0)]
+    );
     wanted.log_y = true;
-    assert_eq!(points(&wanted), [(250.0, 75.0), (500.0, 50.0)]);
+    assert_eq!(
+        points(&wanted),
+        [(0.0, 100.0), (250.0, 75.0), (500.0, 50.0), (500.0, 50.0)]
+    );
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(super) fn whole(run: &Run) -> Chart {
         .copied()
         .filter(|name| *name != "queue_delay" && *name != "rtt_min")
         .collect();
-    chart(run, &run.label, &wanted)
+    chart(run, "", &wanted)
 }
 
 /// The series that a plot names, for each run.
