@@ -221,7 +221,7 @@ fn values_that_hardly_differ_are_not_blown_up() {
     let svg = chart_of(vec![(25.080_16, 1.0), (25.080_17, 1.000_01)]).to_svg();
     let document = parsed(&svg);
     let texts = texts(&document);
-    for text in ["0", "50", "0.0", "2.0"] {
+    for text in ["0", "50", "1", "2"] {
         assert!(texts.contains(&text), "{text} is missing in {texts:?}");
     }
 }
