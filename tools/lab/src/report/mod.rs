@@ -122,11 +122,11 @@ pub enum Block {
 }
 
 impl Block {
-    /// The block as an SVG file, if it is a figure.
-    pub fn to_svg(&self) -> Option<String> {
+    /// Title and SVG file of a figure.
+    pub fn to_svg(&self) -> Option<(&str, String)> {
         match self {
-            Self::Chart(chart) => Some(chart.to_svg()),
-            Self::Waterfall(waterfall) => Some(waterfall.to_svg()),
+            Self::Chart(chart) => Some((&chart.title, chart.to_svg())),
+            Self::Waterfall(waterfall) => Some((&waterfall.title, waterfall.to_svg())),
             Self::Text(_) | Self::Table(_) => None,
         }
     }

@@ -48,20 +48,38 @@ pub fn from_recording(recording: &Recording) -> Report {
     report
 }
 
-/// Writes the page, and its figures of results as files of their own; returns the files.
+/// Writes the page, and its figures of results as files of their own, called by experiment and
+/// title; returns the files.
 pub fn write(directory: &Path, recording: &Recording) -> io::Result<Vec<PathBuf>> {
     let report = from_recording(recording);
     let page = directory.join(format!("{}.html", recording.name));
     fs::write(&page, report.to_html())?;
     let mut files = vec![page];
     let blocks = report.sections.first().map(|results| &results.blocks);
-    let figures = blocks.into_iter().flatten().filter_map(Block::to_svg);
-    for (index, figure) in figures.enumerate() {
-        let file = directory.join(format!("{}-{}.svg", recording.name, index + 1));
+    for block in blocks.into_iter().flatten() {
+        let Some((title, figure)) = block.to_svg() else {
+            continue;
+        };
+        let stem = format!("{}-{}", recording.name, slug(title));
+        let mut file = directory.join(format!("{stem}.svg"));
+        for number in 2.. {
+            if !files.contains(&file) {
+                break;
+            }
+            file = directory.join(format!("{stem}-{number}.svg"));
+        }
         fs::write(&file, figure)?;
         files.push(file);
     }
     Ok(files)
+}
+
+/// A title as part of a file's name.
+fn slug(title: &str) -> String {
+    let lower = title.to_lowercase();
+    let words = lower.split(|c: char| !c.is_ascii_alphanumeric());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    words.join("-")
 }
 
 fn parameters(recording: &Recording) -> Vec<(String, String)> {

@@ -261,3 +261,27 @@ fn values_of_the_file_have_a_common_unit() {
         assert_eq!(number(text), None, "{text}");
     }
 }
+
+#[test]
+fn figures_are_called_by_their_titles() {
+    let mut recording = sweep();
+    let plot = asked(PlotKind::Xy, "loss", "goodput", "flow");
+    let again = Plot {
+        title: "Plot!".into(),
+        ..plot.clone()
+    };
+    recording.plots = vec![plot, again];
+    let directory = tempfile::tempdir().expect("a directory");
+    let files = write(directory.path(), &recording).expect("writes");
+    let names: Vec<_> = files
+        .iter()
+        .filter_map(|file| file.file_name()?.to_str())
+        .collect();
+    assert_eq!(names, ["sweep.html", "sweep-plot.svg", "sweep-plot-2.svg"]);
+    for file in &files {
+        assert!(
+            fs::read_to_string(file).expect("reads").contains("<svg"),
+            "{file:?}"
+        );
+    }
+}
