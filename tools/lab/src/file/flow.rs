@@ -17,6 +17,8 @@ const MTU: u16 = 1500;
 const UDP_HEADERS: u64 = 28;
 /// Requests, answers and messages at most.
 const MAX_SIZE: u64 = 1 << 30;
+/// Messages of a flow at most: each is recorded.
+const MAX_MESSAGES: u128 = 1_000_000;
 
 /// The legs of a flow, before its own delay.
 #[derive(Debug)]
@@ -233,6 +235,12 @@ fn messages(table: &FlowTable, stop: Instant) -> Result<Messages, Problem> {
     let every = need(table, "every", table.every.as_ref())?.0;
     if every < Duration::from_micros(1) {
         let message = "at least \"1us\"";
+        return Err(Problem::new(format!("flow.{}.every", table.name), message));
+    }
+    let until_stop = stop.saturating_since(Instant::ZERO).as_nanos() / every.as_nanos();
+    let messages = table.number.map_or(until_stop, u128::from).min(until_stop);
+    if messages > MAX_MESSAGES {
+        let message = format!("a flow has at most {MAX_MESSAGES} messages");
         return Err(Problem::new(format!("flow.{}.every", table.name), message));
     }
     Ok(Messages {

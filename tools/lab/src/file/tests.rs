@@ -129,6 +129,11 @@ fn a_bad_value_is_told_with_line_key_and_what_is_allowed() {
 /// What is replaced in the good file, by what, and what is said about it.
 const BAD: &[(&str, &str, &str)] = &[
     (
+        "every = \"10ms\"",
+        "every = \"1us\"",
+        "line 19: flow.b.every: a flow has at most 1000000 messages",
+    ),
+    (
         "duration = \"2s\"",
         "duration = 0",
         "line 3: experiment.duration: nothing happens",
