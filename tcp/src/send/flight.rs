@@ -113,6 +113,10 @@ pub(crate) struct Flight {
     dup_acked: u32,
     /// Nothing below is lost and waiting to be sent again.
     lost_from: Option<SeqNum>,
+    /// Nothing from here on was sent again.
+    repaired_to: Option<SeqNum>,
+    /// Below this nothing is on its way but what was sent again.
+    open_from: Option<SeqNum>,
     /// The highest number that is known to have arrived (RACK.fack).
     fack: Option<SeqNum>,
     /// Delivery rate samples, where the congestion controller wants them.
@@ -236,6 +240,7 @@ impl Flight {
             Fate::Sacked => return,
         };
         (sent.sent_at, sent.retransmitted, sent.mss) = (now, true, segment_size(mss));
+        self.repaired_to = self.repaired_to.max(Some(range.end));
         self.set_fate(index, fate);
         let after = self.in_flight();
         if let Some(sampler) = &mut self.sampler {
@@ -248,6 +253,7 @@ impl Flight {
         if let Some(index) = self.cut_out(range) {
             let sent = &mut self.records[index];
             (sent.sent_at, sent.retransmitted) = (now, true);
+            self.repaired_to = self.repaired_to.max(Some(range.end));
         }
     }
 

@@ -22,6 +22,10 @@ pub(crate) struct Bulk {
     pub(crate) timeouts: u32,
     /// Episodes of recovery that an ACK or the reordering timer began, and when.
     pub(crate) episodes: Vec<Instant>,
+    /// The time spent in them.
+    pub(crate) recovering: Duration,
+    /// When [`Bulk::last`] was looked at.
+    at: Instant,
 }
 
 impl fmt::Debug for Bulk {
@@ -52,6 +56,8 @@ impl Bulk {
             last,
             timeouts: 0,
             episodes: Vec::new(),
+            recovering: Duration::ZERO,
+            at: Instant::ZERO,
         }
     }
 
@@ -156,6 +162,10 @@ impl Bulk {
 
     fn note(&mut self, info: &Info) {
         let last = &self.last;
+        if last.ca_state == CaState::Recovery {
+            self.recovering += self.pair.now - self.at;
+        }
+        self.at = self.pair.now;
         self.timeouts += u32::from(info.retransmits > last.retransmits);
         let another = last.ca_state != CaState::Recovery || info.snd_ssthresh != last.snd_ssthresh;
         if info.ca_state == CaState::Recovery && another {

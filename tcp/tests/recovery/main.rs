@@ -3,6 +3,7 @@
 
 mod bulk;
 mod falsealarm;
+mod lossy;
 mod newreno;
 #[path = "../sending/peer.rs"]
 #[allow(dead_code, reason = "the tests of sending use the rest")]

@@ -5,7 +5,7 @@ use core::ops::Range;
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 
-use super::{DUP_THRESH, Delivered, Fate, Flight};
+use super::{DUP_THRESH, Delivered, Fate, Flight, SentRange};
 
 /// What [`Flight::mark_lost_by_time`] found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,9 @@ impl Flight {
     }
 
     /// RFC 8985 §6.2 step 5: judges lost what was sent before `newest`, once its time is up.
+    ///
+    /// It looks at what was sent again, and from [`Flight::open_from`] on: what lies between is
+    /// held or lost, thousands of records after an overflow of a long queue.
     pub(crate) fn mark_lost_by_time(
         &mut self,
         now: Instant,
@@ -66,39 +69,66 @@ impl Flight {
         patience: Patience,
     ) -> Overdue {
         let mut overdue = Overdue::default();
-        let mut next_held = 0;
-        for index in 0..self.records.len() {
-            let sent = self.records[index];
+        let (mut index, mut held, mut open) = (0, 0, None);
+        while let Some(&sent) = self.records.get(index) {
+            let above = Some(sent.start) >= self.repaired_to;
+            if above && Some(sent.start) < self.open_from {
+                let from = self.open_from.map_or(0, |from| self.index_of(from));
+                if from > index {
+                    index = from;
+                    continue;
+                }
+            }
+            index += 1;
             if matches!(sent.fate, Fate::Sacked | Fate::Lost) {
                 continue;
             }
-            if (sent.sent_at, sent.end()) >= newest.order() {
-                if sent.retransmitted {
-                    continue;
-                }
-                break; // what follows was sent later, first or again
-            }
-            let mut due = sent.sent_at + patience.rtt + patience.window;
-            if sent.retransmitted {
-                if sent.sent_at == newest.sent_at && !newest.retransmitted {
-                    due += patience.doubt; // which of the two left first is not known
-                }
-            } else if !patience.settle.is_zero() {
-                next_held = self.next_held(index.max(next_held));
-                let held = self.records.get(next_held);
-                let held = held.filter(|held| !held.retransmitted);
-                due = held.map_or(due, |held| due.max(held.sent_at + patience.settle));
-            }
-            if due <= now {
+            let later = (sent.sent_at, sent.end()) >= newest.order();
+            let due = self.due(&sent, index, &mut held, newest, patience);
+            if !later && due <= now {
                 overdue.lost_again |= sent.fate == Fate::Resent;
                 overdue.lost += sent.len;
-                self.set_fate(index, Fate::Lost);
-            } else {
-                let next = overdue.deadline.map_or(due, |next| next.min(due));
-                overdue.deadline = Some(next);
+                self.set_fate(index - 1, Fate::Lost);
+                continue;
+            }
+            let last = later && !sent.retransmitted; // what follows was sent later, first or again
+            if above || last {
+                open.get_or_insert(sent.start);
+            }
+            if last {
+                break;
+            }
+            if !later {
+                overdue.deadline = Some(overdue.deadline.map_or(due, |next| next.min(due)));
             }
         }
+        self.open_from = open.or(self.records.back().map(SentRange::end));
         overdue
+    }
+
+    /// When the time of `sent` is up; what follows it begins at `index`. `held` is the last record
+    /// that was found to have overtaken another.
+    pub(super) fn due(
+        &self,
+        sent: &SentRange,
+        index: usize,
+        held: &mut usize,
+        newest: Delivered,
+        patience: Patience,
+    ) -> Instant {
+        let due = sent.sent_at + patience.rtt + patience.window;
+        if sent.retransmitted {
+            if sent.sent_at == newest.sent_at && !newest.retransmitted {
+                return due + patience.doubt; // which of the two left first is not known
+            }
+            return due;
+        }
+        if patience.settle.is_zero() {
+            return due;
+        }
+        *held = self.next_held(index.max(*held));
+        let overtook = self.records.get(*held).filter(|held| !held.retransmitted);
+        overtook.map_or(due, |held| due.max(held.sent_at + patience.settle))
     }
 
     /// The first record from `index` on that the peer holds.
@@ -139,6 +169,10 @@ impl Flight {
         for index in 0..self.records.len() {
             let sent = self.records[index];
             let recent = sent_before.is_some_and(|limit| sent.sent_at > limit) && index > 0;
+            if reneged && sent.fate == Fate::Sacked {
+                self.records[index].retransmitted = true; // when it was sent is not known any more
+                self.repaired_to = self.repaired_to.max(Some(sent.end()));
+            }
             if reneged || sent.fate != Fate::Sacked && !recent {
                 self.set_fate(index, Fate::Lost);
             }
@@ -183,6 +217,7 @@ impl Flight {
         if self.lost == 0 {
             return;
         }
+        self.open_from = None;
         for index in 0..self.records.len() {
             if self.records[index].fate == Fate::Lost {
                 self.set_fate(index, Fate::InFlight);

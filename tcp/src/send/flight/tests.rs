@@ -61,6 +61,36 @@ impl Flight {
     }
 }
 
+impl Flight {
+    /// Judges by time, and checks that no record was passed over whose time is up.
+    fn check_by_time(&mut self, now: Instant, newest: Delivered, patience: Patience) {
+        let is_due = |(index, sent): (usize, &SentRange)| {
+            !matches!(sent.fate, Fate::Sacked | Fate::Lost)
+                && (sent.sent_at, sent.end()) < newest.order()
+                && self.due(sent, index + 1, &mut 0, newest, patience) <= now
+        };
+        let due = self.records.iter().enumerate();
+        let due: Vec<_> = due
+            .filter(|&entry| is_due(entry))
+            .map(|(_, sent)| sent.start)
+            .collect();
+        let before = self
+            .records
+            .iter()
+            .filter(|sent| sent.fate == Fate::Lost)
+            .count();
+        self.mark_lost_by_time(now, newest, patience);
+        let lost: HashSet<_> = self
+            .records
+            .iter()
+            .filter(|sent| sent.fate == Fate::Lost)
+            .map(|sent| sent.start)
+            .collect();
+        assert!(due.iter().all(|start| lost.contains(start)), "{due:?}");
+        assert_eq!(lost.len(), before + due.len());
+    }
+}
+
 fn ten_segments() -> Flight {
     let mut flight = Flight::default();
     (0..10).for_each(|n| flight.on_sent(Instant::from_millis(n.into()), at(n)..at(n + 1), MSS));
@@ -222,7 +252,10 @@ enum Op {
     Send(u32),
     Ack(u32, Vec<(u32, u32)>),
     DetectBySack,
+    DetectByTime(u64),
     Retransmit(u32),
+    Probe,
+    Restore,
     Timeout,
 }
 
@@ -235,7 +268,10 @@ fn op() -> impl Strategy<Value = Op> {
         )
             .prop_map(|(ahead, blocks)| Op::Ack(ahead, blocks)),
         Just(Op::DetectBySack),
+        (0u64..20).prop_map(Op::DetectByTime),
         (1u32..4).prop_map(Op::Retransmit),
+        Just(Op::Probe),
+        Just(Op::Restore),
         Just(Op::Timeout),
     ]
 }
@@ -248,6 +284,7 @@ proptest! {
         let (mut flight, mut una, mut nxt) = (Flight::default(), 0u32, 0u32);
         let mut now = Instant::ZERO;
         let mut held = HashSet::new();
+        let mut newest: Option<Delivered> = None;
         for op in ops {
             now += Duration::from_millis(1);
             match op {
@@ -265,11 +302,25 @@ proptest! {
                     for (left, right) in &blocks {
                         held.extend(*left..*right);
                     }
-                    ack(&mut flight, now, una, nxt, &blocks);
+                    let outcome = ack(&mut flight, now, una, nxt, &blocks);
+                    newest = outcome.newest.or(newest);
                 }
                 Op::DetectBySack => {
                     flight.mark_lost_by_sack(MSS);
                 }
+                Op::DetectByTime(window) => if let Some(newest) = newest {
+                    let patience = Patience {
+                        rtt: newest.rtt,
+                        window: Duration::from_millis(window / 2),
+                        settle: Duration::from_millis(window % 5),
+                        doubt: Duration::from_millis(1),
+                    };
+                    flight.check_by_time(now, newest, patience);
+                },
+                Op::Probe => if let Some(tail) = flight.tail() {
+                    flight.on_retransmit(now, &tail, MSS);
+                },
+                Op::Restore => flight.restore(),
                 Op::Retransmit(n) => if let Some(lost) = flight.next_lost() {
                     let first = (lost.start - at(0)) / MSS;
                     prop_assert!(first >= una && !held.contains(&first), "{first} is there");
