@@ -78,6 +78,9 @@ impl Connection {
         if advanced {
             self.confirm_path(now);
             self.on_una_moved(now);
+        } else if outcome.sacked > 0 {
+            self.grow_send_buffer();
+            self.wake_writer();
         }
         self.update_loss_timer(now, advanced);
     }

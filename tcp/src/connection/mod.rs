@@ -515,8 +515,13 @@ impl Connection {
 
     /// Room for twice the congestion window, so that the sender never runs dry.
     fn grow_send_buffer(&mut self) {
-        let wanted = self.cc.cwnd().saturating_mul(2).min(self.send_buffer_max);
-        self.snd.capacity = self.snd.capacity.max(wanted);
+        // What the peer holds above a gap takes room, too, and is not in flight any more.
+        let wanted = self
+            .cc
+            .cwnd()
+            .saturating_mul(2)
+            .saturating_add(self.snd.flight.sacked());
+        self.snd.capacity = self.snd.capacity.max(wanted.min(self.send_buffer_max));
     }
 }
 

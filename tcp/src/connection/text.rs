@@ -81,6 +81,13 @@ impl Connection {
             self.acks.on_segment_size(u32::from(seg.mss.get()));
             self.stats.on_out_of_order(seg);
             self.events.pruned += self.rcv.prune();
+            let (end, buffer) = (self.rcv.reassembler.end(), self.rcv.window.buffer());
+            if let Some(larger) = self
+                .tuning
+                .on_gap(end - self.rcv.nxt(), buffer, self.snd.mss)
+            {
+                self.rcv.window.grow(larger);
+            }
             self.acks.owe_duplicate(self.sack); // MAY-13, RFC 5681 §4.2
             return;
         }

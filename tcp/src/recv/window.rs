@@ -95,7 +95,9 @@ impl RecvWindow {
 }
 
 /// Receive buffer autotuning: the buffer holds twice what the reader takes per round trip, so the
-/// sender can double its rate (after Linux's dynamic right-sizing).
+/// sender can double its rate (after Linux's dynamic right-sizing). While that is more each time it
+/// holds what the next two doublings bring, and while something is missing what waits for it, too:
+/// else the window would stop a sender that goes on while it repairs.
 #[derive(Debug)]
 pub(crate) struct Tuning {
     /// Largest buffer; 0 when the size is fixed.
@@ -105,8 +107,9 @@ pub(crate) struct Tuning {
     /// Start of the current measurement, and bytes the reader has taken since.
     since: Instant,
     copied: u32,
-    /// What `copied` came to in the measurement before.
+    /// What `copied` came to in the measurement before, and the most it ever came to.
     space: u32,
+    most: u32,
     /// Without timestamps: the edge whose arrival ends the current sample, and when it began.
     mark: Option<(SeqNum, Instant)>,
 }
@@ -119,6 +122,7 @@ impl Tuning {
             since: now,
             copied: 0,
             space: 0,
+            most: 0,
             mark: None,
         }
     }
@@ -176,9 +180,24 @@ impl Tuning {
         if now - self.since < rtt {
             return None;
         }
-        let wanted = (2 * u64::from(self.copied) + 16 * u64::from(mss)).min(u64::from(self.max));
-        (self.since, self.space) = (now, core::mem::take(&mut self.copied));
-        (wanted as u32 > buffer).then_some(wanted as u32)
+        let copied = core::mem::take(&mut self.copied);
+        let risen = copied.saturating_sub(self.most);
+        (self.since, self.space, self.most) = (now, copied, self.most.max(copied));
+        self.larger(2 * u64::from(copied) + 4 * u64::from(risen), buffer, mss)
+    }
+
+    /// `extent` bytes lie between RCV.NXT and the end of what arrived: the buffer that lets the
+    /// sender go on meanwhile, when that is to grow. They count twice, as part of the window and as
+    /// what takes room. No reader, no credit: what was read in a round trip bounds it.
+    pub(crate) fn on_gap(&self, extent: u32, buffer: u32, mss: u32) -> Option<u32> {
+        let most = u64::from(self.most);
+        let waiting = (2 * u64::from(extent)).min(12 * most);
+        self.larger(4 * most + waiting, buffer, mss)
+    }
+
+    fn larger(&self, bytes: u64, buffer: u32, mss: u32) -> Option<u32> {
+        let wanted = (bytes + 16 * u64::from(mss)).min(self.max.into()) as u32;
+        (wanted > buffer).then_some(wanted)
     }
 }
 
@@ -242,11 +261,23 @@ mod tests {
         let mut tuning = Tuning::new(start, 1 << 20, Some(Duration::from_millis(10)));
         assert_eq!(tuning.on_read(start, 100_000, 65_536, 1_000), None);
         let later = Instant::from_millis(10);
-        assert_eq!(tuning.on_read(later, 0, 65_536, 1_000), Some(216_000));
+        assert_eq!(tuning.on_read(later, 0, 65_536, 1_000), Some(616_000)); // it has only just begun
         assert_eq!(
-            tuning.on_read(Instant::from_millis(20), 4 << 20, 216_000, 1_000),
+            tuning.on_read(Instant::from_millis(20), 4 << 20, 616_000, 1_000),
             Some(1 << 20)
         );
+    }
+
+    /// A gap: what lies above it does not take the window from the sender, as long as there is a
+    /// reader.
+    #[test]
+    fn the_buffer_makes_up_for_a_gap() {
+        let rtt = Duration::from_millis(10);
+        let mut tuning = Tuning::new(Instant::ZERO, 1 << 20, Some(rtt));
+        assert_eq!(tuning.on_gap(60_000, 65_536, 1_000), None);
+        tuning.on_read(Instant::ZERO + rtt, 50_000, 65_536, 1_000);
+        assert_eq!(tuning.on_gap(60_000, 65_536, 1_000), Some(336_000));
+        assert_eq!(tuning.on_gap(1 << 30, 65_536, 1_000), Some(816_000));
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! Congestion control as the wire shows it, under virtual time.
 
+mod bbr;
 mod cubic;
 mod custom;
 mod hystart;

@@ -53,9 +53,8 @@ pub(super) struct Signals {
     /// This ACK ends a round that began with a loss.
     pub(super) loss_round_start: bool,
     is_loss_in_round: bool,
-    /// Ranges lost in this round; those that show at once count as one.
+    /// Ranges lost in this round.
     pub(super) loss_events: u8,
-    last_loss: Option<Instant>,
     /// The peer echoes a mark (RFC 3168), and it was not answered yet.
     pub(super) ce: bool,
 }
@@ -147,7 +146,7 @@ impl Bbr {
     pub(super) fn process_loss(&mut self, lost: &LostSample) {
         self.delivered = self.delivered.max(lost.delivered);
         self.note_loss();
-        if self.signals.last_loss.replace(lost.now) != Some(lost.now) {
+        if !lost.contiguous {
             self.signals.loss_events = self.signals.loss_events.saturating_add(1);
         }
         if self.timed_out {

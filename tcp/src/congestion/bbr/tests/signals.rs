@@ -1,1 +1,0 @@
-//! One mechanism at a time.
