@@ -75,12 +75,10 @@ impl Connection {
             self.grow_window(now, &outcome, in_flight, recovering, rtt);
         }
         self.tell_delivery(now, &outcome, in_flight, rtt, ecn_echo);
+        self.make_room();
         if advanced {
             self.confirm_path(now);
             self.on_una_moved(now);
-        } else if outcome.sacked > 0 {
-            self.grow_send_buffer();
-            self.wake_writer();
         }
         self.update_loss_timer(now, advanced);
     }
@@ -146,7 +144,13 @@ impl Connection {
             .update_window(response.reduce && !response.again, ack, &self.snd.flight);
     }
 
-    /// SND.UNA moved: room for the writer, progress for the timers, and perhaps our FIN is there.
+    /// Room for the writer: what was delivered, and a larger buffer.
+    fn make_room(&mut self) {
+        self.grow_send_buffer();
+        self.wake_writer();
+    }
+
+    /// SND.UNA moved: progress for the timers, and perhaps our FIN is there.
     fn on_una_moved(&mut self, now: Instant) {
         self.stats.on_busy(now, self.snd.flight.outstanding() > 0);
         self.timers.retransmits = 0;
@@ -154,8 +158,6 @@ impl Connection {
         self.timers.stalled_since = None;
         self.path_trouble = false;
         self.snd.up = self.snd.up.filter(|&up| up > self.snd.una);
-        self.grow_send_buffer();
-        self.wake_writer();
         if self.snd.fin == Fin::Sent && self.snd.una == self.snd.end() {
             self.snd.fin = Fin::Acked;
             self.on_edge(now, Edge::FinAcked);

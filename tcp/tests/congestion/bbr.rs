@@ -43,8 +43,10 @@ impl Bulk {
         let listener = pair.listen(16);
         let mut flows: Vec<Flow> = Vec::new();
         for &algorithm in algorithms {
-            let mut options = SocketOptions::default();
-            options.congestion = Some(algorithm);
+            let options = SocketOptions {
+                congestion: Some(algorithm),
+                ..SocketOptions::default()
+            };
             let client = pair.connect(options);
             let server = loop {
                 if let Some((server, _)) = pair.end(Side::Server).accept(listener) {
