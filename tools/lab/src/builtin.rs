@@ -4,10 +4,25 @@ use crate::file::{Experiment, FileError};
 
 /// Names and texts, by name.
 const ALL: &[(&str, &str)] = &[
+    (
+        "bufferbloat",
+        include_str!("../experiments/bufferbloat.toml"),
+    ),
     ("edge", include_str!("../experiments/edge.toml")),
+    ("fairness", include_str!("../experiments/fairness.toml")),
     ("hol", include_str!("../experiments/hol.toml")),
     ("last-mile", include_str!("../experiments/last-mile.toml")),
     ("one-flow", include_str!("../experiments/one-flow.toml")),
+    (
+        "responsiveness",
+        include_str!("../experiments/responsiveness.toml"),
+    ),
+    (
+        "rtt-fairness",
+        include_str!("../experiments/rtt-fairness.toml"),
+    ),
+    ("slow-start", include_str!("../experiments/slow-start.toml")),
+    ("wireless", include_str!("../experiments/wireless.toml")),
 ];
 
 /// Names of the built-in experiments.
