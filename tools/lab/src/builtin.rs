@@ -4,6 +4,7 @@ use crate::file::{Experiment, FileError};
 
 /// Names and texts, by name.
 const ALL: &[(&str, &str)] = &[
+    ("bbr-cubic", include_str!("../experiments/bbr-cubic.toml")),
     (
         "bufferbloat",
         include_str!("../experiments/bufferbloat.toml"),
