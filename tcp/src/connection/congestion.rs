@@ -9,6 +9,7 @@ use crate::send::{AckOutcome, RateSampler};
 use crate::time::{Duration, Instant};
 
 use super::Connection;
+use super::pacing::UNPACED;
 
 impl Connection {
     /// Bytes that the congestion window lets out now.
@@ -114,6 +115,7 @@ impl Connection {
                 .is_some_and(|at| now - at > self.rtt.rto());
         if idle {
             self.snd.last_sent = None;
+            self.unpaced = UNPACED;
             self.cc.set_window(cwnd.min(restart), ssthresh);
         } else if self.snd.usage.expired(now, cwnd) {
             let half = (cwnd / 2).max(restart).min(cwnd);

@@ -80,11 +80,6 @@ impl Stats {
         }
     }
 
-    /// Segments with text that have left.
-    pub(super) const fn data_segments_sent(&self) -> u64 {
-        self.data_segs_out
-    }
-
     /// What an ACK and its SACK blocks say.
     pub(super) fn on_delivered(&mut self, outcome: &AckOutcome, mss: u32, seg: &Segment) {
         let segments = u64::from(outcome.delivered.div_ceil(mss.max(1)));

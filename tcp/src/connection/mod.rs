@@ -45,6 +45,7 @@ use ack::Acks;
 pub(crate) use ack::OUT_OF_WINDOW_PERIOD;
 use ecn::EcnState;
 use info::Stats;
+use pacing::UNPACED;
 use state::Edge;
 use timers::Timers;
 
@@ -102,6 +103,10 @@ pub(crate) struct Connection {
     pacing: Pacing,
     /// Paced data leaves no earlier (`C.next_send_time` of BBR).
     next_send_time: Option<Instant>,
+    /// What is left of the burst that this time allows, in bytes.
+    burst_left: u32,
+    /// Segments that leave before pacing begins.
+    unpaced: u8,
     acks: Acks,
     ecn: EcnState,
     stats: Stats,
@@ -172,6 +177,8 @@ impl Connection {
             cc,
             pacing: config.pacing,
             next_send_time: None,
+            burst_left: 0,
+            unpaced: UNPACED,
             acks: Acks::new(rcv.nxt(), snd.mss, config),
             ecn: EcnState::new(settled.ecn, snd.nxt),
             stats: Stats::new(settled.syn_data_acked > 0),

@@ -18,9 +18,10 @@ const QUANTUM: Duration = Duration::from_millis(1);
 /// How far behind its time a connection may be and still catch up: timers and drivers are late.
 const CREDIT: Duration = Duration::from_millis(1);
 
-/// Segments at the start of a connection that are not paced: the initial window leaves in one
-/// burst (RFC 9002 §7.7 allows for one of that size).
-const UNPACED: u64 = 10;
+/// Segments at the start of a connection, and after a pause that made the window the initial one
+/// again, that are not paced: that window leaves in one burst (RFC 9002 §7.7 allows for one of that
+/// size).
+pub(super) const UNPACED: u8 = 10;
 
 /// The connection's own rate is this many percent of window per round trip: in slow start twice
 /// the window, which is what it grows to meanwhile, later enough not to be the limit. Linux has the
@@ -47,7 +48,8 @@ impl Connection {
         [wanted, most].into_iter().flatten().min()
     }
 
-    /// The connection's own rule, from the window and the round trip.
+    /// The connection's own rule, from the window and the round trip. A window that is answered
+    /// within a quantum's time is paced by its ACKs.
     fn window_rate(&self) -> Option<u64> {
         let (cwnd, ssthresh) = (self.cc.cwnd(), self.cc.ssthresh());
         match self.pacing {
@@ -60,23 +62,28 @@ impl Connection {
         } else {
             AVOIDANCE_RATIO
         };
+        let srtt = self.rtt.srtt().filter(|&srtt| srtt > QUANTUM)?;
         let window = u64::from(cwnd.max(self.snd.flight.in_flight()));
-        let micros = u64::try_from(self.rtt.srtt()?.as_micros()).unwrap_or(u64::MAX);
-        Some(window * ratio * 10_000 / micros.max(1))
+        let micros = u64::try_from(srtt.as_micros()).unwrap_or(u64::MAX);
+        Some(window * ratio * 10_000 / micros)
     }
 
     /// What may leave at `now`.
     pub(super) fn pacing_grant(&mut self, now: Instant) -> Grant {
         self.timers.pacing = None;
-        if self.stats.data_segments_sent() < UNPACED {
+        if self.unpaced > 0 {
             return Grant::All;
         }
         let Some(rate) = self.pacing_rate() else {
             return Grant::All;
         };
         match self.next_send_time {
-            Some(at) if at > now => Grant::At(at),
-            _ => Grant::Bytes(self.send_quantum(rate)),
+            Some(at) if at > now && self.burst_left < self.snd.mss => Grant::At(at),
+            Some(at) if at > now => Grant::Bytes(self.burst_left),
+            _ => {
+                self.burst_left = self.send_quantum(rate);
+                Grant::Bytes(self.burst_left)
+            }
         }
     }
 
@@ -99,6 +106,9 @@ impl Connection {
 
     /// `bytes` leave at `now`, and take their time.
     pub(super) fn on_paced(&mut self, now: Instant, bytes: u32) {
+        let segments = bytes.div_ceil(self.snd.mss);
+        self.unpaced = u32::from(self.unpaced).saturating_sub(segments) as u8;
+        self.burst_left = self.burst_left.saturating_sub(bytes);
         self.next_send_time = self.pacing_rate().map(|rate| {
             let earliest = now.saturating_before(CREDIT);
             let from = self.next_send_time.map_or(now, |at| at.max(earliest));

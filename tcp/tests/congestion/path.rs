@@ -13,7 +13,7 @@ use ustack_tcp::testing::Recorder;
 use ustack_tcp::time::Instant;
 use ustack_tcp::{
     Config, CongestionAlgorithm, ConnId, Ecn, Flags, FlowKey, ListenOptions, ListenerId, Options,
-    Segment, SocketOptions, Tcp,
+    Pacing, Segment, SocketOptions, Tcp,
 };
 
 /// Payload of a full segment, so that numbers are round.
@@ -86,6 +86,7 @@ pub(crate) fn config(congestion: CongestionAlgorithm) -> Config {
     let mut config = Config::default();
     config.mtu = 1_040;
     config.congestion = congestion;
+    config.pacing = Pacing::Off; // what leaves at once is the window
     config.rto_min = Duration::from_secs(1); // no timeout but for a second of silence
     config
 }

@@ -9,7 +9,7 @@ use ustack_tcp::seq::{WindowScale, WireSeq, WireWindow};
 use ustack_tcp::testing::pattern;
 use ustack_tcp::time::{Duration, Instant};
 use ustack_tcp::{
-    Config, ConnId, Ecn, Event, Flags, FlowKey, IcmpError, ListenOptions, Options, Segment,
+    Config, ConnId, Ecn, Event, Flags, FlowKey, IcmpError, ListenOptions, Options, Pacing, Segment,
     SocketOptions, State, Tcp, Transmit, TxMeta,
 };
 
@@ -40,6 +40,7 @@ impl Setup {
     pub(crate) fn new(ipv6: bool, isn: u32) -> Self {
         let mut config = Config::default();
         config.mtu = 1000 + overhead(ipv6);
+        config.pacing = Pacing::Off; // windows and timers alone say what leaves
         Self {
             ipv6,
             isn,

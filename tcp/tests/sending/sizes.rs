@@ -4,7 +4,7 @@ use bytes::Bytes;
 use covers::covers;
 use ustack_tcp::seq::WindowScale;
 use ustack_tcp::time::Duration;
-use ustack_tcp::{Config, Flags, Options, SocketOptions};
+use ustack_tcp::{Config, Flags, Options, Pacing, SocketOptions};
 
 use crate::peer::{MS, Peer, Setup, overhead, texts};
 
@@ -137,6 +137,7 @@ fn the_largest_window_there_is_is_filled() {
     for ipv6 in [false, true] {
         let mut setup = Setup::new(ipv6, 0u32.wrapping_sub(100));
         setup.config = Config::default();
+        setup.config.pacing = Pacing::Off;
         setup.config.tso = true;
         setup.config.send_buffer_initial = 3 << 30;
         setup.syn.mss = Some(1460);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ustack::tcp::{Config, SocketOptions};
+use ustack::tcp::{Config, Pacing, SocketOptions};
 
 /// `TCP_MAX_QUICKACKS`: segments at the start that Linux acknowledges at once.
 const QUICK_ACKS: u8 = 16;
@@ -69,6 +69,7 @@ impl Options {
         let mut options = Self::new(addresses, mtu);
         options.tso = true;
         options.socket.minshall = true;
+        options.tcp.pacing = Pacing::Off; // as Linux without `fq`
         options.tcp.quick_acks = QUICK_ACKS;
         options.tcp.timestamps_required = false;
         options.tcp.min_probe = MIN_PROBE;
@@ -77,7 +78,6 @@ impl Options {
         (options.tcp.recv_buffer_initial, options.tcp.recv_buffer_max) = (131_072, 6 << 20);
         (options.tcp.send_buffer_initial, options.tcp.send_buffer_max) = (16_384, 4 << 20);
         options.tcp.syn_retries = 6;
-        options.socket.minshall = true;
         options
     }
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use ustack::tcp::Pacing;
 use ustack::tcp::testing::script::ast::Script;
 
 use super::{Result, not_runnable};
@@ -133,6 +134,9 @@ impl Settings {
             Suite::Own | Suite::Freebsd => kernel::Options::new(addresses, self.mtu),
             Suite::Linux | Suite::Gvisor => kernel::Options::linux(addresses, self.mtu),
         };
+        if options.suite != Suite::Own {
+            host.tcp.pacing = Pacing::Off; // as Linux without `fq`
+        }
         // Segments are joined here, to the length that a line asks for.
         host.tso = false;
         host.seed = options.seed;
