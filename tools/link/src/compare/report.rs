@@ -53,7 +53,7 @@ pub fn markdown(outcomes: &[Outcome]) -> String {
         .copied()
         .collect();
     if !rest.is_empty() {
-        let _ = writeln!(text, "\n## The other cells, once each\n");
+        let _ = writeln!(text, "\n## The other cells\n");
         table(&mut text, outcomes, &rest);
     }
     let _ = writeln!(text, "\n## What it comes to\n");
