@@ -1,6 +1,7 @@
 //! `lab list`, `lab run NAME|FILE.toml`: experiments on the command line.
 
-use std::io::IsTerminal;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -60,10 +61,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 fn main() -> ExitCode {
     let result = match Args::parse().command {
-        Command::List => {
-            list();
-            Ok(())
-        }
+        Command::List => list(),
         Command::Show { name } => show(&name),
         Command::Run(run) => run_experiment(&run),
     };
@@ -76,19 +74,30 @@ fn main() -> ExitCode {
     }
 }
 
-fn list() {
+/// Writes to standard output; whoever reads there may stop reading.
+fn say(text: &str) -> Result<(), String> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("standard output: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn list() -> Result<(), String> {
     let width = builtin::names().map(str::len).max().unwrap_or(0);
+    let mut text = String::new();
     for name in builtin::names() {
         if let Ok(experiment) = Experiment::builtin(name) {
-            println!("{name:width$}  {}", experiment.title());
+            let _ = writeln!(text, "{name:width$}  {}", experiment.title());
         }
     }
+    say(&text)
 }
 
 fn show(name: &str) -> Result<(), String> {
     Experiment::builtin(name).map_err(|error| error.to_string())?;
-    print!("{}", builtin::text(name).unwrap_or_default());
-    Ok(())
+    say(builtin::text(name).unwrap_or_default())
 }
 
 fn load(name: &str) -> Result<Experiment, String> {
@@ -122,18 +131,19 @@ fn run_experiment(run: &Run) -> Result<(), String> {
         options.jobs = usize::from(jobs);
     }
     let recording = experiment.run(options).map_err(|error| error.to_string())?;
-    print(&recording);
-    if let Some(directory) = &run.out {
-        save(directory, &recording).map_err(|error| format!("{}: {error}", directory.display()))?;
-    }
-    Ok(())
+    say(&results(&recording))?;
+    let Some(directory) = &run.out else {
+        return Ok(());
+    };
+    let files = save(directory, &recording);
+    say(&files.map_err(|error| format!("{}: {error}", directory.display()))?)
 }
 
 /// Prints how far things are, now and then, once they take a while.
 fn progress() -> impl Fn(Progress) + Sync {
     let begin = Instant::now();
     let printed = Mutex::new(begin);
-    let interval = if std::io::stderr().is_terminal() {
+    let interval = if io::stderr().is_terminal() {
         Duration::from_secs(1)
     } else {
         Duration::from_secs(10)
@@ -153,23 +163,22 @@ fn progress() -> impl Fn(Progress) + Sync {
     }
 }
 
-fn print(recording: &Recording) {
-    println!(
-        "{}: {} (seed {})",
-        recording.name, recording.title, recording.seed
-    );
-    for table in &recording.tables {
-        println!();
-        print!("{}", tables::to_text(table));
-    }
+fn results(recording: &Recording) -> String {
+    let Recording {
+        name, title, seed, ..
+    } = recording;
+    let tables = recording.tables.iter().map(tables::to_text);
+    tables.fold(format!("{name}: {title} (seed {seed})\n"), |text, table| {
+        text + "\n" + &table
+    })
 }
 
-fn save(directory: &Path, recording: &Recording) -> std::io::Result<()> {
+/// Writes the files; what was written, to be told.
+fn save(directory: &Path, recording: &Recording) -> io::Result<String> {
     let mut files = csv::write(directory, recording)?;
     files.extend(report::write(directory, recording)?);
-    println!();
-    for file in files {
-        println!("wrote {}", file.display());
-    }
-    Ok(())
+    let files = files
+        .iter()
+        .map(|file| format!("wrote {}\n", file.display()));
+    Ok("\n".to_owned() + &files.collect::<String>())
 }
