@@ -68,9 +68,9 @@ pub enum LossDetection {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pacing {
     /// Never.
-    #[default]
     Off,
     /// In slow start, at twice the window per round trip.
+    #[default]
     SlowStart,
     /// Always; beyond slow start at 1.2 times the window per round trip.
     On,

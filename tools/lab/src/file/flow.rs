@@ -298,12 +298,12 @@ fn tcp(table: &FlowTable) -> ustack_tcp::Config {
     if let Some(ecn) = table.ecn {
         config.ecn = if ecn { EcnMode::On } else { EcnMode::Off };
     }
-    match table.pacing {
-        Some(Paced::Off) => config.pacing = Pacing::Off,
-        Some(Paced::SlowStart) => config.pacing = Pacing::SlowStart,
-        Some(Paced::On) => config.pacing = Pacing::On,
-        None => {}
-    }
+    config.pacing = match table.pacing {
+        Some(Paced::SlowStart) => Pacing::SlowStart,
+        Some(Paced::On) => Pacing::On,
+        // What is looked at is the window's doing, so nothing else shapes the traffic unasked.
+        Some(Paced::Off) | None => Pacing::Off,
+    };
     match table.detection {
         Some(Detection::Rack) => config.loss_detection = LossDetection::Rack,
         Some(Detection::Rfc6675) => config.loss_detection = LossDetection::Rfc6675,

@@ -123,7 +123,7 @@ fn bytes_arrive_through_a_relay_and_in_spite_of_everything() {
         assert!(flow.bytes > 20_000, "{flow:?}");
     }
     let talk = run.flows[4].delays();
-    assert!(talk.len() > 150 && talk.len() < 200, "{}", talk.len());
+    assert!(talk.len() > 150, "{}", talk.len());
     assert!(run.events.iter().any(|event| event.what == "rate 4mbit"));
 }
 
