@@ -88,7 +88,7 @@ impl Test {
 /// Runs the tests that the command line asks for. Call it first thing in `main`: the process must
 /// still have one thread.
 pub(crate) fn main(tests: Vec<Test>) -> ExitCode {
-    run_tests(Arguments::from_args(), tests)
+    run_tests(&Arguments::from_args(), tests)
 }
 
 /// Like [`main`], for tests that wait more than they work: `threads` at once, unless the command
@@ -96,16 +96,16 @@ pub(crate) fn main(tests: Vec<Test>) -> ExitCode {
 pub(crate) fn main_at_once(threads: usize, tests: Vec<Test>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(threads);
-    run_tests(arguments, tests)
+    run_tests(&arguments, tests)
 }
 
-fn run_tests(arguments: Arguments, tests: Vec<Test>) -> ExitCode {
+fn run_tests(arguments: &Arguments, tests: Vec<Test>) -> ExitCode {
     let namespaces = namespace::enter().map_err(Arc::from);
     let trials = tests
         .into_iter()
         .map(|test| test.into_trial(&namespaces))
         .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    libtest_mimic::run(arguments, trials).exit_code()
 }
 
 /// A directory of the test's own, removed with everything in it when dropped.
