@@ -61,7 +61,6 @@ pub mod service;
 mod shard;
 pub mod socket;
 mod stack;
-#[cfg(feature = "testing")]
 pub mod testing;
 mod wakers;
 

@@ -1,5 +1,5 @@
-//! A host without a driver: the caller brings frames and time, and takes frames. For tools and
-//! tests that play scripts against the whole stack.
+//! A host without a driver: the caller brings frames and time, and takes frames. For whoever plays
+//! scripts, recordings or simulations against the whole stack.
 
 use std::io;
 use std::net::IpAddr;

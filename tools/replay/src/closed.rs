@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use ustack_tcp::time::Instant;
 
 use crate::capture::Recorded;
-use crate::host::Host;
+use crate::host::{Host, MTU};
 use crate::packet::{self, TcpPacket};
 
 /// Sends everything that went to `address` into a stack without listeners and compares answer by
 /// answer; returns their number. An error names the first packet answered in another way.
-pub fn replay(packets: &[Recorded], address: IpAddr) -> Result<usize, String> {
-    let mut host = Host::new(address, ustack_tcp::Config::default());
+pub fn replay<H: Host>(packets: &[Recorded], address: IpAddr) -> Result<usize, String> {
+    let mut host = H::new(address, MTU, ustack_tcp::Config::default())?;
     let mut answers = Vec::new();
     let mut count = 0;
     for recorded in packets {
@@ -21,8 +21,7 @@ pub fn replay(packets: &[Recorded], address: IpAddr) -> Result<usize, String> {
         if tcp.source.ip() != address {
             let now = Instant::ZERO + recorded.time;
             host.on_packet(now, recorded.data.clone());
-            host.transmit(now);
-            for data in host.take_output() {
+            for data in host.poll_transmit(now) {
                 let answer = packet::tcp(&data).map_err(|error| format!("answer: {error}"))?;
                 answers.push(answer.ok_or("an answer that is no segment")?);
             }

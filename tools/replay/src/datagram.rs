@@ -3,19 +3,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use bytes::Bytes;
-use ustack::batch::{Frame, TxBatch};
-use ustack::device::{Caps, Offload};
-use ustack::ip::{Input, Ip, IpConfig, Unreachable};
 use ustack_tcp::time::Instant;
-use ustack_udp::{BindOptions, SocketId, Udp};
+use ustack_udp::{BindOptions, SocketId};
 
 use crate::capture::Recorded;
+use crate::host::{Host, MTU};
 use crate::message::{Assembler, Message};
-
-/// The MTU of every recording.
-const MTU: u16 = 1500;
-const SEED: [u8; 32] = [0x5a; 32];
 
 /// What a replay of datagrams came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,106 +21,38 @@ pub struct Report {
     pub messages: Vec<Message>,
 }
 
-struct Host {
-    ip: Ip,
-    udp: Udp,
-    echo: Option<SocketId>,
-    out: Vec<Bytes>,
-}
+/// The echo service of the host.
+#[derive(Clone, Copy)]
+struct Echo(SocketId);
 
-impl Host {
-    fn new(address: IpAddr, echo_port: Option<u16>) -> Result<Self, String> {
-        let config = IpConfig {
-            addresses: vec![(address, if address.is_ipv4() { 24 } else { 64 })],
-            ..IpConfig::default()
-        };
-        let caps = Caps {
-            mtu: MTU,
-            tx_checksum: false,
-            tso: false,
-            uso: false,
-        };
-        let udp = ustack_udp::Config {
-            addresses: vec![address],
-            mtu: MTU,
-            ..Default::default()
-        };
-        let mut udp = Udp::new(udp, SEED);
-        let bind = |port| udp.bind(BindOptions::new(SocketAddr::new(address, port)));
-        let echo = echo_port
-            .map(bind)
-            .transpose()
-            .map_err(|error| format!("{error:?}"))?;
-        let ip = Ip::new(config, caps, SEED);
-        Ok(Self {
-            ip,
-            udp,
-            echo,
-            out: Vec::new(),
-        })
+impl Echo {
+    fn open(host: &mut impl Host, local: SocketAddr) -> Result<Self, String> {
+        let id = host.udp().bind(BindOptions::new(local));
+        id.map(Self)
+            .map_err(|error| format!("cannot bind {local}: {error:?}"))
     }
 
-    fn on_packet(&mut self, now: Instant, data: Bytes) -> Result<(), String> {
-        let frame = Frame {
-            data,
-            offload: Offload::default(),
-        };
-        let input = self
-            .ip
-            .on_frame(now, frame)
-            .map_err(|error| format!("drops it: {error:?}"))?;
-        match input {
-            Some(Input::Udp {
-                datagram,
-                local,
-                packet,
-            }) => {
-                let delivered = self.udp.on_datagram(datagram, local);
-                delivered
-                    .unwrap_or_else(|_| self.ip.send_unreachable(now, Unreachable::Port, &packet));
-            }
-            Some(other) => return Err(format!("takes it for {other:?}")),
-            None => {}
-        }
-        self.answer()?;
-        self.transmit(now);
-        Ok(())
-    }
-
-    /// The echo service.
-    fn answer(&mut self) -> Result<(), String> {
-        let Some(echo) = self.echo else { return Ok(()) };
-        while let Some(datagram) = self.udp.recv(echo).map_err(|error| format!("{error:?}"))? {
-            self.udp
-                .send(echo, None, Some(datagram.remote), datagram.data, |_| MTU)
+    fn answer(self, host: &mut impl Host) -> Result<(), String> {
+        let udp = host.udp();
+        while let Some(datagram) = udp.recv(self.0).map_err(|error| format!("{error:?}"))? {
+            udp.send(self.0, None, Some(datagram.remote), datagram.data, |_| MTU)
                 .map_err(|error| format!("cannot echo: {error:?}"))?;
         }
         Ok(())
-    }
-
-    fn transmit(&mut self, now: Instant) {
-        let mut tx = TxBatch::new();
-        loop {
-            self.udp.poll_transmit(&mut self.ip.output(now, &mut tx));
-            self.ip.poll_transmit(now, &mut tx);
-            if tx.is_empty() {
-                return;
-            }
-            self.out
-                .extend(tx.iter().map(|frame| frame.to_frame().data));
-            tx.clear();
-        }
     }
 }
 
 /// Replays everything that was sent to `address`, with a UDP echo service at `echo_port`. An error
 /// says at which packet of the capture the stack first did otherwise than the kernel.
-pub fn replay(
+pub fn replay<H: Host>(
     packets: &[Recorded],
     address: IpAddr,
     echo_port: Option<u16>,
 ) -> Result<Report, String> {
-    let mut host = Host::new(address, echo_port)?;
+    let mut host = H::new(address, MTU, ustack_tcp::Config::default())?;
+    let echo = echo_port
+        .map(|port| Echo::open(&mut host, SocketAddr::new(address, port)))
+        .transpose()?;
     let mut report = Report::default();
     let (mut kernel, mut ours) = (Assembler::default(), Assembler::default());
     let mut expected = Vec::new();
@@ -141,10 +66,13 @@ pub fn replay(
             continue;
         }
         let now = Instant::ZERO + packet.time;
-        host.on_packet(now, packet.data.clone())
-            .map_err(|error| format!("{at}: {error}"))?;
+        host.on_packet(now, packet.data.clone());
+        if let Some(echo) = echo {
+            echo.answer(&mut host)
+                .map_err(|error| format!("{at}: {error}"))?;
+        }
         report.packets_in += 1;
-        for data in host.out.drain(..) {
+        for data in host.poll_transmit(now) {
             report.packets_out += 1;
             if data.len() > MTU as usize {
                 return Err(format!("{at}: an answer of {} bytes", data.len()));

@@ -21,3 +21,4 @@ mod script;
 pub mod stream;
 
 pub use app::Reads;
+pub use host::Host;

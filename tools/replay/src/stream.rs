@@ -96,9 +96,9 @@ pub struct Report {
 
 /// Replays the first conversation of a capture. An error says at which packet the stack first
 /// went astray, and how.
-pub fn replay(packets: &[Recorded], plan: &Plan) -> Result<Report, String> {
+pub fn replay<H: Host>(packets: &[Recorded], plan: &Plan) -> Result<Report, String> {
     let conversation = Conversation::first(packets, plan.role)?;
-    let mut replay = Replay::new(conversation, plan);
+    let mut replay = Replay::<H>::new(conversation, plan)?;
     let result = replay.run(plan);
     result.map_err(|error| {
         let (at, now) = (replay.last_number, replay.now);
@@ -119,9 +119,9 @@ enum Waits {
     Window(u64),
 }
 
-struct Replay {
+struct Replay<H> {
     conversation: Conversation,
-    host: Host,
+    host: H,
     app: App,
     checker: Checker,
     frames: VecDeque<Said>,
@@ -146,8 +146,8 @@ struct Replay {
     dialogue: VecDeque<String>,
 }
 
-impl Replay {
-    fn new(mut conversation: Conversation, plan: &Plan) -> Self {
+impl<H: Host> Replay<H> {
+    fn new(mut conversation: Conversation, plan: &Plan) -> Result<Self, String> {
         conversation.theirs.isn = plan.their_isn.unwrap_or(conversation.theirs.isn);
         let reads_from = match plan.reads {
             Reads::AsRecorded => script::reading_begins(&conversation).unwrap_or_default(),
@@ -166,8 +166,8 @@ impl Replay {
             .said
             .iter()
             .filter(|said| !said.ours && !said.lost);
-        Self {
-            host: Host::new(conversation.local.ip(), plan.config.clone()),
+        Ok(Self {
+            host: H::new(conversation.local.ip(), MTU, plan.config.clone())?,
             app: App::new(&conversation, steps, plan.reads, reads_from),
             checker: Checker::new(&conversation, MTU as usize),
             frames: theirs.cloned().collect(),
@@ -185,7 +185,7 @@ impl Replay {
             sacked: 0,
             dialogue: VecDeque::new(),
             conversation,
-        }
+        })
     }
 
     fn instant(&self) -> Instant {
@@ -196,7 +196,7 @@ impl Replay {
         let flow = (self.conversation.local, self.conversation.remote);
         let now = self.instant();
         self.app
-            .open(&mut self.host.tcp, now, plan.role, flow, plan.socket)?;
+            .open(self.host.tcp(), now, plan.role, flow, plan.socket)?;
         let mut idle_since = None;
         for _ in 0..MAX_TURNS {
             self.turn()?;
@@ -212,7 +212,7 @@ impl Replay {
                 }
                 None => self.now + STEP * 5,
             };
-            let deadline = self.host.tcp.poll_timeout();
+            let deadline = self.host.tcp().poll_timeout();
             let deadline = deadline.map(|at| at.saturating_since(Instant::ZERO));
             let step = self.now + if self.app.is_done() { LINGER } else { STEP };
             self.now = next.min(deadline.unwrap_or(next)).min(step).max(self.now);
@@ -222,14 +222,14 @@ impl Replay {
         }
         Err(format!(
             "no end after {MAX_TURNS} turns; the next is due at {:?}",
-            self.host.tcp.poll_timeout()
+            self.host.tcp().poll_timeout()
         ))
     }
 
     /// One turn of the stack: timeouts, application, output, all of it checked.
     fn turn(&mut self) -> Result<(), String> {
         let now = self.instant();
-        self.host.tcp.on_timeout(now);
+        self.host.on_timeout(now);
         loop {
             self.note_state();
             let recorded = match self.frames.front() {
@@ -237,10 +237,9 @@ impl Replay {
                 _ => self.now.saturating_sub(self.delay),
             };
             let arrived = self.checker.arrived();
-            self.app.run(&mut self.host.tcp, now, recorded, arrived);
+            self.app.run(self.host.tcp(), now, recorded, arrived);
             self.note_state();
-            self.host.transmit(now);
-            let output = self.host.take_output();
+            let output = self.host.poll_transmit(now);
             if output.is_empty() {
                 return self.checker.check_waiting(self.now);
             }
@@ -283,7 +282,7 @@ impl Replay {
     fn note_state(&mut self) {
         let conn = self.app.conn();
         let flow = (self.conversation.local, self.conversation.remote);
-        let state = self.host.tcp.connections().find(|summary| {
+        let state = self.host.tcp().connections().find(|summary| {
             conn == Some(summary.id) || (summary.flow.local, summary.flow.remote) == flow
         });
         if let Some(state) = state.map(|summary| summary.state)

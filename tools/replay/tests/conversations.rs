@@ -1,9 +1,12 @@
 //! TCP captures against the stack. The replay itself checks every byte both ways and every
 //! segment's numbers, window, options and checksum; each test says what else its capture is for.
 
+mod common;
+
 use std::path::Path;
 use std::time::Duration;
 
+use common::Stack;
 use replay::conversation::Role;
 use replay::stream::{self, Plan, Report};
 use replay::{Reads, capture, closed};
@@ -16,7 +19,7 @@ fn read(name: &str) -> Vec<capture::Recorded> {
 }
 
 fn replay(name: &str, plan: &Plan) -> Report {
-    stream::replay(&read(name), plan).unwrap_or_else(|error| panic!("{name}: {error}"))
+    stream::replay::<Stack>(&read(name), plan).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 fn as_server(name: &str) -> Report {
@@ -270,7 +273,7 @@ fn reset_by_server_as_client() {
 #[test]
 fn refused() {
     assert_eq!(
-        closed::replay(&read("refused"), "10.88.0.2".parse().unwrap()),
+        closed::replay::<Stack>(&read("refused"), "10.88.0.2".parse().unwrap()),
         Ok(1)
     );
 }
@@ -283,7 +286,7 @@ fn refused_as_client() {
 #[test]
 fn refused_ipv6() {
     assert_eq!(
-        closed::replay(&read("refused-ipv6"), "fd88::2".parse().unwrap()),
+        closed::replay::<Stack>(&read("refused-ipv6"), "fd88::2".parse().unwrap()),
         Ok(1)
     );
 }
@@ -296,7 +299,7 @@ fn refused_ipv6_as_client() {
 #[test]
 fn scan_closed_ports() {
     assert_eq!(
-        closed::replay(&read("scan-closed-ports"), "10.88.0.2".parse().unwrap()),
+        closed::replay::<Stack>(&read("scan-closed-ports"), "10.88.0.2".parse().unwrap()),
         Ok(10)
     );
 }
@@ -543,7 +546,7 @@ fn a_capture_with_a_hole_is_named() {
         .rposition(|packet| packet.data.len() == 1500)
         .unwrap();
     packets.remove(data);
-    let error = stream::replay(&packets, &Plan::new(Role::Server)).unwrap_err();
+    let error = stream::replay::<Stack>(&packets, &Plan::new(Role::Server)).unwrap_err();
     assert!(error.contains("never recorded"), "{error}");
 }
 
@@ -551,7 +554,7 @@ fn a_capture_with_a_hole_is_named() {
 fn a_stack_that_refuses_is_named() {
     let mut plan = Plan::new(Role::Server);
     plan.config.max_connections = 0;
-    let error = stream::replay(&read("http-get"), &plan).unwrap_err();
+    let error = stream::replay::<Stack>(&read("http-get"), &plan).unwrap_err();
     assert!(
         error.contains("waits for a SYN") || error.contains("is a RST"),
         "{error}"

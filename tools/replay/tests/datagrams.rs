@@ -1,8 +1,11 @@
 //! UDP and ICMP captures against the stack: every answer as the kernel gave it.
 
+mod common;
+
 use std::net::IpAddr;
 use std::path::Path;
 
+use common::Stack;
 use replay::capture;
 use replay::datagram::{self, Report};
 use replay::message::Message;
@@ -14,7 +17,8 @@ fn replay(name: &str, address: &str, echo_port: Option<u16>) -> Report {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pcaps");
     let packets = capture::read(&folder.join(format!("{name}.pcapng"))).unwrap();
     let address: IpAddr = address.parse().unwrap();
-    datagram::replay(&packets, address, echo_port).unwrap_or_else(|error| panic!("{name}: {error}"))
+    datagram::replay::<Stack>(&packets, address, echo_port)
+        .unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 fn udp_lengths(report: &Report) -> Vec<usize> {
@@ -113,7 +117,7 @@ fn ping_options() {
 fn a_missing_answer_is_named() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pcaps");
     let packets = capture::read(&folder.join("udp-echo.pcapng")).unwrap();
-    let error = datagram::replay(&packets, V4.parse().unwrap(), None).unwrap_err();
+    let error = datagram::replay::<Stack>(&packets, V4.parse().unwrap(), None).unwrap_err();
     assert!(
         error.starts_with("packet 2 is UDP 10.88.0.2:7 > 10.88.0.1:"),
         "{error}"
