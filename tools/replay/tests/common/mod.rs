@@ -12,7 +12,7 @@ use ustack::testing::VirtualHost;
 use ustack::udp::Udp;
 
 /// ustack behind a plain device.
-pub struct Stack(VirtualHost);
+pub(crate) struct Stack(VirtualHost);
 
 impl Host for Stack {
     fn new(address: IpAddr, mtu: u16, tcp: tcp::Config) -> Result<Self, String> {
