@@ -33,6 +33,20 @@ def open_tun(namespace, mtu, addresses):
     return fd
 
 
+class Later:
+    """A verdict: the packet arrives, and once more so many seconds later."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+
+class Refuse:
+    """A verdict: the packet is lost, and a router sends this packet back to its sender."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+
 class Packet:
     """As much of an IP packet as a loss rule looks at."""
 
@@ -65,9 +79,15 @@ class Packet:
         return 224 <= self.data[16] <= 239
 
 
+def other_end(end):
+    """The end at the other side of the link."""
+    return FROM_SERVER if end == FROM_CLIENT else FROM_CLIENT
+
+
 class Link(threading.Thread):
-    """Carries packets until `stop`; `rule(packet)` answers None, "lose", "twice" or a number of
-    extra seconds to hold the packet back."""
+    """Carries packets until `stop`; `rule(packet)` answers None, "lose", "twice", a number of
+    extra seconds to hold the packet back, the bytes it is changed to on the way, or a verdict of
+    one of the classes above."""
 
     def __init__(self, client, server, writer, delay, vantage, rule):
         super().__init__(daemon=True)
@@ -103,24 +123,35 @@ class Link(threading.Thread):
                 return
             if packet.noise:
                 continue
-            verdict = self.rule(packet)
-            lost = verdict == "lose"
-            if sender == self.vantage:
-                self.record(packet, lost)
-            extra = verdict if isinstance(verdict, float) else 0.0
-            for _ in range(2 if verdict == "twice" else 1):
-                self.count += 1
-                due = time.monotonic() + self.delay + extra
-                heapq.heappush(self.queue, (due, self.count, packet, lost))
+            self.send(packet, self.rule(packet))
+
+    def send(self, packet, verdict):
+        """What becomes of a packet that its sender has handed to the link."""
+        lost = verdict == "lose" or isinstance(verdict, Refuse)
+        if packet.sender == self.vantage:
+            self.record(packet, lost)
+        if isinstance(verdict, bytes):
+            packet = Packet(verdict, packet.sender)
+        self.enqueue(packet, lost, verdict if isinstance(verdict, float) else 0.0)
+        if verdict == "twice":
+            self.enqueue(packet)
+        if isinstance(verdict, Later):
+            self.enqueue(packet, extra=verdict.seconds)
+        if isinstance(verdict, Refuse):
+            self.enqueue(Packet(verdict.answer, other_end(packet.sender)))
+
+    def enqueue(self, packet, lost=False, extra=0.0):
+        self.count += 1
+        due = time.monotonic() + self.delay + extra
+        heapq.heappush(self.queue, (due, self.count, packet, lost))
 
     def deliver(self, packet, lost):
         """The packet reaches the other end, unless it is lost."""
         if packet.sender != self.vantage:
             self.record(packet, lost)
         if not lost:
-            other = FROM_SERVER if packet.sender == FROM_CLIENT else FROM_CLIENT
             try:
-                os.write(self.fds[other], packet.data)
+                os.write(self.fds[other_end(packet.sender)], packet.data)
             except OSError:
                 pass  # The other end is being torn down.
 

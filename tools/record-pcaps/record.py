@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Records the captures of pcaps/ again, from nothing: kernel clients and servers in two throw-away
-network namespaces, joined by a link of this program's own. Needs root, and curl, nginx, socat,
-netcat-openbsd, nmap, dig, ping and traceroute. Takes about a minute.
+network namespaces, joined by a link of this program's own. Needs root and the programs of PROGRAMS
+below, which it looks for first. Takes some minutes. With names, only those captures are recorded.
 
     sudo tools/record-pcaps/record.py [NAME…]
 """
@@ -14,14 +14,23 @@ import sys
 import tempfile
 import time
 
-import scenarios
+from ends import C4, C6, S4, S6
 from link import Link, open_tun
 from netns import Namespace
 from pcapng import Writer
+from registry import SCENARIOS
+from scenarios import KINDS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = ROOT / "pcaps"
-PROGRAMS = ("ip", "curl", "nginx", "socat", "nc", "nmap", "dig", "ping", "traceroute")
+# What is needed, and the Debian package it comes in.
+PROGRAMS = {
+    "ip": "iproute2", "ss": "iproute2", "curl": "curl", "wget": "wget", "nginx": "nginx",
+    "socat": "socat", "nc": "netcat-openbsd", "nmap": "nmap", "hping3": "hping3",
+    "dig": "bind9-dnsutils", "dnsmasq": "dnsmasq-base", "ping": "iputils-ping",
+    "traceroute": "traceroute", "iperf3": "iperf3", "git": "git", "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client", "sshd": "openssh-server", "chromium": "chromium",
+}
 SECONDS_EACH = 60
 
 
@@ -53,8 +62,8 @@ def record(wanted):
             client.sysctl(**wanted["client"])
             server.sysctl(**wanted["server"])
             fds = (
-                open_tun(client, wanted["mtu"], [f"{scenarios.C4}/24", f"{scenarios.C6}/64"]),
-                open_tun(server, wanted["mtu"], [f"{scenarios.S4}/24", f"{scenarios.S6}/64"]),
+                open_tun(client, wanted["mtu"], [f"{C4}/24", f"{C6}/64"]),
+                open_tun(server, wanted["mtu"], [f"{S4}/24", f"{S6}/64"]),
             )
             writer = Writer(partial, wanted["shows"])
             link = Link(*fds, writer, wanted["delay"], wanted["vantage"], wanted["rule"]())
@@ -86,18 +95,30 @@ Besides the tests named here, `tools/replay/tests/kernel.rs` reads all TCP captu
 own segments keep every rule the stack's are held to), and most are replayed again with other
 sequence numbers, with NewReno and with small buffers.
 
+"""
+
+TABLE = """
+## {kind}
+
 | File | What it shows | Recorded with | Replayed by |
 |---|---|---|---|
 """
 
 
+def row(one):
+    """One capture's line of the page."""
+    tests = ", ".join(f"`{test}`" for test in one["tests"])
+    how = " ".join(one["how"].split())
+    return f"| `{one['name']}.pcapng` | {one['shows']} | {how} | {tests} |\n"
+
+
 def write_readme():
-    """The table of pcaps/README.md."""
-    rows = []
-    for one in scenarios.SCENARIOS:
-        tests = ", ".join(f"`{test}`" for test in one["tests"])
-        rows.append(f"| `{one['name']}.pcapng` | {one['shows']} | {one['how']} | {tests} |\n")
-    (TARGET / "README.md").write_text(HEAD + "".join(rows))
+    """The tables of pcaps/README.md."""
+    page = HEAD
+    for kind in KINDS:
+        page += TABLE.format(kind=kind.__doc__.strip().rstrip("."))
+        page += "".join(row(one) for one in SCENARIOS if one["kind"] == kind.__name__)
+    (TARGET / "README.md").write_text(page)
 
 
 def main(names):
@@ -105,9 +126,10 @@ def main(names):
         sys.exit("record.py: namespaces and TUN devices need root: run it with sudo")
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing:
-        sys.exit(f"record.py: not installed: {', '.join(missing)}; apt-get install iproute2 curl "
-                 "nginx socat netcat-openbsd nmap bind9-dnsutils iputils-ping traceroute")
-    known = {one["name"]: one for one in scenarios.SCENARIOS}
+        packages = sorted({PROGRAMS[program] for program in missing})
+        sys.exit(f"record.py: not installed: {', '.join(missing)}; "
+                 f"apt-get install {' '.join(packages)}")
+    known = {one["name"]: one for one in SCENARIOS}
     for name in names:
         if name not in known:
             sys.exit(f"record.py: no recording is named {name}; there are {', '.join(known)}")

@@ -13,9 +13,12 @@ fn every_capture_has_its_line_and_its_tests() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name != "README.md")
         .collect();
-    let sources: String = ["conversations.rs", "datagrams.rs"]
+    let sources: String = ["tests", "tests/captures"]
         .iter()
-        .map(|name| fs::read_to_string(here.join("tests").join(name)).unwrap())
+        .flat_map(|folder| fs::read_dir(here.join(folder)).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .map(|path| fs::read_to_string(path).unwrap())
         .collect();
     let mut named = BTreeSet::new();
     for line in fs::read_to_string(folder.join("README.md"))

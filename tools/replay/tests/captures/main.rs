@@ -1,0 +1,9 @@
+//! Captures against the stack, by kind as `pcaps/README.md` has them. The replay itself checks every
+//! byte both ways and every segment's numbers, window, options and checksum; each test says what
+//! else its capture is for.
+
+mod common;
+mod programs;
+mod resets;
+#[path = "../common/mod.rs"]
+mod stack;

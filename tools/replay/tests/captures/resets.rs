@@ -1,0 +1,93 @@
+//! A reset in every state. The client's RST reaches the stack in the state that the capture is
+//! named after, and nothing is left of the connection.
+
+use crate::common::replay;
+use replay::Reads;
+use replay::conversation::Role;
+use replay::stream::{Plan, Report};
+use ustack_tcp::State::{self, *};
+use ustack_tcp::{CloseReason, SocketError};
+
+/// The last state was `last`, and the RST ended it.
+fn ended(report: &Report, states: &[State]) {
+    assert_eq!(report.states, states);
+    let reset = CloseReason::Reset;
+    let is_told = report.closed == Some(reset) || report.error == Some(SocketError::Closed(reset));
+    assert!(is_told, "{:?}, {:?}", report.closed, report.error);
+    assert!(!report.tally.reset, "a RST was answered by a RST");
+}
+
+/// After both FINs a RST takes nothing from anyone: it only deletes the connection (RFC 9293
+/// §3.10.7.4, CLOSING and LAST-ACK).
+fn finished(report: &Report, states: &[State]) {
+    assert_eq!(report.states, states);
+    assert_eq!(report.closed, Some(CloseReason::Finished));
+    assert!(!report.tally.reset, "a RST was answered by a RST");
+}
+
+fn as_server(state: &str) -> Report {
+    replay(&format!("reset-in-{state}"), &Plan::new(Role::Server))
+}
+
+#[test]
+fn reset_in_syn_received() {
+    let report = as_server("syn-received");
+    assert_eq!(report.states, [SynReceived]);
+    // Nobody ever accepted it, so nobody is told (RFC 9293 §3.10.7.4); the SYN,ACK is not repeated.
+    assert_eq!((report.closed, report.error), (None, None));
+    assert_eq!(report.tally.segments, 1);
+}
+
+#[test]
+fn reset_in_established() {
+    let report = as_server("established");
+    ended(&report, &[SynReceived, Established]);
+    assert!(report.tally.max_in_flight >= 6000, "{:?}", report.tally);
+}
+
+#[test]
+fn reset_in_fin_wait_1() {
+    let report = as_server("fin-wait-1");
+    ended(&report, &[SynReceived, Established, FinWait1]);
+}
+
+#[test]
+fn reset_in_fin_wait_2() {
+    let report = as_server("fin-wait-2");
+    ended(&report, &[SynReceived, Established, FinWait1, FinWait2]);
+    assert_eq!(report.received, 20);
+}
+
+#[test]
+fn reset_in_close_wait() {
+    // An application that does not look learns of no end of file, and does not close.
+    let plan = Plan {
+        reads: Reads::Never,
+        ..Plan::new(Role::Server)
+    };
+    let report = replay("reset-in-close-wait", &plan);
+    ended(&report, &[SynReceived, Established, CloseWait]);
+    assert_eq!(report.sent, 25);
+}
+
+#[test]
+fn reset_in_closing() {
+    let report = as_server("closing");
+    finished(&report, &[SynReceived, Established, FinWait1, Closing]);
+}
+
+#[test]
+fn reset_in_last_ack() {
+    let report = as_server("last-ack");
+    finished(&report, &[SynReceived, Established, CloseWait, LastAck]);
+}
+
+#[test]
+fn reset_in_time_wait() {
+    let report = as_server("time-wait");
+    let states = [SynReceived, Established, FinWait1, TimeWait];
+    assert_eq!(report.states, states);
+    // It lies one below the window, so that it is dropped without a word (RFC 9293 §3.10.7.4).
+    let segments = report.tally.segments;
+    assert!(segments <= 5 && !report.tally.reset, "{segments} segments");
+}
