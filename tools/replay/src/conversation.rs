@@ -76,6 +76,8 @@ pub struct Conversation {
     pub theirs: Direction,
     /// All segments, in the order of the capture.
     pub said: Vec<Said>,
+    /// The position up to which the replayed end acknowledged what ours said.
+    pub acknowledged: u64,
 }
 
 impl Conversation {
@@ -101,6 +103,7 @@ impl Conversation {
             ours: Direction::default(),
             theirs: Direction::default(),
             said: Vec::new(),
+            acknowledged: 0,
         };
         let isn_of = |source: SocketAddr| {
             let mut syns = segments.iter().map(|(_, tcp)| tcp);
@@ -145,6 +148,9 @@ impl Conversation {
             tcp,
         };
         from.reset |= said.tcp.has(RST);
+        if !ours && !said.lost {
+            self.acknowledged = self.acknowledged.max(ack.unwrap_or(0).min(to.end));
+        }
         if said.tcp.has(FIN) {
             from.fin = Some(said.end() - 1);
         }

@@ -12,6 +12,9 @@ pub mod checker;
 pub mod closed;
 pub mod conversation;
 pub mod datagram;
+pub mod dialogue;
+pub mod divergence;
+mod frames;
 mod host;
 mod inject;
 pub mod message;
@@ -19,6 +22,8 @@ pub mod packet;
 mod ranges;
 mod script;
 pub mod stream;
+mod translate;
+mod verdict;
 
 pub use app::Reads;
 pub use host::Host;

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ustack_tcp::time::Instant;
 use ustack_tcp::{CloseReason, Config, SocketError, SocketOptions, State};
 
@@ -16,29 +17,19 @@ use crate::app::{App, Reads};
 use crate::capture::Recorded;
 use crate::checker::{Checker, Tally};
 use crate::conversation::{Conversation, Role, Said};
+use crate::dialogue::{self, Dialogue, Speaker};
+use crate::divergence::{Error, Fault};
 use crate::host::{Host, MTU};
-use crate::inject::{self, Edit};
-use crate::packet::{self, FIN, RST, SYN, TcpOptions, TcpPacket};
+use crate::packet::{self, ACK, RST, SYN, TcpOptions, TcpPacket};
 use crate::ranges::Counted;
 use crate::script;
 
-/// How long the stack may keep a frame waiting.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the replay goes on after the last frame, so that what is owed comes out.
 const LINGER: Duration = Duration::from_secs(2);
 /// How many turns a replay may take: a stack that keeps asking to be called at once never ends.
 const MAX_TURNS: usize = 1_000_000;
-/// A frame that waits longer stands for a moment that does not come: the other end acknowledges
-/// everything it would have, whatever it had when it sent the frame.
-const HOPELESS: Duration = Duration::from_millis(300);
-/// How many segments an error shows.
-const DIALOGUE: usize = 12;
 /// Time between looks while a frame waits.
 const STEP: Duration = Duration::from_millis(1);
-/// How long the other end takes to acknowledge what it would have.
-const ACK_DELAY: Duration = Duration::from_millis(10);
-/// A full window releases a reader that should not have begun yet after this time.
-const STALL: Duration = Duration::from_secs(2);
 
 /// How to replay.
 #[derive(Clone, Debug)]
@@ -92,58 +83,52 @@ pub struct Report {
     pub error: Option<SocketError>,
     /// How much later than recorded the last frame went in.
     pub delay: Duration,
+    /// What was said.
+    pub dialogue: Dialogue,
 }
 
-/// Replays the first conversation of a capture. An error says at which packet the stack first
-/// went astray, and how.
-pub fn replay<H: Host>(packets: &[Recorded], plan: &Plan) -> Result<Report, String> {
-    let conversation = Conversation::first(packets, plan.role)?;
-    let mut replay = Replay::<H>::new(conversation, plan)?;
-    let result = replay.run(plan);
-    result.map_err(|error| {
-        let (at, now) = (replay.last_number, replay.now);
-        let dialogue = replay.dialogue.make_contiguous().join("\n");
-        format!("at {now:?}, after packet {at} went in: {error}; what was said last:\n{dialogue}")
-    })?;
-    Ok(replay.report())
+/// Replays the first conversation of a capture.
+pub fn replay<H: Host>(packets: &[Recorded], plan: &Plan) -> Result<Report, Error> {
+    let conversation = Conversation::first(packets, plan.role).map_err(Error::Unusable)?;
+    replay_conversation::<H>(conversation, plan)
 }
 
-/// Why a frame waits.
-#[derive(Clone, Copy)]
-enum Waits {
-    /// For the stack's SYN.
-    Syn,
-    /// For this position to be sent (again).
-    Position(u64),
-    /// For room up to this position.
-    Window(u64),
-}
-
-struct Replay<H> {
+/// Replays a conversation. An error says at which packet the stack first went astray, and how.
+pub fn replay_conversation<H: Host>(
     conversation: Conversation,
-    host: H,
-    app: App,
-    checker: Checker,
-    frames: VecDeque<Said>,
+    plan: &Plan,
+) -> Result<Report, Error> {
+    let mut replay = Replay::<H>::new(conversation, plan).map_err(Error::Unusable)?;
+    match replay.run(plan) {
+        Ok(()) => Ok(replay.report()),
+        Err(fault) => Err(Error::new(fault, &replay.dialogue)),
+    }
+}
+
+pub(crate) struct Replay<H> {
+    pub(crate) conversation: Conversation,
+    pub(crate) host: H,
+    pub(crate) app: App,
+    pub(crate) checker: Checker,
+    pub(crate) frames: VecDeque<Said>,
     /// Ranges of the recorded end's that were lost, as often as they were.
-    lost: Counted,
-    now: Duration,
+    pub(crate) lost: Counted,
+    pub(crate) now: Duration,
     /// How much later than recorded frames go in.
-    delay: Duration,
-    waiting_since: Option<Duration>,
-    last_ack: Duration,
+    pub(crate) delay: Duration,
+    pub(crate) waiting_since: Option<Duration>,
+    pub(crate) last_ack: Duration,
     /// Position up to which frames have gone in.
-    injected: u64,
-    last_number: usize,
-    syn: TcpOptions,
-    states: Vec<State>,
-    echo: Option<u32>,
+    pub(crate) injected: u64,
+    pub(crate) last_number: usize,
+    pub(crate) syn: TcpOptions,
+    pub(crate) states: Vec<State>,
+    pub(crate) echo: Option<u32>,
     /// The recorded end's last timestamp.
-    tsval: Option<u32>,
+    pub(crate) tsval: Option<u32>,
     /// The highest position that SACK reported.
-    sacked: u64,
-    /// The last segments both ways, in words.
-    dialogue: VecDeque<String>,
+    pub(crate) sacked: u64,
+    pub(crate) dialogue: Dialogue,
 }
 
 impl<H: Host> Replay<H> {
@@ -183,16 +168,16 @@ impl<H: Host> Replay<H> {
             echo: None,
             tsval: None,
             sacked: 0,
-            dialogue: VecDeque::new(),
+            dialogue: Dialogue::new(plan.role),
             conversation,
         })
     }
 
-    fn instant(&self) -> Instant {
+    pub(crate) fn instant(&self) -> Instant {
         Instant::ZERO + self.now
     }
 
-    fn run(&mut self, plan: &Plan) -> Result<(), String> {
+    fn run(&mut self, plan: &Plan) -> Result<(), Fault> {
         let flow = (self.conversation.local, self.conversation.remote);
         let now = self.instant();
         self.app
@@ -208,7 +193,7 @@ impl<H: Host> Replay<H> {
                 Some(_) if self.waiting_since.is_some() => self.now + STEP,
                 Some(said) => said.time + self.delay,
                 None if self.now.saturating_sub(*idle_since.get_or_insert(self.now)) > LINGER => {
-                    return self.check_end(plan);
+                    return Ok(self.check_end(plan)?);
                 }
                 None => self.now + STEP * 5,
             };
@@ -220,14 +205,11 @@ impl<H: Host> Replay<H> {
                 self.now += Duration::from_nanos(1);
             }
         }
-        Err(format!(
-            "no end after {MAX_TURNS} turns; the next is due at {:?}",
-            self.host.tcp().poll_timeout()
-        ))
+        Err(self.endless(MAX_TURNS).into())
     }
 
     /// One turn of the stack: timeouts, application, output, all of it checked.
-    fn turn(&mut self) -> Result<(), String> {
+    fn turn(&mut self) -> Result<(), Fault> {
         let now = self.instant();
         self.host.on_timeout(now);
         loop {
@@ -241,42 +223,56 @@ impl<H: Host> Replay<H> {
             self.note_state();
             let output = self.host.poll_transmit(now);
             if output.is_empty() {
-                return self.checker.check_waiting(self.now);
+                let checked = self.checker.check_waiting(self.now);
+                return checked.map_err(|error| {
+                    let ours = format!("owes an ACK: {error}");
+                    self.diverged(ours, "RFC 9293 §3.8.6.3").into()
+                });
             }
             for data in output {
-                let tcp = packet::tcp(&data).map_err(|error| format!("the stack sent {error}"))?;
-                let tcp = tcp.ok_or("the stack sent something that is no segment")?;
-                if tcp.has(SYN) {
-                    self.syn = tcp.options.clone();
-                }
-                self.note_segment("<", &tcp);
-                let checked = self.checker.on_output(self.now, data.len(), &tcp);
-                checked.map_err(|error| format!("a segment of the stack {error}"))?;
+                self.on_output(&data)?;
             }
         }
     }
 
-    /// Keeps a segment for the report of an error: `>` went in, `<` came out.
-    fn note_segment(&mut self, direction: &str, tcp: &TcpPacket) {
-        let (ours, theirs) = (
-            self.checker.isn().unwrap_or(tcp.seq),
-            self.conversation.theirs.isn,
-        );
-        let (from, to) = if direction == "<" {
-            (ours, theirs)
-        } else {
-            (theirs, ours)
+    /// A packet of the stack.
+    fn on_output(&mut self, data: &Bytes) -> Result<(), Fault> {
+        let tcp = match packet::tcp(data) {
+            Ok(Some(tcp)) => tcp,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                let ours = format!("sends {error}");
+                return Err(self.diverged(ours, "RFC 9293 §3.1").into());
+            }
         };
-        let (seq, ack) = (tcp.seq.wrapping_sub(from), tcp.ack.wrapping_sub(to));
-        let TcpPacket { flags, window, .. } = tcp;
-        let length = tcp.payload.len();
-        if self.dialogue.len() == DIALOGUE {
-            self.dialogue.pop_front();
+        if tcp.has(SYN) {
+            self.syn = tcp.options.clone();
         }
-        self.dialogue.push_back(format!(
-            "{:?} {direction} flags {flags:#04x} seq {seq} ack {ack} length {length} window {window}",
-            self.now
-        ));
+        self.note(Speaker::Stack, &tcp);
+        let Conversation { ours, theirs, .. } = &self.conversation;
+        if tcp.has(RST) && !ours.reset && !theirs.reset {
+            let ours = "resets the connection".to_owned();
+            return Err(self.diverged(ours, "RFC 9293 §3.5.2").into());
+        }
+        let checked = self.checker.on_output(self.now, data.len(), &tcp);
+        checked.map_err(|error| {
+            let ours = format!("sends a segment that {error}");
+            self.diverged(ours, "RFC 9293 §3.10").into()
+        })
+    }
+
+    /// Keeps a segment for the dialogue.
+    pub(crate) fn note(&mut self, speaker: Speaker, tcp: &TcpPacket) {
+        let ours = self.checker.isn().unwrap_or(tcp.seq);
+        let theirs = self.conversation.theirs.isn;
+        let (from, to) = match speaker {
+            Speaker::Stack => (ours, theirs),
+            _ => (theirs, ours),
+        };
+        let seq = tcp.seq.wrapping_sub(from) as u64;
+        let ack = tcp.has(ACK).then(|| tcp.ack.wrapping_sub(to) as u64);
+        self.dialogue
+            .push(self.now, speaker, dialogue::describe(tcp, seq, ack));
     }
 
     fn note_state(&mut self) {
@@ -293,283 +289,6 @@ impl<H: Host> Replay<H> {
         }
     }
 
-    /// Puts the next frame in if its time has come and it need not wait.
-    fn inject_due(&mut self) -> Result<bool, String> {
-        let Some(said) = self.frames.front() else {
-            return Ok(false);
-        };
-        let due = said.time + self.delay;
-        if self.now < due {
-            return Ok(false);
-        }
-        let Some(waits) = self.waits(said) else {
-            self.delay += self.now.saturating_sub(due);
-            self.waiting_since = None;
-            if let Some(said) = self.frames.pop_front() {
-                self.last_number = said.number;
-                self.inject(&said, &self.edit(&said, None))?;
-                self.injected = self.injected.max(said.end());
-                let sacked = self.sack(&said).into_iter().map(|(_, right)| right).max();
-                self.sacked = self.sacked.max(sacked.unwrap_or(0));
-            }
-            return Ok(true);
-        };
-        let since = *self.waiting_since.get_or_insert(self.now);
-        let waited = self.now.saturating_sub(since);
-        if waited > STALL && matches!(waits, Waits::Window(_)) {
-            self.app.reads_from = Duration::ZERO;
-        }
-        if waited > PATIENCE {
-            let number = said.number;
-            return Err(match waits {
-                Waits::Syn => format!("packet {number} still waits for a SYN"),
-                Waits::Position(at) => {
-                    format!("packet {number} still waits for position {at} to be sent (again)")
-                }
-                Waits::Window(at) => format!("packet {number} still waits for room up to {at}"),
-            });
-        }
-        if waited > HOPELESS && matches!(waits, Waits::Window(_)) {
-            return self.repeat_first();
-        }
-        self.acknowledge_meanwhile(waits)
-    }
-
-    /// A sender out of window repeats what was lost before it goes on: the first later frame that
-    /// fits goes in now.
-    fn repeat_first(&mut self) -> Result<bool, String> {
-        let fits = |said: &Said| {
-            !said.tcp.payload.is_empty() && !said.tcp.has(FIN | RST) && self.waits(said).is_none()
-        };
-        let Some(index) = self.frames.iter().position(fits) else {
-            return Ok(false);
-        };
-        if let Some(said) = self.frames.remove(index) {
-            self.last_number = said.number;
-            self.inject(&said, &self.edit(&said, None))?;
-            self.injected = self.injected.max(said.end());
-        }
-        Ok(true)
-    }
-
-    fn waits(&self, said: &Said) -> Option<Waits> {
-        if said.ack.is_some() && self.checker.isn().is_none() {
-            return Some(Waits::Syn);
-        }
-        let sent = |from, to| {
-            self.checker
-                .transmitted
-                .first_not_above(&self.lost, from, to)
-        };
-        let acked = self.checker.acked_by_them();
-        let missing = said.ack.and_then(|ack| sent(acked.min(ack), ack));
-        let missing = missing.or_else(|| {
-            let mut blocks = self.sack(said).into_iter();
-            blocks.find_map(|(left, right)| sent(left, right))
-        });
-        if let Some(at) = missing {
-            return Some(Waits::Position(at));
-        }
-        let end = said.end() - said.tcp.has(FIN) as u64;
-        let is_data = !said.tcp.payload.is_empty() && !said.tcp.has(SYN | RST);
-        (is_data && end > self.checker.receive_edge()).then_some(Waits::Window(end))
-    }
-
-    /// SACK blocks as positions in the stack's stream.
-    fn sack(&self, said: &Said) -> Vec<(u64, u64)> {
-        let isn = self.conversation.ours.isn;
-        let at = |wire: u32| wire.wrapping_sub(isn) as u64;
-        said.tcp
-            .options
-            .sack
-            .iter()
-            .map(|&(left, right)| (at(left), at(right)))
-            .collect()
-    }
-
-    /// While a frame waits, the other end acknowledges the part of it that it would have.
-    fn acknowledge_meanwhile(&mut self, waits: Waits) -> Result<bool, String> {
-        let Waits::Position(missing) = waits else {
-            return Ok(false);
-        };
-        let Some(said) = self.frames.front().cloned() else {
-            return Ok(false);
-        };
-        let (Some(ack), acked) = (said.ack, self.checker.acked_by_them()) else {
-            return Ok(false);
-        };
-        let end = self.checker.end();
-        let ready = match self.waiting_since {
-            Some(since) if self.now.saturating_sub(since) > HOPELESS => {
-                let missing = self
-                    .checker
-                    .transmitted
-                    .first_not_above(&self.lost, acked, end);
-                missing.unwrap_or(end)
-            }
-            _ => missing.min(ack),
-        };
-        if self.now < self.last_ack + ACK_DELAY {
-            return Ok(false);
-        }
-        if ready <= acked {
-            return self.sack_meanwhile(acked);
-        }
-        self.inject(&said, &self.edit(&said, Some(ready)))?;
-        Ok(true)
-    }
-
-    /// What lies above the first hole and was not lost, the other end reports by SACK.
-    fn sack_meanwhile(&mut self, acked: u64) -> Result<bool, String> {
-        let (sent, end) = (&self.checker.transmitted, self.checker.end());
-        let mut blocks = VecDeque::new();
-        let mut at = acked;
-        while let Some(left) = sent.first_above(&self.lost, at, end) {
-            at = sent.first_not_above(&self.lost, left, end).unwrap_or(end);
-            blocks.push_front((left, at));
-        }
-        if blocks
-            .front()
-            .is_none_or(|&(_, right)| right <= self.sacked)
-        {
-            return Ok(false);
-        }
-        let said = self.conversation.said.iter().filter(|said| !said.ours);
-        let Some(said) = said.max_by_key(|said| said.tcp.options.sack.len()).cloned() else {
-            return Ok(false);
-        };
-        if said.tcp.options.sack.is_empty() {
-            return Ok(false);
-        }
-        let isn = self.checker.isn().unwrap_or_default();
-        let wire = |position: u64| isn.wrapping_add(position as u32);
-        let mut edit = self.edit(&said, Some(acked));
-        edit.sack = blocks
-            .iter()
-            .map(|&(left, right)| (wire(left), wire(right)))
-            .collect();
-        edit.tsecr = self.echo.or(edit.tsecr);
-        edit.tsval = self.tsval.or(edit.tsval);
-        edit.bare = self
-            .frames
-            .front()
-            .and_then(|said| self.edit(said, Some(acked)).bare);
-        self.sacked = blocks.front().map_or(self.sacked, |&(_, right)| right);
-        self.inject(&said, &edit)?;
-        Ok(true)
-    }
-
-    /// What changes in a frame; with `up_to`, it becomes an acknowledgment of that position.
-    fn edit(&self, said: &Said, up_to: Option<u64>) -> Edit {
-        let theirs = &self.conversation.theirs;
-        let position = if up_to.is_some() {
-            self.injected
-        } else {
-            said.seq
-        };
-        let seq = theirs.isn.wrapping_add(position as u32);
-        let Some(isn) = self.checker.isn() else {
-            return Edit {
-                seq,
-                ..Edit::default()
-            };
-        };
-        let wire = |position: u64| isn.wrapping_add(position as u32);
-        let bare = up_to.map(|up_to| {
-            let scale = theirs.window_scale.unwrap_or(0);
-            let edge = said.ack.unwrap_or(0) + ((said.tcp.window as u64) << scale);
-            (edge.saturating_sub(up_to) >> scale).min(u16::MAX as u64) as u16
-        });
-        let sack = up_to.map_or_else(|| self.sack(said), |_| Vec::new());
-        Edit {
-            seq,
-            ack: said.ack.map(|ack| wire(up_to.unwrap_or(ack))),
-            tsecr: said.ack.and_then(|_| self.tsecr(said, up_to)),
-            sack: sack
-                .into_iter()
-                .map(|(left, right)| (wire(left), wire(right)))
-                .collect(),
-            bare,
-            tsval: None,
-        }
-    }
-
-    /// The stack's timestamp that stands for the one this frame echoes: that of the last segment
-    /// that said no more than the recorded segment with the echoed one.
-    fn tsecr(&self, said: &Said, up_to: Option<u64>) -> Option<u32> {
-        let (_, echoed) = said.tcp.options.timestamps?;
-        let tsval = |said: &Said| said.tcp.options.timestamps.map(|(tsval, _)| tsval);
-        let mut ours = self
-            .conversation
-            .said
-            .iter()
-            .filter(|said| said.ours && !said.lost);
-        let model = ours.find(|said| tsval(said) == Some(echoed))?;
-        let (seq, ack) = (model.seq, model.ack.unwrap_or(0));
-        let seq = up_to.map_or(seq, |up_to| seq.min(up_to.saturating_sub(1)));
-        let mut sent = self.checker.log.iter().rev();
-        let stands = sent.find(|sent| sent.seq <= seq && sent.ack <= ack);
-        let value = stands.or(self.checker.log.first())?.tsval?;
-        let last = self.echo.unwrap_or(value);
-        Some(if (value.wrapping_sub(last) as i32) < 0 {
-            last
-        } else {
-            value
-        })
-    }
-
-    fn inject(&mut self, said: &Said, edit: &Edit) -> Result<(), String> {
-        self.echo = edit.tsecr.or(self.echo);
-        let data = inject::rewrite(said, edit)?;
-        let tcp = packet::tcp(&data)?.ok_or("a rewritten frame is no segment")?;
-        if edit.ack.is_some() {
-            self.last_ack = self.now;
-        }
-        self.note_segment(">", &tcp);
-        self.tsval = tcp.options.timestamps.map(|(tsval, _)| tsval);
-        self.checker.on_arrival(self.now, &tcp);
-        self.host.on_packet(self.instant(), data);
-        Ok(())
-    }
-
-    /// What must hold when all is said.
-    fn check_end(&mut self, plan: &Plan) -> Result<(), String> {
-        let Conversation { ours, theirs, .. } = &self.conversation;
-        let is_cut = ours.reset || theirs.reset;
-        if !self.app.is_done() {
-            return Err(self.app.waits_for());
-        }
-        let (received, expected) = (&self.app.received, &theirs.stream);
-        let is_prefix = expected.starts_with(received);
-        if plan.reads != Reads::Never
-            && (!is_prefix || (received.len() < expected.len() && !is_cut))
-        {
-            let same = received
-                .iter()
-                .zip(expected)
-                .take_while(|(left, right)| left == right);
-            let (same, got, all) = (same.count(), received.len(), expected.len());
-            return Err(format!(
-                "the application received {got} of {all} bytes, {same} of them right"
-            ));
-        }
-        if theirs.fin.is_some() && !is_cut && !self.app.is_eof {
-            return Err("the application never saw the end of the stream".to_owned());
-        }
-        let all = 1 + ours.stream.len() as u64 + ours.fin.is_some() as u64;
-        if self.checker.end() < all && !is_cut {
-            return Err(format!(
-                "the stack sent up to {} of {all}",
-                self.checker.end()
-            ));
-        }
-        if self.checker.tally.reset != ours.reset && !theirs.reset {
-            let said = if ours.reset { "reset" } else { "did not reset" };
-            return Err(format!("the recorded end {said}, the stack did otherwise"));
-        }
-        Ok(())
-    }
-
     fn report(self) -> Report {
         Report {
             states: self.states,
@@ -580,6 +299,7 @@ impl<H: Host> Replay<H> {
             closed: self.app.closed,
             error: self.app.error,
             delay: self.delay,
+            dialogue: self.dialogue,
         }
     }
 }
