@@ -129,35 +129,28 @@ fn describe_said(said: &Said) -> String {
 
 /// A segment in relative numbers, in tcpdump's words.
 pub(crate) fn describe(tcp: &TcpPacket, seq: u64, ack: Option<u64>) -> String {
-    let mut text = flags(tcp.flags);
-    let length = tcp.payload.len() as u64;
-    text += &match length {
-        0 => format!(" seq {seq}"),
-        _ => format!(" seq {seq}:{} ({length})", seq + length),
-    };
-    if let Some(ack) = ack {
-        text += &format!(" ack {ack}");
-    }
-    text += &format!(" win {}", tcp.window);
+    let mut words = vec![flags(tcp.flags)];
+    words.push(match tcp.payload.len() as u64 {
+        0 => format!("seq {seq}"),
+        length => format!("seq {seq}:{} ({length})", seq + length),
+    });
+    words.extend(ack.map(|ack| format!("ack {ack}")));
+    words.push(format!("win {}", tcp.window));
     let options = &tcp.options;
-    if let Some(mss) = options.mss {
-        text += &format!(" mss {mss}");
-    }
-    if let Some(scale) = options.window_scale {
-        text += &format!(" wscale {scale}");
-    }
+    words.extend(options.mss.map(|mss| format!("mss {mss}")));
+    let scale = options.window_scale;
+    words.extend(scale.map(|scale| format!("wscale {scale}")));
     if options.sack_permitted {
-        text += " sackOK";
+        words.push("sackOK".to_owned());
     }
     if tcp.has(SYN) && options.timestamps.is_some() {
-        text += " TS";
+        words.push("TS".to_owned());
     }
-    for &(left, right) in &options.sack {
-        // The other direction's numbers are near its acknowledgment.
-        let at = |wire: u32| ack.unwrap_or(0) as i64 + i64::from(wire.wrapping_sub(tcp.ack) as i32);
-        text += &format!(" sack {}:{}", at(left), at(right));
-    }
-    text
+    // The other direction's numbers are near its acknowledgment.
+    let at = |wire: u32| ack.unwrap_or(0) as i64 + i64::from(wire.wrapping_sub(tcp.ack) as i32);
+    let blocks = options.sack.iter();
+    words.extend(blocks.map(|&(left, right)| format!("sack {}:{}", at(left), at(right))));
+    words.join(" ")
 }
 
 /// The flags of a segment by name, ACK left out where it goes without saying.
