@@ -51,7 +51,8 @@ pub(crate) fn merge(flags: Options) -> Result<(Options, Origins), Error> {
     Ok((options, origins))
 }
 
-fn parse(path: &Path, text: &str) -> Result<Options, Error> {
+/// Reads the text of a file; `path` is for messages.
+pub(crate) fn parse(path: &Path, text: &str) -> Result<Options, Error> {
     toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| {
             1 + text[..span.start.min(text.len())].matches('\n').count()
