@@ -3,6 +3,7 @@
 
 mod pattern;
 mod random;
+pub mod real;
 mod report;
 mod script;
 
