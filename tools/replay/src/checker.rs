@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::conversation::{Conversation, position};
+use crate::conversation::Conversation;
 use crate::packet::{ACK, CWR, ECE, FIN, RST, SYN, TcpOptions, TcpPacket};
-use crate::ranges::{Counted, Ranges};
+use referee::position;
+use referee::ranges::{Counted, Ranges};
 
 /// An ACK of in-order bytes may wait this long (RFC 9293 MUST-40).
 const DELAYED_ACK_LIMIT: Duration = Duration::from_millis(500);

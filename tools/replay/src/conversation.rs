@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use referee::position;
 
 use crate::capture::Recorded;
 use crate::packet::{self, ACK, FIN, RST, SYN, TcpPacket};
@@ -180,12 +181,4 @@ fn stream(said: &[Said], ours: bool) -> Result<Vec<u8>, String> {
         stream.extend_from_slice(said.tcp.payload.get(known..).unwrap_or_default());
     }
     Ok(stream)
-}
-
-/// Where a wire number lies from an ISN, near to what is known so far. Numbers below the ISN (a
-/// keep-alive before the first byte) count as 0.
-pub(crate) fn position(isn: u32, near: u64, wire: u32) -> u64 {
-    let expected = isn.wrapping_add(near as u32);
-    let distance = wire.wrapping_sub(expected) as i32;
-    near.saturating_add_signed(distance as i64)
 }

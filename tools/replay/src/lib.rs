@@ -7,7 +7,6 @@
 //! [`checker::Checker`], which share no code with it.
 
 mod app;
-pub mod capture;
 pub mod checker;
 pub mod closed;
 pub mod conversation;
@@ -18,8 +17,6 @@ mod frames;
 mod host;
 mod inject;
 pub mod message;
-pub mod packet;
-mod ranges;
 mod script;
 pub mod stream;
 mod translate;
@@ -27,3 +24,4 @@ mod verdict;
 
 pub use app::Reads;
 pub use host::Host;
+pub use referee::{capture, packet};

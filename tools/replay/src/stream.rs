@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use referee::ranges::Counted;
 use ustack_tcp::time::Instant;
 use ustack_tcp::{CloseReason, Config, SocketError, SocketOptions, State};
 
@@ -21,7 +22,6 @@ use crate::dialogue::{self, Dialogue, Speaker};
 use crate::divergence::{Error, Fault};
 use crate::host::{Host, MTU};
 use crate::packet::{self, ACK, RST, SYN, TcpOptions, TcpPacket};
-use crate::ranges::Counted;
 use crate::script;
 
 /// How long the replay goes on after the last frame, so that what is owed comes out.

@@ -84,8 +84,9 @@ impl<H: Host> Replay<H> {
     pub(crate) fn inject(&mut self, said: &Said, edit: &Edit) -> Result<(), Fault> {
         self.echo = edit.tsecr.or(self.echo);
         let data = inject::rewrite(said, edit)?;
-        let tcp =
-            packet::tcp(&data)?.ok_or_else(|| "a rewritten frame is no segment".to_owned())?;
+        let tcp = packet::tcp(&data)
+            .map_err(String::from)?
+            .ok_or_else(|| "a rewritten frame is no segment".to_owned())?;
         if edit.ack.is_some() {
             self.last_ack = self.now;
         }

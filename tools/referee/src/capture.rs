@@ -53,7 +53,7 @@ pub enum CaptureError {
     },
     /// A packet that is neither raw IP nor Ethernet.
     #[error(
-        "{} packet {number}: link type {link:?}; only raw IP and Ethernet can be replayed",
+        "{} packet {number}: link type {link:?}; only raw IP and Ethernet can be read",
         path.display()
     )]
     LinkType {

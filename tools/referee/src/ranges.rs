@@ -2,48 +2,63 @@
 
 /// Positions covered at least once, as disjoint ranges in order.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ranges(Vec<(u64, u64)>);
+pub struct Ranges(Vec<(u64, u64)>);
 
 impl Ranges {
     /// Adds `start..end`; says whether every position of it was there already.
-    pub(crate) fn insert(&mut self, start: u64, end: u64) -> bool {
+    pub fn insert(&mut self, start: u64, end: u64) -> bool {
         if self.covers(start, end) {
             return true;
         }
-        let (mut low, mut high) = (start, end);
-        self.0.retain(|&(from, to)| {
-            let apart = to < start || from > end;
-            if !apart {
-                low = low.min(from);
-                high = high.max(to);
-            }
-            apart
-        });
-        let at = self.0.partition_point(|&(from, _)| from < low);
-        self.0.insert(at, (low, high));
+        let first = self.0.partition_point(|&(_, to)| to < start);
+        let past = self.0.partition_point(|&(from, _)| from <= end);
+        let joined = &self.0[first..past];
+        let low = joined.first().map_or(start, |&(from, _)| from.min(start));
+        let high = joined.last().map_or(end, |&(_, to)| to.max(end));
+        self.0.splice(first..past, [(low, high)]);
         false
     }
 
     /// Whether all of `start..end` is there.
-    pub(crate) fn covers(&self, start: u64, end: u64) -> bool {
-        start >= end || self.0.iter().any(|&(from, to)| from <= start && end <= to)
+    pub fn covers(&self, start: u64, end: u64) -> bool {
+        let at = self.0.partition_point(|&(_, to)| to < end);
+        start >= end || self.0.get(at).is_some_and(|&(from, _)| from <= start)
     }
 
     /// The first position from 0 on that is missing.
-    pub(crate) fn contiguous(&self) -> u64 {
+    pub fn contiguous(&self) -> u64 {
         self.0
             .first()
             .map_or(0, |&(from, to)| if from == 0 { to } else { 0 })
+    }
+
+    /// The position after the last.
+    pub fn end(&self) -> u64 {
+        self.0.last().map_or(0, |&(_, to)| to)
+    }
+
+    /// Forgets the first range; says where it ended.
+    pub(crate) fn forget_first(&mut self) -> u64 {
+        if self.0.is_empty() {
+            0
+        } else {
+            self.0.remove(0).1
+        }
+    }
+
+    /// How many ranges there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 }
 
 /// How often every position was covered.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Counted(Vec<(u64, u64)>);
+pub struct Counted(Vec<(u64, u64)>);
 
 impl Counted {
     /// Counts `start..end` once more.
-    pub(crate) fn add(&mut self, start: u64, end: u64) {
+    pub fn add(&mut self, start: u64, end: u64) {
         if start < end {
             self.0.push((start, end));
         }
@@ -57,12 +72,12 @@ impl Counted {
     }
 
     /// The first position of `start..end` that `self` does not count more often than `other`.
-    pub(crate) fn first_not_above(&self, other: &Self, start: u64, end: u64) -> Option<u64> {
+    pub fn first_not_above(&self, other: &Self, start: u64, end: u64) -> Option<u64> {
         self.first(other, start, end, false)
     }
 
     /// The first position of `start..end` that `self` counts more often than `other`.
-    pub(crate) fn first_above(&self, other: &Self, start: u64, end: u64) -> Option<u64> {
+    pub fn first_above(&self, other: &Self, start: u64, end: u64) -> Option<u64> {
         self.first(other, start, end, true)
     }
 
@@ -92,6 +107,12 @@ mod tests {
         assert!(!ranges.insert(1, 5));
         assert_eq!(ranges.contiguous(), 9);
         assert!(ranges.insert(3, 8));
+        assert!(!ranges.insert(20, 30) && !ranges.insert(40, 50) && !ranges.insert(8, 41));
+        assert_eq!(
+            (ranges.contiguous(), ranges.end(), ranges.count()),
+            (50, 50, 1)
+        );
+        assert!(ranges.covers(10, 50) && !ranges.covers(49, 51) && ranges.covers(60, 60));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pcap_file::DataLink;
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapWriter};
-use replay::capture::{self, CaptureError};
+use referee::capture::{self, CaptureError};
 
 /// A file of the test's own, gone with the value.
 struct Scratch(PathBuf);

@@ -1,0 +1,154 @@
+//! When things are said: acknowledgments in time, retransmissions not too soon.
+
+use std::time::Duration;
+
+use crate::end::{End, Sight};
+use crate::judge::{Fault, Faults, Seen};
+use crate::rule::Rule;
+
+/// An ACK of in-order bytes may wait this long (RFC 9293 MUST-40).
+const DELAYED_ACK_LIMIT: Duration = Duration::from_millis(500);
+/// What a real host's timers and its device's queue may add.
+const SLACK: Duration = Duration::from_millis(50);
+/// A timer may stop doubling at a minute (RFC 6298 §2.5).
+const LONGEST_RTO: Duration = Duration::from_secs(60);
+/// Two intervals whose quotient is below this did not double; timers fire a little late.
+const DOUBLED: f64 = 1.7;
+/// The same from afar, where a retransmission between may have been lost before it was seen.
+const DOUBLED_FROM_AFAR: f64 = 1.1;
+
+/// Bytes that wait for an acknowledgment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AckDue {
+    /// The packet that brought them.
+    packet: usize,
+    since: Duration,
+    /// The acknowledgment due.
+    ack: u64,
+}
+
+/// An end's retransmission timer, as its transmissions show it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Timer {
+    /// The first unacknowledged position and when it was sent last, with nothing heard since.
+    last: Option<(u64, Duration)>,
+    /// The time between the two last transmissions of it, when both were repetitions.
+    interval: Option<Duration>,
+    repetitions: u32,
+    /// The shortest time from a transmission to its acknowledgment.
+    shortest: Option<Duration>,
+}
+
+impl Timer {
+    /// Something reaches the end: its timer may start anew.
+    pub(crate) fn restart(&mut self) {
+        (self.last, self.interval, self.repetitions) = (None, None, 0);
+    }
+
+    /// What was sent at `sent`, and only then, is acknowledged.
+    pub(crate) fn sample(&mut self, now: Duration, sent: Option<Duration>) {
+        let sample = sent.map(|sent| now.saturating_sub(sent));
+        self.shortest = [self.shortest, sample].into_iter().flatten().min();
+    }
+}
+
+impl End {
+    /// In-order bytes up to `ack` reach this end.
+    pub(crate) fn owe_ack(&mut self, seen: &Seen<'_>, ack: u64) {
+        let (packet, since) = (seen.packet, seen.now);
+        if self.sight > Sight::Passing {
+            self.ack_due.get_or_insert(AckDue { packet, since, ack });
+        }
+    }
+
+    /// It has acknowledged what it acknowledged.
+    pub(crate) fn pay_ack(&mut self, now: Duration) {
+        let Some(due) = self.ack_due.as_mut().filter(|due| due.ack <= self.said_ack) else {
+            return;
+        };
+        (due.since, due.ack) = (now, self.got.contiguous());
+        self.ack_due = self.ack_due.filter(|due| self.said_ack < due.ack);
+    }
+
+    pub(crate) fn check_overdue(&mut self, now: Duration) -> Option<Fault> {
+        let slack = if self.sight == Sight::Exact {
+            Duration::ZERO
+        } else {
+            SLACK
+        };
+        let due = self.ack_due?;
+        let waited = now.saturating_sub(due.since);
+        if waited <= DELAYED_ACK_LIMIT + slack {
+            return None;
+        }
+        self.ack_due = None;
+        let what = format!(
+            "arrived {waited:?} ago and is not acknowledged up to {}",
+            due.ack
+        );
+        Some(Fault {
+            rule: Rule::AckDelayed,
+            packet: due.packet,
+            what,
+        })
+    }
+
+    /// Positions from `seq` on are sent, again if `again`.
+    pub(crate) fn check_timer(
+        &mut self,
+        seen: &Seen<'_>,
+        seq: u64,
+        again: bool,
+        faults: &mut Faults,
+    ) {
+        let now = seen.now;
+        if !again || seq > self.acked {
+            if !again {
+                self.timer.restart();
+                self.timer.last = (seq <= self.acked).then_some((seq, now));
+            }
+            return;
+        }
+        let timer = &mut self.timer;
+        let Some((last, at)) = timer.last.filter(|&(last, _)| last == seq) else {
+            timer.restart();
+            timer.last = Some((seq, now));
+            return;
+        };
+        let interval = now.saturating_sub(at);
+        timer.last = Some((last, now));
+        timer.repetitions += 1;
+        // The first interval is that of a probe (RFC 8985 §7), or began before an acknowledgment.
+        if timer.repetitions == 1 {
+            return;
+        }
+        if let Some(before) = timer.interval.replace(interval) {
+            // Linux sends its first SYNs at equal intervals.
+            let doubled = match self.sight {
+                Sight::Exact => DOUBLED,
+                _ if seq == 0 => 0.85,
+                Sight::Near => DOUBLED,
+                Sight::Passing => DOUBLED_FROM_AFAR,
+            };
+            if before < LONGEST_RTO && interval.as_secs_f64() < before.as_secs_f64() * doubled {
+                let what =
+                    format!("is sent again after {interval:?}, before that after {before:?}");
+                faults.push(Rule::BackOff, what);
+            }
+        }
+    }
+
+    /// The byte at `start` is sent again: could its acknowledgment have come?
+    pub(crate) fn check_early(&self, now: Duration, start: u64, faults: &mut Faults) {
+        let (Some(sent), Some(shortest)) = (self.kept.sent(start), self.timer.shortest) else {
+            return;
+        };
+        let waited = now.saturating_sub(sent);
+        if self.sight == Sight::Exact && !self.window_closed && waited < shortest {
+            let what = format!(
+                "repeats {start} after {waited:?}, no answer came sooner than after {shortest:?}"
+            );
+            faults.push(Rule::RetransmittedEarly, what);
+        }
+    }
+}

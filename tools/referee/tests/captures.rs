@@ -1,0 +1,53 @@
+//! What Linux said in every capture breaks no rule, wherever the referee stands.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use referee::{Options, Referee, View, capture};
+
+fn captures() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pcaps");
+    let paths = std::fs::read_dir(folder).unwrap();
+    let mut paths: Vec<_> = paths.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        name.ends_with(".pcapng") && !name.starts_with("broken-")
+    });
+    paths.sort();
+    paths
+}
+
+/// Those at whose device the file was recorded.
+fn near(path: &Path) -> Vec<IpAddr> {
+    let opens = path.file_stem().unwrap() == "simultaneous-open";
+    let host = if opens { 1 } else { 2 };
+    let of_host = [format!("10.88.0.{host}"), format!("fd88::{host}")];
+    of_host.map(|address| address.parse().unwrap()).to_vec()
+}
+
+fn judge(path: &Path, near: Vec<IpAddr>) -> Vec<String> {
+    let packets = capture::read(path).unwrap();
+    let mut referee = Referee::new(View::Point { near }, Options::default());
+    for packet in &packets {
+        referee.on_seen(packet.number, packet.time, &packet.data, packet.lost);
+    }
+    referee.finish(packets.last().unwrap().time);
+    let name = path.file_stem().unwrap().to_string_lossy();
+    let lines = referee
+        .violations()
+        .iter()
+        .map(|violation| format!("{name}: {violation}"));
+    lines.collect()
+}
+
+#[test]
+fn linux_keeps_every_rule() {
+    let paths = captures();
+    assert!(paths.len() >= 40, "only {} captures", paths.len());
+    let mut found = Vec::new();
+    for path in paths {
+        found.extend(judge(&path, Vec::new()));
+        found.extend(judge(&path, near(&path)));
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
