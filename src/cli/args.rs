@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,6 +21,7 @@ Examples:
   sudo ustack --addr 192.168.50.2/24 --host-addr 192.168.50.1/24
   sudo ustack --impair loss=1%,delay=10ms,seed=7
   sudo ustack --config ustack.toml             keys are the flags' names: mtu = 1400
+  ustack replay trace.pcapng                   what would the stack have answered?
 
 Without root, on a device made once for you:
   sudo ip tuntap add ustack0 mode tun vnet_hdr multi_queue user \"$USER\"
@@ -39,6 +41,20 @@ Examples:
 
 The command keeps its user, directory and environment, and its exit code is passed on (127: not
 found, 126: not executable).";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  ustack replay trace.pcapng                   the stack as the server of each conversation
+  ustack replay trace.pcap --as client
+  ustack replay trace.pcap --port 443 --show   every segment of these conversations
+  ustack replay trace.pcap --conversation 3
+
+The packets of the other end go into the stack under virtual time, in its own sequence numbers and
+timestamps. It may cut and time its segments as it likes; a divergence that matters is one that the
+other end or an application is served otherwise. Conversations must be recorded from their SYN on.
+
+Exit codes:
+  0 no divergence that matters   1 a divergence   2 nothing there that can be replayed";
 
 /// A TCP/UDP/IP stack in user space: a host of its own behind a TUN device.
 ///
@@ -68,6 +84,9 @@ pub(crate) enum Command {
     /// Run a command in a network of its own, behind the stack; needs no root
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Replay a capture with the stack in the place of one end, and say where it does otherwise
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  ustack completions bash > \
         ~/.local/share/bash-completion/completions/ustack")]
@@ -86,6 +105,38 @@ pub(crate) struct RunArgs {
     /// The command and its arguments
     #[arg(last = true, required = true, num_args = 1.., value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
+}
+
+/// `ustack replay`.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The capture: pcap or pcapng
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The end whose place the stack takes
+    #[arg(long = "as", value_name = "END", default_value = "server")]
+    pub(crate) end: End,
+    /// Print every segment: the recorded ones, and the stack's beside them
+    #[arg(long)]
+    pub(crate) show: bool,
+    /// Only this conversation, by its number in the list
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) conversation: Option<usize>,
+    /// Only conversations in which an end has this port
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Only conversations in which an end has this address
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) host: Option<IpAddr>,
+}
+
+/// One end of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum End {
+    /// It was connected to.
+    Server,
+    /// It connected.
+    Client,
 }
 
 /// Everything that flags and the configuration file can say. What is `None` or empty was not

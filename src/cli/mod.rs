@@ -12,6 +12,7 @@ mod forward;
 mod host;
 mod logging;
 mod privilege;
+mod replay;
 mod run;
 mod serve;
 mod settings;
@@ -45,6 +46,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
         None => serve::main(cli.options),
         Some(Command::Serve(options)) => serve::main(*options),
         Some(Command::Run(args)) => run::main(*args),
+        Some(Command::Replay(args)) => replay::main(&args),
         Some(Command::Completions { shell }) => completions(shell),
     }
 }

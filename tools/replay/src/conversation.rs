@@ -60,6 +60,8 @@ pub struct Direction {
     pub fin: Option<u64>,
     /// It sent a RST.
     pub reset: bool,
+    /// It sent a RST before both had said FIN: it let go of a connection that was not over.
+    pub aborted: bool,
     /// Window scale of its SYN.
     pub window_scale: Option<u8>,
 }
@@ -149,6 +151,7 @@ impl Conversation {
             tcp,
         };
         from.reset |= said.tcp.has(RST);
+        from.aborted |= said.tcp.has(RST) && (from.fin.is_none() || to.fin.is_none());
         if !ours && !said.lost {
             self.acknowledged = self.acknowledged.max(ack.unwrap_or(0).min(to.end));
         }

@@ -17,8 +17,10 @@ mod frames;
 mod host;
 mod inject;
 pub mod message;
+pub mod review;
 mod script;
 pub mod stream;
+pub mod talks;
 mod translate;
 mod verdict;
 

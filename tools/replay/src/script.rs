@@ -36,7 +36,7 @@ pub(crate) struct Step {
 pub(crate) fn steps(conversation: &Conversation) -> VecDeque<Step> {
     let mut steps: VecDeque<Step> = VecDeque::new();
     let (mut next, mut acked, mut arrived) = (1, 1, 0);
-    let (mut is_fin_said, mut is_shut) = (false, false);
+    let (mut is_fin_said, mut is_reset, mut is_shut) = (false, false, false);
     for said in &conversation.said {
         if !said.ours {
             if !said.lost {
@@ -56,13 +56,14 @@ pub(crate) fn steps(conversation: &Conversation) -> VecDeque<Step> {
         };
         let at = (acked >= next && !is_shut).then_some(said.time);
         if said.tcp.has(RST) {
-            if !is_fin_said && said.tcp.has(ACK) {
+            // After FIN, a RST without ACK answers what came for a connection that is gone.
+            if !is_reset && (!is_fin_said || said.tcp.has(ACK)) {
                 steps.push_back(Step {
                     call: Call::Reset,
                     after,
                     at: Some(said.time),
                 });
-                is_fin_said = true;
+                is_reset = true;
             }
             continue;
         }
@@ -73,7 +74,11 @@ pub(crate) fn steps(conversation: &Conversation) -> VecDeque<Step> {
             next = payload_end;
             is_shut = false;
         }
-        if conversation.ours.fin == Some(payload_end) && said.end() > payload_end && !is_fin_said {
+        if conversation.ours.fin == Some(payload_end)
+            && said.end() > payload_end
+            && !is_fin_said
+            && !is_reset
+        {
             is_fin_said = true;
             steps.push_back(Step {
                 call: Call::Shutdown,

@@ -118,7 +118,7 @@ impl<H: Host> Replay<H> {
                 "RFC 9293 §3.7",
             ));
         }
-        if ours.reset && !theirs.reset && !self.checker.tally.reset {
+        if ours.aborted && !theirs.reset && !self.checker.tally.reset {
             return Err(self.differs(
                 "reset the connection".to_owned(),
                 "did not".to_owned(),

@@ -1,0 +1,248 @@
+//! One conversation of a capture, replayed and judged in words.
+
+use std::net::SocketAddr;
+
+use crate::closed;
+use crate::conversation::{Conversation, Direction, Role};
+use crate::datagram;
+use crate::dialogue::Dialogue;
+use crate::divergence::{Divergence, Error};
+use crate::host::Host;
+use crate::packet::{self, RST, SYN, TcpPacket};
+use crate::stream::{self, Plan, Report};
+use crate::talks::{Kind, Talk};
+
+/// What the replay of a conversation came to.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The stack served the other end as the recorded end did; how, in a sentence.
+    Agrees(String),
+    /// It did not.
+    Diverges(Divergence),
+    /// The answers of the stack are others than recorded, in a sentence.
+    Differs(String),
+    /// It cannot be replayed: why.
+    Unusable(String),
+}
+
+/// A replayed conversation.
+#[derive(Clone, Debug)]
+pub struct Review {
+    /// What it was, line by line.
+    pub about: Vec<String>,
+    /// What the replay came to.
+    pub outcome: Outcome,
+    /// What was said, recorded and replayed, for conversations over TCP.
+    pub dialogue: Option<Dialogue>,
+}
+
+impl Review {
+    const fn unusable(about: Vec<String>, reason: String) -> Self {
+        Self {
+            about,
+            outcome: Outcome::Unusable(reason),
+            dialogue: None,
+        }
+    }
+}
+
+/// Replays a conversation with the stack in the place of one end.
+pub fn review<H: Host>(talk: &Talk, role: Role) -> Review {
+    match talk.kind {
+        Kind::Datagrams => review_datagrams::<H>(talk, role),
+        Kind::Tcp => {
+            let segments: Vec<TcpPacket> = talk
+                .packets
+                .iter()
+                .filter_map(|packet| packet::tcp(&packet.data).ok().flatten())
+                .collect();
+            let answers = segments.iter().filter(|tcp| tcp.source == talk.server);
+            let (mut is_answered, mut is_refused) = (false, true);
+            for answer in answers {
+                is_answered = true;
+                is_refused &= answer.has(RST);
+            }
+            if !is_answered {
+                let about = vec![describe_packets(talk)];
+                return Review::unusable(about, "the server never answered".to_owned());
+            }
+            if is_refused && role == Role::Server {
+                return review_closed::<H>(talk);
+            }
+            review_stream::<H>(talk, role)
+        }
+    }
+}
+
+fn review_stream<H: Host>(talk: &Talk, role: Role) -> Review {
+    let about = vec![describe_packets(talk)];
+    let conversation = match Conversation::first(&talk.packets, role) {
+        Ok(conversation) => conversation,
+        Err(reason) => return Review::unusable(about, reason),
+    };
+    let about = describe_ends(&conversation, role);
+    let plan = Plan::new(role);
+    let result = stream::replay_conversation::<H>(conversation.clone(), &plan);
+    let (outcome, dialogue) = match result {
+        Ok(report) => (Outcome::Agrees(describe_report(&report)), report.dialogue),
+        Err(Error::Unusable(reason)) => return Review::unusable(about, reason),
+        Err(Error::Diverged(diverged)) => (Outcome::Diverges(diverged.0), diverged.1),
+    };
+    Review {
+        about,
+        outcome,
+        dialogue: Some(dialogue.beside(&conversation)),
+    }
+}
+
+fn review_closed<H: Host>(talk: &Talk) -> Review {
+    let outcome = match closed::replay::<H>(&talk.packets, talk.server.ip()) {
+        Ok(1) => Outcome::Agrees("refused with the recorded RST".to_owned()),
+        Ok(count) => Outcome::Agrees(format!("refused with the recorded {count} RST")),
+        Err(reason) => Outcome::Differs(reason),
+    };
+    Review {
+        about: vec![format!("{}; the port is closed", describe_packets(talk))],
+        outcome,
+        dialogue: None,
+    }
+}
+
+fn review_datagrams<H: Host>(talk: &Talk, role: Role) -> Review {
+    let about = vec![describe_packets(talk)];
+    if role == Role::Client {
+        let reason = "UDP and ICMP are replayed with the stack as the server only";
+        return Review::unusable(about, reason.to_owned());
+    }
+    let address = talk.server.ip();
+    let outcome = match datagram::replay::<H>(&talk.packets, address, None) {
+        Ok(report) => {
+            let count = report.messages.len();
+            Outcome::Agrees(format!("answered with the recorded {count} messages"))
+        }
+        Err(reason) => Outcome::Differs(reason),
+    };
+    Review {
+        about,
+        outcome,
+        dialogue: None,
+    }
+}
+
+/// Who, and how many packets over what time.
+pub fn describe_packets(talk: &Talk) -> String {
+    let (client, server) = (talk.client, talk.server);
+    let who = match talk.kind {
+        Kind::Tcp => format!("TCP {client} > {server}"),
+        Kind::Datagrams => format!("UDP and ICMP {} > {}", client.ip(), server.ip()),
+    };
+    let (first, last) = (talk.packets.first(), talk.packets.last());
+    let (Some(first), Some(last)) = (first, last) else {
+        return who;
+    };
+    let time = last.time.saturating_sub(first.time).as_secs_f64();
+    match talk.packets.len() {
+        1 => format!("{who}: packet {}", first.number),
+        count => format!(
+            "{who}: {count} packets, {} to {}, {time:.3} s",
+            first.number, last.number
+        ),
+    }
+}
+
+fn describe_ends(conversation: &Conversation, role: Role) -> Vec<String> {
+    let Conversation {
+        local,
+        remote,
+        ours,
+        theirs,
+        said,
+        ..
+    } = conversation;
+    let (client, server) = match role {
+        Role::Client => ((local, ours), (remote, theirs)),
+        Role::Server => ((remote, theirs), (local, ours)),
+    };
+    let time = said.first().zip(said.last());
+    let time = time.map_or(0.0, |(first, last)| {
+        last.time.saturating_sub(first.time).as_secs_f64()
+    });
+    let mut lines = vec![format!(
+        "TCP {} > {}: {} packets, {} to {}, {time:.3} s",
+        client.0,
+        server.0,
+        said.len(),
+        said.first().map_or(0, |said| said.number),
+        said.last().map_or(0, |said| said.number),
+    )];
+    for (name, (address, direction)) in [("client", client), ("server", server)] {
+        lines.push(format!(
+            "{name}: {}",
+            describe_end(conversation, *address, direction)
+        ));
+    }
+    lines
+}
+
+/// What one end sent in all.
+fn describe_end(conversation: &Conversation, address: SocketAddr, direction: &Direction) -> String {
+    let said = || {
+        let said = conversation.said.iter();
+        said.filter(|said| said.tcp.source == address)
+    };
+    let lost = said().filter(|said| said.lost).count();
+    let mut words = vec![format!(
+        "{} segments{}, {} bytes",
+        said().count(),
+        if lost > 0 {
+            format!(" ({lost} lost)")
+        } else {
+            String::new()
+        },
+        direction.stream.len()
+    )];
+    if let Some(syn) = said().find(|said| said.tcp.has(SYN)) {
+        words.push(format!("SYN with {}", describe_options(&syn.tcp)));
+    }
+    if let Some(fin) = direction.fin {
+        let first = said().find(|said| said.end() > fin);
+        words.extend(first.map(|said| format!("FIN in packet {}", said.number)));
+    }
+    if let Some(reset) = said().find(|said| said.tcp.has(RST)) {
+        words.push(format!("RST in packet {}", reset.number));
+    }
+    words.join("; ")
+}
+
+fn describe_options(syn: &TcpPacket) -> String {
+    let options = &syn.options;
+    let mut names = Vec::new();
+    names.extend(options.mss.map(|mss| format!("MSS {mss}")));
+    names.extend(
+        options
+            .window_scale
+            .map(|scale| format!("window scale {scale}")),
+    );
+    names.extend(options.sack_permitted.then(|| "SACK".to_owned()));
+    names.extend(options.timestamps.map(|_| "timestamps".to_owned()));
+    names.extend(options.unknown.iter().map(|kind| format!("option {kind}")));
+    if names.is_empty() {
+        return "no option".to_owned();
+    }
+    names.join(", ")
+}
+
+fn describe_report(report: &Report) -> String {
+    let tally = &report.tally;
+    let again = match tally.retransmissions {
+        0 => String::new(),
+        count => format!(", {count} of them repeated"),
+    };
+    let states: Vec<String> = report.states.iter().map(ToString::to_string).collect();
+    format!(
+        "{} segments{again}, and {} bytes received, all as recorded; {}",
+        tally.segments,
+        report.received,
+        states.join(", ")
+    )
+}

@@ -1,0 +1,182 @@
+//! What a capture holds: its conversations, one after the other.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use etherparse::{IpNumber, IpSlice};
+
+use crate::capture::Recorded;
+use crate::packet::{self, ACK, FIN, RST, SYN, TcpPacket};
+
+/// What speaks in a [`Talk`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One TCP connection.
+    Tcp,
+    /// UDP and ICMP of two hosts.
+    Datagrams,
+}
+
+/// One conversation: a TCP connection, or all UDP and ICMP of two hosts.
+#[derive(Clone, Debug)]
+pub struct Talk {
+    /// Of which kind.
+    pub kind: Kind,
+    /// The end that began. The port of a [`Kind::Datagrams`] is 0.
+    pub client: SocketAddr,
+    /// The end that it began with.
+    pub server: SocketAddr,
+    /// Its packets, in the order of the capture.
+    pub packets: Vec<Recorded>,
+}
+
+impl Talk {
+    /// Whether one of its ends has this address.
+    pub fn is_of_host(&self, address: IpAddr) -> bool {
+        [self.client, self.server]
+            .iter()
+            .any(|end| end.ip() == address)
+    }
+
+    /// Whether one of its ends has this port.
+    pub fn is_of_port(&self, port: u16) -> bool {
+        [self.client, self.server]
+            .iter()
+            .any(|end| end.port() == port)
+    }
+}
+
+/// The conversations of a capture, and what belongs to none.
+#[derive(Clone, Debug, Default)]
+pub struct Talks {
+    /// In the order of their first packets.
+    pub talks: Vec<Talk>,
+    /// Packets that no end would take, and why: malformed, or with a wrong checksum.
+    pub damaged: Vec<(usize, String)>,
+    /// Packets of other protocols, and to groups.
+    pub others: usize,
+}
+
+/// Sorts the packets of a capture by conversation. Ports that are used again after a connection
+/// has ended begin another one.
+pub fn talks(packets: &[Recorded]) -> Talks {
+    let mut sorter = Sorter::default();
+    for packet in packets {
+        sorter.add(packet);
+    }
+    sorter.found
+}
+
+#[derive(Default)]
+struct Sorter {
+    found: Talks,
+    /// The latest talk of two ends, and how far it has come.
+    latest: BTreeMap<(SocketAddr, SocketAddr), Progress>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    index: usize,
+    /// By which end it was closed: the first, the second.
+    fins: [bool; 2],
+    is_reset: bool,
+}
+
+impl Sorter {
+    fn add(&mut self, recorded: &Recorded) {
+        match packet::tcp(&recorded.data) {
+            Ok(Some(tcp)) => self.add_segment(recorded, &tcp),
+            Ok(None) => self.add_datagram(recorded),
+            Err(reason) => {
+                let damage = (recorded.number, reason.to_string());
+                self.found.damaged.push(damage);
+            }
+        }
+    }
+
+    fn add_segment(&mut self, recorded: &Recorded, tcp: &TcpPacket) {
+        let ends = ordered(tcp.source, tcp.destination);
+        let is_open = tcp.has(SYN) && !tcp.has(ACK);
+        let known = self.latest.get(&ends).copied();
+        let mut progress = known.filter(|progress| {
+            let is_over = progress.is_reset || progress.fins == [true; 2];
+            !(is_open && is_over && !self.is_repeated_syn(progress.index, tcp))
+        });
+        let progress = progress.get_or_insert_with(|| {
+            // A capture that begins with SYN,ACK lacks the client's SYN.
+            let (client, server) = if tcp.has(SYN) && tcp.has(ACK) {
+                (tcp.destination, tcp.source)
+            } else {
+                (tcp.source, tcp.destination)
+            };
+            Progress {
+                index: self.found.begin(Kind::Tcp, client, server),
+                ..Progress::default()
+            }
+        });
+        progress.is_reset |= tcp.has(RST);
+        progress.fins[usize::from(tcp.source == ends.1)] |= tcp.has(FIN);
+        self.found.talks[progress.index]
+            .packets
+            .push(recorded.clone());
+        self.latest.insert(ends, *progress);
+    }
+
+    /// Whether this SYN opened the conversation already: it is a retransmission.
+    fn is_repeated_syn(&self, index: usize, tcp: &TcpPacket) -> bool {
+        let first = self.found.talks[index].packets.first();
+        let first = first.and_then(|first| packet::tcp(&first.data).ok().flatten());
+        first.is_some_and(|first| first.has(SYN) && first.seq == tcp.seq)
+    }
+
+    fn add_datagram(&mut self, recorded: &Recorded) {
+        let Ok(ip) = IpSlice::from_slice(&recorded.data) else {
+            self.found.others += 1;
+            return;
+        };
+        let (source, destination) = (ip.source_addr(), ip.destination_addr());
+        let is_known = matches!(
+            ip.payload_ip_number(),
+            IpNumber::UDP | IpNumber::ICMP | IpNumber::IPV6_ICMP
+        );
+        if !is_known || is_group(source) || is_group(destination) {
+            self.found.others += 1;
+            return;
+        }
+        let (client, server) = (SocketAddr::new(source, 0), SocketAddr::new(destination, 0));
+        let progress = self
+            .latest
+            .entry(ordered(client, server))
+            .or_insert_with(|| {
+                let index = self.found.begin(Kind::Datagrams, client, server);
+                Progress {
+                    index,
+                    ..Progress::default()
+                }
+            });
+        self.found.talks[progress.index]
+            .packets
+            .push(recorded.clone());
+    }
+}
+
+impl Talks {
+    fn begin(&mut self, kind: Kind, client: SocketAddr, server: SocketAddr) -> usize {
+        self.talks.push(Talk {
+            kind,
+            client,
+            server,
+            packets: Vec::new(),
+        });
+        self.talks.len() - 1
+    }
+}
+
+fn ordered(one: SocketAddr, other: SocketAddr) -> (SocketAddr, SocketAddr) {
+    (one.min(other), one.max(other))
+}
+
+fn is_group(address: IpAddr) -> bool {
+    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    address.is_multicast() || broadcast
+}
