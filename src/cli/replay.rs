@@ -150,18 +150,15 @@ fn nothing_to_replay(args: &ReplayArgs, packets: usize, found: &Talks) -> Error 
 }
 
 fn describe_damage(found: &Talks) -> String {
-    let mut text: String = found
-        .damaged
-        .iter()
-        .take(LISTED)
+    let damaged = found.damaged.iter().take(LISTED);
+    let mut lines: Vec<String> = damaged
         .map(|(number, reason)| format!("packet {number} is left out: {reason}\n"))
         .collect();
     if found.damaged.len() > LISTED {
-        text += "… ";
-        text += &found.damaged.len().to_string();
-        text += " packets are left out in all\n";
+        let count = found.damaged.len();
+        lines.push(format!("… {count} packets are left out in all\n"));
     }
-    text
+    lines.concat()
 }
 
 fn describe(number: usize, review: &Review, args: &ReplayArgs) -> String {
