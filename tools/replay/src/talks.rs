@@ -88,7 +88,7 @@ impl Sorter {
             Ok(Some(tcp)) => self.add_segment(recorded, &tcp),
             Ok(None) => self.add_datagram(recorded),
             Err(reason) => {
-                let damage = (recorded.number, reason);
+                let damage = (recorded.number, reason.to_string());
                 self.found.damaged.push(damage);
             }
         }
