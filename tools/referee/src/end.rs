@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::Values;
 use crate::kept::Kept;
 use crate::packet::{ACK, CWR, ECE, SYN, TcpPacket};
+use crate::path::PathMtu;
 use crate::ranges::Ranges;
 use crate::timing::{AckDue, Timer};
 
@@ -92,6 +93,8 @@ pub(crate) struct End {
     pub(crate) echoed: Values,
     /// Since when it is over by RST, sent or received.
     pub(crate) reset: Option<Duration>,
+    /// What the path takes, as far as it was told.
+    pub(crate) path: Option<PathMtu>,
 }
 
 impl End {
@@ -119,6 +122,7 @@ impl End {
             got_times: Values::default(),
             echoed: Values::default(),
             reset: None,
+            path: None,
         }
     }
 

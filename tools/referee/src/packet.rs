@@ -6,6 +6,7 @@ use bytes::Bytes;
 use etherparse::checksum::Sum16BitWords;
 use etherparse::{IpNumber, IpSlice, TcpSlice};
 
+use crate::message;
 use crate::options;
 use crate::rule::Rule;
 
@@ -30,6 +31,8 @@ pub struct TcpPacket {
     pub reserved: u8,
     /// The ECN bits of the IP header.
     pub ecn: u8,
+    /// A router may cut it: IPv4 without "don't fragment".
+    pub may_fragment: bool,
     /// Options.
     pub options: TcpOptions,
     /// Bytes of the option area, padding included.
@@ -109,7 +112,11 @@ pub fn read(data: &Bytes, checksums: Checksums) -> Result<Option<TcpPacket>, Mal
         Malformed::new(Rule::Malformed, format!("a malformed IP packet: {error}"))
     })?;
     check_ip(&ip, data)?;
-    if ip.payload_ip_number() != IpNumber::TCP || ip.is_fragmenting_payload() {
+    if ip.is_fragmenting_payload() {
+        return Ok(None);
+    }
+    if ip.payload_ip_number() != IpNumber::TCP {
+        message::check(&ip, checksums)?;
         return Ok(None);
     }
     let payload = ip.payload().payload;
@@ -118,9 +125,12 @@ pub fn read(data: &Bytes, checksums: Checksums) -> Result<Option<TcpPacket>, Mal
     })?;
     let (source, destination) = (ip.source_addr(), ip.destination_addr());
     check_tcp(&slice, source, destination, checksums)?;
-    let ecn = match &ip {
-        IpSlice::Ipv4(slice) => slice.header().ecn().value(),
-        IpSlice::Ipv6(slice) => slice.header().ecn().value(),
+    let (ecn, may_fragment) = match &ip {
+        IpSlice::Ipv4(slice) => (
+            slice.header().ecn().value(),
+            !slice.header().dont_fragment(),
+        ),
+        IpSlice::Ipv6(slice) => (slice.header().ecn().value(), false),
     };
     Ok(Some(TcpPacket {
         source: SocketAddr::new(source, slice.source_port()),
@@ -131,6 +141,7 @@ pub fn read(data: &Bytes, checksums: Checksums) -> Result<Option<TcpPacket>, Mal
         flags: payload[13],
         reserved: payload[12] & 15,
         ecn,
+        may_fragment,
         options: options::read(slice.options())?,
         option_bytes: slice.options().len(),
         length: data.len(),
@@ -152,7 +163,7 @@ fn check_tcp(
     }
     .map_err(|error| malformed(error.to_string()))?;
     let held = slice.checksum();
-    let partial = pseudo_header_sum(source, destination, slice.slice().len());
+    let partial = pseudo_header_sum(source, destination, IpNumber::TCP, slice.slice().len());
     if same_sum(held, expected) || (checksums == Checksums::Partial && held == partial) {
         return Ok(());
     }
@@ -163,17 +174,28 @@ fn check_tcp(
 }
 
 /// What a stack leaves in the checksum field for the device to go on from.
-fn pseudo_header_sum(source: IpAddr, destination: IpAddr, length: usize) -> u16 {
-    let mut sum = Sum16BitWords::new()
-        .add_2bytes([0, IpNumber::TCP.0])
-        .add_slice(&(length as u32).to_be_bytes());
+pub(crate) fn pseudo_header_sum(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: IpNumber,
+    length: usize,
+) -> u16 {
+    let mut sum = sum_of(0, &[0, protocol.0]);
+    sum = sum_of(sum, &(length as u32).to_be_bytes());
     for address in [source, destination] {
         sum = match address {
-            IpAddr::V4(address) => sum.add_slice(&address.octets()),
-            IpAddr::V6(address) => sum.add_slice(&address.octets()),
+            IpAddr::V4(address) => sum_of(sum, &address.octets()),
+            IpAddr::V6(address) => sum_of(sum, &address.octets()),
         };
     }
-    !sum.ones_complement().to_be()
+    sum
+}
+
+/// The ones' complement sum of `start` and these bytes. With a right checksum in its place it is
+/// 0xffff.
+pub(crate) fn sum_of(start: u16, bytes: &[u8]) -> u16 {
+    let words = Sum16BitWords::new().add_2bytes(start.to_be_bytes());
+    !words.add_slice(bytes).ones_complement().to_be()
 }
 
 /// Ones' complement has two zeros.

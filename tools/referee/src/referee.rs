@@ -10,6 +10,7 @@ use etherparse::IpSlice;
 use crate::conversation::Conversation;
 use crate::end::Sight;
 use crate::judge::{Fault, Seen};
+use crate::message;
 use crate::packet::{self, Checksums, Malformed, TcpPacket};
 use crate::violation::{Flow, Violation};
 
@@ -80,8 +81,10 @@ impl Referee {
     /// An IP packet reaches its destination. What is damaged on its way, or lost, does not.
     pub fn on_delivered(&mut self, packet: usize, at: Duration, data: &Bytes) -> usize {
         let before = self.count;
-        if let Ok(Some(tcp)) = self.read(data) {
-            self.deliver(packet, at, &tcp);
+        match self.read(data) {
+            Ok(Some(tcp)) => self.deliver(packet, at, &tcp),
+            Ok(None) => self.deliver_error(at, data),
+            Err(_) => {}
         }
         self.count - before
     }
@@ -106,6 +109,7 @@ impl Referee {
                     self.deliver(packet, at, &tcp);
                 }
             }
+            Ok(None) if !lost => self.deliver_error(at, data),
             Ok(None) => {}
             Err(malformed) => self.push_malformed(packet, at, data, malformed),
         }
@@ -212,6 +216,18 @@ impl Referee {
                 offload,
             },
         );
+    }
+
+    /// What is no segment may be an ICMP error about one.
+    fn deliver_error(&mut self, now: Duration, data: &[u8]) {
+        let Some(quote) = message::quote(data) else {
+            return;
+        };
+        let mut addresses = [quote.source, quote.destination];
+        addresses.sort_unstable();
+        if let Some(conversation) = self.conversations.get_mut(&addresses) {
+            conversation.on_error(now, &quote);
+        }
     }
 
     fn conversation(&mut self, tcp: &TcpPacket) -> &mut Conversation {

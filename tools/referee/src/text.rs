@@ -36,6 +36,7 @@ impl Conversation {
             end.check_edge(start, length, faults);
             if !seen.offload {
                 check_mss(peer, seen, faults);
+                end.check_path(seen, faults);
             }
         }
         end.check_again(seen, seq, faults);

@@ -34,7 +34,8 @@ pub(crate) struct Timer {
     last: Option<(u64, Duration)>,
     /// The time between the two last transmissions of it, when both were repetitions.
     interval: Option<Duration>,
-    repetitions: u32,
+    /// The last transmission was a repetition.
+    repeated: bool,
     /// The shortest time from a transmission to its acknowledgment.
     shortest: Option<Duration>,
 }
@@ -42,7 +43,7 @@ pub(crate) struct Timer {
 impl Timer {
     /// Something reaches the end: its timer may start anew.
     pub(crate) fn restart(&mut self) {
-        (self.last, self.interval, self.repetitions) = (None, None, 0);
+        (self.last, self.interval, self.repeated) = (None, None, false);
     }
 
     /// What was sent at `sent`, and only then, is acknowledged.
@@ -110,16 +111,16 @@ impl End {
             return;
         }
         let timer = &mut self.timer;
-        let Some((last, at)) = timer.last.filter(|&(last, _)| last == seq) else {
+        let Some((_, at)) = timer.last.filter(|&(last, _)| last == seq) else {
             timer.restart();
-            timer.last = Some((seq, now));
+            (timer.last, timer.repeated) = (Some((seq, now)), true);
             return;
         };
         let interval = now.saturating_sub(at);
-        timer.last = Some((last, now));
-        timer.repetitions += 1;
-        // The first interval is that of a probe (RFC 8985 §7), or began before an acknowledgment.
-        if timer.repetitions == 1 {
+        timer.last = Some((seq, now));
+        // The time to the first repetition is that of a probe (RFC 8985 §7), or began before an
+        // acknowledgment.
+        if !std::mem::replace(&mut timer.repeated, true) {
             return;
         }
         if let Some(before) = timer.interval.replace(interval) {
@@ -143,6 +144,9 @@ impl End {
         let (Some(sent), Some(shortest)) = (self.kept.sent(start), self.timer.shortest) else {
             return;
         };
+        if self.path.is_some_and(|path| path.since >= sent) {
+            return; // it was too large
+        }
         let waited = now.saturating_sub(sent);
         if self.sight == Sight::Exact && !self.window_closed && waited < shortest {
             let what = format!(

@@ -1,9 +1,43 @@
 //! What Linux said in every capture breaks no rule, wherever the referee stands.
 
+mod common;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use referee::{Options, Referee, View, capture};
+use common::play_ends;
+use referee::{Options, Referee, View, Violation, capture};
+
+/// Whose client puts its segments together by hand: the server is judged alone.
+const CRAFTED: [&str; 1] = ["scan-closed-ports"];
+
+/// With one round trip and no reordering, so that it can be told when the client sent what.
+const FROM_BOTH_ENDS: [&str; 24] = [
+    "download",
+    "half-close",
+    "handshake-bare",
+    "handshake-ecn",
+    "handshake-fastopen",
+    "handshake-no-sack",
+    "handshake-no-timestamps",
+    "handshake-no-wscale",
+    "handshake-small-mss",
+    "http-keepalive-ipv6",
+    "interactive",
+    "keepalive",
+    "loss-download",
+    "loss-download-no-sack",
+    "loss-fin",
+    "loss-retransmission",
+    "loss-retransmission-sack",
+    "loss-syn-ack",
+    "loss-tail",
+    "loss-upload",
+    "simultaneous-close",
+    "window-scaling",
+    "zero-window-client",
+    "zero-window-server",
+];
 
 fn captures() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pcaps");
@@ -32,12 +66,14 @@ fn judge(path: &Path, near: Vec<IpAddr>) -> Vec<String> {
         referee.on_seen(packet.number, packet.time, &packet.data, packet.lost);
     }
     referee.finish(packets.last().unwrap().time);
-    let name = path.file_stem().unwrap().to_string_lossy();
-    let lines = referee
-        .violations()
-        .iter()
-        .map(|violation| format!("{name}: {violation}"));
-    lines.collect()
+    let name = path.file_stem().unwrap().to_str().unwrap();
+    let crafted = CRAFTED.contains(&name);
+    let judged =
+        |violation: &&Violation| !crafted || common::server().contains(&violation.flow.source.ip());
+    let violations = referee.violations().iter().filter(judged);
+    violations
+        .map(|violation| format!("{name}: {violation}"))
+        .collect()
 }
 
 #[test]
@@ -48,6 +84,16 @@ fn linux_keeps_every_rule() {
     for path in paths {
         found.extend(judge(&path, Vec::new()));
         found.extend(judge(&path, near(&path)));
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn linux_keeps_every_rule_seen_from_both_ends() {
+    let mut found = Vec::new();
+    for name in FROM_BOTH_ENDS {
+        let lines = play_ends(&common::read(name));
+        found.extend(lines.iter().map(|violation| format!("{name}: {violation}")));
     }
     assert_eq!(found, Vec::<String>::new());
 }
