@@ -45,7 +45,7 @@ pub(crate) fn main(args: &ReplayArgs) -> Result<ExitCode, Error> {
         chosen.iter().try_for_each(|&(number, talk)| {
             let review = review::review::<Stack>(talk, role);
             summary.add(&review);
-            print(&describe(number, &review, args))
+            print(&describe(number, talk, &review, args))
         })
     });
     let result = result.and_then(|()| print(&summary.describe()));
@@ -73,11 +73,14 @@ struct Summary {
     all: usize,
     diverged: usize,
     unusable: usize,
+    /// In how many an end broke a rule.
+    broken: usize,
 }
 
 impl Summary {
     fn add(&mut self, review: &Review) {
         self.all += 1;
+        self.broken += usize::from(!review.broken.is_empty());
         match review.outcome {
             Outcome::Agrees(_) => {}
             Outcome::Diverges(_) | Outcome::Differs(_) => self.diverged += 1,
@@ -90,6 +93,7 @@ impl Summary {
             all,
             diverged,
             unusable,
+            broken,
         } = self;
         if *all < 2 {
             return String::new();
@@ -97,13 +101,13 @@ impl Summary {
         let agreed = all - diverged - unusable;
         format!(
             "{all} conversations: {agreed} without a divergence that matters, {diverged} with one, \
-             {unusable} that cannot be replayed\n"
+             {unusable} that cannot be replayed, {broken} with a broken rule\n"
         )
     }
 
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self { diverged: 1.., .. } => 1,
+            Self { diverged: 1.., .. } | Self { broken: 1.., .. } => 1,
             Self { all, unusable, .. } if all == unusable => 2,
             _ => 0,
         })
@@ -161,7 +165,7 @@ fn describe_damage(found: &Talks) -> String {
     lines.concat()
 }
 
-fn describe(number: usize, review: &Review, args: &ReplayArgs) -> String {
+fn describe(number: usize, talk: &Talk, review: &Review, args: &ReplayArgs) -> String {
     let number = number.to_string();
     let indent = " ".repeat(number.len() + 2);
     let mut lines = review.about.clone();
@@ -187,6 +191,11 @@ fn describe(number: usize, review: &Review, args: &ReplayArgs) -> String {
         Outcome::Differs(how) => lines.push(format!("DIVERGENCE: {how}")),
         Outcome::Unusable(why) => lines.push(format!("cannot be replayed: {why}")),
     }
+    lines.extend(review.broken.iter().map(|violation| {
+        let by = if violation.flow.source == talk.client { "client" } else { "server" };
+        let (rule, packet, what) = (violation.rule, violation.packet, &violation.what);
+        format!("RULE BROKEN by the {by} in packet {packet}: {rule}: {what} ({})", rule.source())
+    }));
     if let Some(dialogue) = review.dialogue.as_ref().filter(|_| args.show) {
         lines.extend(dialogue.to_string().lines().map(str::to_owned));
     }

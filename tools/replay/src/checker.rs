@@ -145,6 +145,9 @@ impl Checker {
 
     /// A segment of the other end reaches the stack, its acknowledgment in the stack's numbers.
     pub fn on_arrival(&mut self, now: Duration, tcp: &TcpPacket) {
+        if self.acknowledges_unsent(tcp) {
+            return; // RFC 9293 §3.10.7.4: it is dropped, whatever else it holds
+        }
         if tcp.has(SYN) && self.their_syn.is_none() {
             self.their_syn = Some(tcp.clone());
         }
@@ -177,6 +180,11 @@ impl Checker {
             self.send_edge = self.send_edge.max(ack + ((tcp.window as u64) << scale));
             self.window_closed = self.send_edge <= self.acked_by_them;
         }
+    }
+
+    fn acknowledges_unsent(&self, tcp: &TcpPacket) -> bool {
+        let isn = self.isn.filter(|_| tcp.has(ACK) && !tcp.has(SYN | RST));
+        isn.is_some_and(|isn| position(isn, self.end, tcp.ack) > self.end)
     }
 
     /// A segment of the stack; what is wrong with it is said.

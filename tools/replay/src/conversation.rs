@@ -1,5 +1,6 @@
 //! One recorded TCP conversation: who said what, when, and what got lost.
 
+use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -38,9 +39,16 @@ pub struct Said {
     pub seq: u64,
     /// Position of its acknowledgment number in the other direction, with ACK set.
     pub ack: Option<u64>,
+    /// It acknowledges what was not sent by then.
+    pub is_premature: bool,
 }
 
 impl Said {
+    /// The position of its first byte of payload.
+    fn first_byte(&self) -> u64 {
+        self.seq + self.tcp.has(SYN) as u64
+    }
+
     /// The position after its last byte, SYN or FIN.
     pub fn end(&self) -> u64 {
         self.seq + self.tcp.seq_len()
@@ -132,6 +140,32 @@ impl Conversation {
         Ok(conversation)
     }
 
+    /// Kinds of options that the replayed end offered in its SYN and the other did not take: a
+    /// stack that took them would speak to an end that did not agree to them.
+    pub(crate) fn declined(&self) -> Vec<u8> {
+        let options = |ours: bool| {
+            let mut said = self.said.iter();
+            let syn = said.find(|said| said.ours == ours && said.tcp.has(SYN));
+            syn.map(|said| &said.tcp.options)
+        };
+        let (Some(taken), Some(offered)) = (options(true), options(false)) else {
+            return Vec::new();
+        };
+        let kinds = [
+            (
+                3,
+                offered.window_scale.is_some(),
+                taken.window_scale.is_some(),
+            ),
+            (4, offered.sack_permitted, taken.sack_permitted),
+            (8, offered.timestamps.is_some(), taken.timestamps.is_some()),
+        ];
+        let declined = kinds
+            .iter()
+            .filter(|(_, offered, taken)| *offered && !taken);
+        declined.map(|&(kind, ..)| kind).collect()
+    }
+
     fn add(&mut self, packet: &Recorded, tcp: TcpPacket, ours: bool) {
         let (from, to) = if ours {
             (&mut self.ours, &self.theirs)
@@ -148,6 +182,7 @@ impl Conversation {
             data: packet.data.clone(),
             seq,
             ack,
+            is_premature: ack.is_some_and(|ack| ack > to.end) && !tcp.has(RST),
             tcp,
         };
         from.reset |= said.tcp.has(RST);
@@ -165,23 +200,33 @@ impl Conversation {
     }
 }
 
-/// Everything one end said, put in order.
+/// Everything one end said, put in order. Where it said two things in one place, the first that
+/// arrived counts.
 fn stream(said: &[Said], ours: bool) -> Result<Vec<u8>, String> {
     let mut data: Vec<&Said> = (said.iter())
         .filter(|said| said.ours == ours && !said.tcp.payload.is_empty() && !said.tcp.has(RST))
         .collect();
     data.sort_by_key(|said| said.seq);
-    let mut stream = Vec::new();
-    for said in data {
-        let next = stream.len() as u64 + 1;
-        if said.seq > next {
+    let mut length = 0;
+    for said in &data {
+        let first = said.first_byte();
+        if first > length + 1 {
             let number = said.number;
             return Err(format!(
                 "packet {number}: bytes before it were never recorded"
             ));
         }
-        let known = (next - said.seq) as usize;
-        stream.extend_from_slice(said.tcp.payload.get(known..).unwrap_or_default());
+        length = length.max(first.saturating_sub(1) + said.tcp.payload.len() as u64);
+    }
+    // What is said last stays.
+    data.sort_by_key(|said| (!said.lost, Reverse(said.number)));
+    let mut stream = vec![0; length as usize];
+    for said in data {
+        // A keep-alive may lie before the first byte.
+        let before = 1_u64.saturating_sub(said.first_byte()) as usize;
+        let payload = said.tcp.payload.get(before..).unwrap_or_default();
+        let start = said.first_byte().saturating_sub(1) as usize;
+        stream[start..start + payload.len()].copy_from_slice(payload);
     }
     Ok(stream)
 }

@@ -88,6 +88,9 @@ impl<H: Host> Replay<H> {
         if said.ack.is_some() && self.checker.isn().is_none() {
             return Some(Waits::Syn);
         }
+        if said.is_premature {
+            return None;
+        }
         let sent = |from, to| {
             self.checker
                 .transmitted

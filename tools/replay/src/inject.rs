@@ -5,7 +5,7 @@ use bytes::Bytes;
 use etherparse::{IpSlice, Ipv4HeaderSlice, TcpSlice};
 
 use crate::conversation::Said;
-use crate::packet::{ACK, FIN, walk_options};
+use crate::packet::{self, ACK, FIN, walk_options};
 
 /// What changes in a frame. Numbers are wire numbers.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +58,31 @@ pub(crate) fn rewrite(said: &Said, edit: &Edit) -> Result<Bytes, String> {
             _ => {}
         }
     }
+    set_checksum(&mut data, header)?;
+    Ok(data.into())
+}
+
+/// Takes options of these kinds out of a segment.
+pub(crate) fn strip(said: &mut Said, kinds: &[u8]) -> Result<(), String> {
+    let mut data = said.data.to_vec();
+    let header = header_len(&data)?;
+    let tcp_len = (data[header + 12] >> 4) as usize * 4;
+    let options = &mut data[header + 20..header + tcp_len];
+    for (kind, range) in walk_options(options)? {
+        if kinds.contains(&kind) {
+            options[range.start - 2..range.end].fill(NOP);
+        }
+    }
+    set_checksum(&mut data, header)?;
+    said.data = data.into();
+    said.tcp = packet::tcp(&said.data)?.ok_or("no segment any more")?;
+    Ok(())
+}
+
+/// The packet with its checksum completed, as the device does behind a stack that leaves it to it.
+pub(crate) fn complete(data: &[u8]) -> Result<Bytes, String> {
+    let mut data = data.to_vec();
+    let header = header_len(&data)?;
     set_checksum(&mut data, header)?;
     Ok(data.into())
 }

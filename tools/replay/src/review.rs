@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use referee::{Options, Referee, View, Violation};
+
 use crate::closed;
 use crate::conversation::{Conversation, Direction, Role};
 use crate::datagram;
@@ -32,6 +34,8 @@ pub struct Review {
     pub about: Vec<String>,
     /// What the replay came to.
     pub outcome: Outcome,
+    /// Rules that the recorded ends broke, each end's first packet of each rule.
+    pub broken: Vec<Violation>,
     /// What was said, recorded and replayed, for conversations over TCP.
     pub dialogue: Option<Dialogue>,
 }
@@ -41,13 +45,43 @@ impl Review {
         Self {
             about,
             outcome: Outcome::Unusable(reason),
+            broken: Vec::new(),
             dialogue: None,
         }
     }
 }
 
-/// Replays a conversation with the stack in the place of one end.
+/// Replays a conversation with the stack in the place of one end, and judges both recorded ends.
 pub fn review<H: Host>(talk: &Talk, role: Role) -> Review {
+    Review {
+        broken: broken_rules(talk),
+        ..replay::<H>(talk, role)
+    }
+}
+
+/// What the recorded ends did that nobody may do, as far as one can tell from where it was
+/// recorded.
+fn broken_rules(talk: &Talk) -> Vec<Violation> {
+    let options = Options {
+        offload: talk.is_offloaded,
+    };
+    let mut referee = Referee::new(View::Point { near: Vec::new() }, options);
+    for packet in &talk.packets {
+        referee.on_seen(packet.number, packet.time, &packet.data, packet.lost);
+    }
+    let mut first: Vec<Violation> = Vec::new();
+    for violation in referee.take_violations() {
+        let same = |known: &Violation| {
+            (known.rule, known.flow.source) == (violation.rule, violation.flow.source)
+        };
+        if !first.iter().any(same) {
+            first.push(violation);
+        }
+    }
+    first
+}
+
+fn replay<H: Host>(talk: &Talk, role: Role) -> Review {
     match talk.kind {
         Kind::Datagrams => review_datagrams::<H>(talk, role),
         Kind::Tcp => {
@@ -91,6 +125,7 @@ fn review_stream<H: Host>(talk: &Talk, role: Role) -> Review {
     Review {
         about,
         outcome,
+        broken: Vec::new(),
         dialogue: Some(dialogue.beside(&conversation)),
     }
 }
@@ -104,6 +139,7 @@ fn review_closed<H: Host>(talk: &Talk) -> Review {
     Review {
         about: vec![format!("{}; the port is closed", describe_packets(talk))],
         outcome,
+        broken: Vec::new(),
         dialogue: None,
     }
 }
@@ -125,6 +161,7 @@ fn review_datagrams<H: Host>(talk: &Talk, role: Role) -> Review {
     Review {
         about,
         outcome,
+        broken: Vec::new(),
         dialogue: None,
     }
 }

@@ -21,6 +21,7 @@ use crate::conversation::{Conversation, Role, Said};
 use crate::dialogue::{self, Dialogue, Speaker};
 use crate::divergence::{Error, Fault};
 use crate::host::{Host, MTU};
+use crate::inject;
 use crate::packet::{self, ACK, RST, SYN, TcpOptions, TcpPacket};
 use crate::script;
 
@@ -30,6 +31,9 @@ const LINGER: Duration = Duration::from_secs(2);
 const MAX_TURNS: usize = 1_000_000;
 /// Time between looks while a frame waits.
 const STEP: Duration = Duration::from_millis(1);
+
+/// Kind of the window scale option.
+const WINDOW_SCALE: u8 = 3;
 
 /// How to replay.
 #[derive(Clone, Debug)]
@@ -147,15 +151,23 @@ impl<H: Host> Replay<H> {
         {
             lost.add(said.seq, said.end());
         }
-        let theirs = conversation
-            .said
-            .iter()
-            .filter(|said| !said.ours && !said.lost);
+        let declined = conversation.declined();
+        if declined.contains(&WINDOW_SCALE) {
+            conversation.theirs.window_scale = None;
+        }
+        let theirs = conversation.said.iter();
+        let theirs = theirs.filter(|said| !said.ours && !said.lost).cloned();
+        let frames = theirs.map(|mut said| {
+            if said.tcp.has(SYN) && !declined.is_empty() {
+                inject::strip(&mut said, &declined)?;
+            }
+            Ok(said)
+        });
         Ok(Self {
             host: H::new(conversation.local.ip(), MTU, plan.config.clone())?,
             app: App::new(&conversation, steps, plan.reads, reads_from),
             checker: Checker::new(&conversation, MTU as usize),
-            frames: theirs.cloned().collect(),
+            frames: frames.collect::<Result<_, String>>()?,
             lost,
             now: Duration::ZERO,
             delay: Duration::ZERO,

@@ -5,8 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{IpNumber, IpSlice};
 
+use referee::Rule;
+
 use crate::capture::Recorded;
-use crate::packet::{self, ACK, FIN, RST, SYN, TcpPacket};
+use crate::inject;
+use crate::packet::{self, Checksums, Malformed, ACK, FIN, RST, SYN, TcpPacket};
+
+/// The largest packet of a usual link; larger ones have yet to be cut, or were put together.
+const LARGEST: usize = 1500;
 
 /// What speaks in a [`Talk`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +34,9 @@ pub struct Talk {
     pub server: SocketAddr,
     /// Its packets, in the order of the capture.
     pub packets: Vec<Recorded>,
+    /// It was recorded between a stack and a device that cuts and sums for it: segments may be
+    /// larger than the MSS.
+    pub is_offloaded: bool,
 }
 
 impl Talk {
@@ -84,17 +93,37 @@ struct Progress {
 
 impl Sorter {
     fn add(&mut self, recorded: &Recorded) {
-        match packet::tcp(&recorded.data) {
-            Ok(Some(tcp)) => self.add_segment(recorded, &tcp),
-            Ok(None) => self.add_datagram(recorded),
-            Err(reason) => {
-                let damage = (recorded.number, reason.to_string());
-                self.found.damaged.push(damage);
+        let result = match packet::tcp(&recorded.data) {
+            Ok(Some(tcp)) => {
+                let is_offloaded = recorded.data.len() > LARGEST;
+                self.add_segment(recorded, &tcp, is_offloaded);
+                Ok(())
             }
+            Ok(None) => {
+                self.add_datagram(recorded);
+                Ok(())
+            }
+            Err(Malformed { rule: Rule::Checksum, what }) => self.add_unfinished(recorded).ok_or(what),
+            Err(Malformed { what, .. }) => Err(what),
+        };
+        if let Err(damage) = result {
+            self.found.damaged.push((recorded.number, damage));
         }
     }
 
-    fn add_segment(&mut self, recorded: &Recorded, tcp: &TcpPacket) {
+    /// A segment whose checksum the device has yet to complete.
+    fn add_unfinished(&mut self, recorded: &Recorded) -> Option<()> {
+        packet::read(&recorded.data, Checksums::Partial).ok()?;
+        let finished = Recorded {
+            data: inject::complete(&recorded.data).ok()?,
+            ..recorded.clone()
+        };
+        let tcp = packet::tcp(&finished.data).ok()??;
+        self.add_segment(&finished, &tcp, true);
+        Some(())
+    }
+
+    fn add_segment(&mut self, recorded: &Recorded, tcp: &TcpPacket, is_offloaded: bool) {
         let ends = ordered(tcp.source, tcp.destination);
         let is_open = tcp.has(SYN) && !tcp.has(ACK);
         let known = self.latest.get(&ends).copied();
@@ -116,9 +145,9 @@ impl Sorter {
         });
         progress.is_reset |= tcp.has(RST);
         progress.fins[usize::from(tcp.source == ends.1)] |= tcp.has(FIN);
-        self.found.talks[progress.index]
-            .packets
-            .push(recorded.clone());
+        let talk = &mut self.found.talks[progress.index];
+        talk.packets.push(recorded.clone());
+        talk.is_offloaded |= is_offloaded;
         self.latest.insert(ends, *progress);
     }
 
@@ -167,6 +196,7 @@ impl Talks {
             client,
             server,
             packets: Vec::new(),
+            is_offloaded: false,
         });
         self.talks.len() - 1
     }
