@@ -109,3 +109,30 @@ fn a_conversation_is_chosen() {
     let count = one.lines().filter(|line| line.contains("  TCP ")).count();
     assert_eq!(count, 1, "{one}");
 }
+
+/// Servers made on purpose: which rule, in which packet.
+#[test]
+fn broken_rules_are_named() {
+    for (name, words) in [
+        (
+            "broken-window",
+            "packet 6: outside-window: ends at 3421, the window at 2921 (RFC 9293 §3.8.6",
+        ),
+        ("broken-bytes", "packet 9: other-bytes: "),
+        (
+            "broken-ack",
+            "packet 5: ack-unseen: acknowledges 101, only 6 arrived (RFC 9293 §3.4)",
+        ),
+        (
+            "broken-shrink",
+            "packet 5: window-shrunk: takes its window back from 20001 to 2001 (RFC 9293 §3.8.6",
+        ),
+    ] {
+        let output = replay(&capture(name), &[]);
+        let text = stdout(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        let line = format!("RULE BROKEN by the server in {words}");
+        assert!(text.contains(&line), "{line}\n{text}");
+        assert!(text.contains("no divergence that matters"), "{text}");
+    }
+}

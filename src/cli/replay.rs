@@ -173,6 +173,18 @@ fn describe(number: usize, talk: &Talk, review: &Review, args: &ReplayArgs) -> S
         End::Server => "server",
         End::Client => "client",
     };
+    lines.extend(review.broken.iter().map(|violation| {
+        let by = if violation.flow.source == talk.client {
+            "client"
+        } else {
+            "server"
+        };
+        let (rule, packet, what) = (violation.rule, violation.packet, &violation.what);
+        format!(
+            "RULE BROKEN by the {by} in packet {packet}: {rule}: {what} ({})",
+            rule.source()
+        )
+    }));
     match &review.outcome {
         Outcome::Agrees(how) => lines.extend([
             format!("ustack as the {end}: {how}"),
@@ -191,11 +203,6 @@ fn describe(number: usize, talk: &Talk, review: &Review, args: &ReplayArgs) -> S
         Outcome::Differs(how) => lines.push(format!("DIVERGENCE: {how}")),
         Outcome::Unusable(why) => lines.push(format!("cannot be replayed: {why}")),
     }
-    lines.extend(review.broken.iter().map(|violation| {
-        let by = if violation.flow.source == talk.client { "client" } else { "server" };
-        let (rule, packet, what) = (violation.rule, violation.packet, &violation.what);
-        format!("RULE BROKEN by the {by} in packet {packet}: {rule}: {what} ({})", rule.source())
-    }));
     if let Some(dialogue) = review.dialogue.as_ref().filter(|_| args.show) {
         lines.extend(dialogue.to_string().lines().map(str::to_owned));
     }

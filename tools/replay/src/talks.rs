@@ -9,7 +9,7 @@ use referee::Rule;
 
 use crate::capture::Recorded;
 use crate::inject;
-use crate::packet::{self, Checksums, Malformed, ACK, FIN, RST, SYN, TcpPacket};
+use crate::packet::{self, ACK, Checksums, FIN, Malformed, RST, SYN, TcpPacket};
 
 /// The largest packet of a usual link; larger ones have yet to be cut, or were put together.
 const LARGEST: usize = 1500;
@@ -103,7 +103,10 @@ impl Sorter {
                 self.add_datagram(recorded);
                 Ok(())
             }
-            Err(Malformed { rule: Rule::Checksum, what }) => self.add_unfinished(recorded).ok_or(what),
+            Err(Malformed {
+                rule: Rule::Checksum,
+                what,
+            }) => self.add_unfinished(recorded).ok_or(what),
             Err(Malformed { what, .. }) => Err(what),
         };
         if let Err(damage) = result {

@@ -2,6 +2,7 @@
 //! byte both ways and every segment's numbers, window, options and checksum; each test says what
 //! else its capture is for.
 
+mod broken;
 mod common;
 mod programs;
 mod resets;
