@@ -9,6 +9,7 @@ use ustack::testing::VirtualHost;
 use ustack_tcp::time::{Duration, Instant};
 
 use crate::packet::Packet;
+use crate::trace::trace;
 
 /// The host's addresses and those of its peer: IPv4, then IPv6.
 pub(crate) const HOST: [IpAddr; 2] = [
@@ -55,6 +56,14 @@ impl Watched {
 
     /// A frame arrives, and the turn that it causes ends. Returns the bytes that left.
     pub(crate) fn on_frame(&mut self, data: &[u8], offload: Offload) -> usize {
+        trace(|| {
+            format!(
+                "{:?} in {} bytes {:?}",
+                self.now,
+                data.len(),
+                Packet::read(data)
+            )
+        });
         let data = Bytes::copy_from_slice(data);
         self.host.on_received(self.now, Frame { data, offload });
         self.transmit();
@@ -72,6 +81,7 @@ impl Watched {
                 let mtu = self.caps.mtu;
                 let sent = &mut self.sent;
                 gso::cut(&frame.to_frame(), |bytes| {
+                    trace(|| format!("    out {} bytes {:?}", bytes.len(), Packet::read(&bytes)));
                     sent.push((Packet::judge(&bytes, mtu), bytes));
                 })
                 .expect("metadata that fit");

@@ -14,7 +14,9 @@ mod ip_input;
 mod packet;
 mod program;
 mod segment;
+mod tcp_endpoint;
 mod tcp_options;
+mod trace;
 mod udp;
 mod vnet_header;
 
@@ -23,6 +25,7 @@ pub use fragments::fragments;
 pub use grammars::grammars;
 pub use icmp::icmp;
 pub use ip_input::ip_input;
+pub use tcp_endpoint::tcp_endpoint;
 pub use tcp_options::tcp_options;
 pub use udp::udp;
 pub use vnet_header::vnet_header;
@@ -31,12 +34,13 @@ pub use vnet_header::vnet_header;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by name.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("capture_reader", capture_reader),
     ("fragments", fragments),
     ("grammars", grammars),
     ("icmp", icmp),
     ("ip_input", ip_input),
+    ("tcp_endpoint", tcp_endpoint),
     ("tcp_options", tcp_options),
     ("udp", udp),
     ("vnet_header", vnet_header),

@@ -1,5 +1,6 @@
 //! IP packets: built for a target, and judged by etherparse and sums of our own.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use etherparse::{IpNumber, IpSlice, PacketBuilder, SlicedPacket, TransportSlice};
@@ -62,7 +63,7 @@ pub(crate) fn transport_checksum(
 }
 
 /// A packet that was judged.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Packet {
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
@@ -71,6 +72,26 @@ pub(crate) struct Packet {
     pub(crate) is_fragment: bool,
     /// What follows the IP headers.
     pub(crate) body: Vec<u8>,
+}
+
+impl fmt::Debug for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            source,
+            destination,
+            protocol,
+            body,
+            ..
+        } = self;
+        write!(f, "{source} > {destination} protocol {protocol}")?;
+        if self.is_fragment {
+            write!(f, " fragment")?;
+        }
+        write!(f, ", {} bytes: ", body.len())?;
+        body.iter()
+            .take(64)
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 /// The flag byte of TCP: RST.

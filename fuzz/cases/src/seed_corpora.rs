@@ -30,6 +30,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             corpora.write("grammars", name, &[b"\x04", text.as_bytes()].concat())?;
         }
     }
+    for state in 0..11 {
+        // Active and passive: settings, peer, state; then a segment, data, time, a reader.
+        for shape in [0, 2] {
+            let steps = [
+                shape, 0, 0, 0x70, 4, state, 0, 1, 0, 8, 0x28, 0x29, 200, 0, 11, 9, 0, 12, 4, 0,
+            ];
+            corpora.write("tcp_endpoint", &format!("state-{state}-{shape}"), &steps)?;
+        }
+    }
     for (target, name, bytes) in STEPS {
         corpora.write(target, name, bytes)?;
     }

@@ -64,6 +64,7 @@ replayed!(
     grammars,
     icmp,
     ip_input,
+    tcp_endpoint,
     tcp_options,
     udp,
     vnet_header,
