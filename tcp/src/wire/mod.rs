@@ -119,19 +119,37 @@ mod tests {
         parsed.segment
     }
 
+    /// Every set of options that fits, with cookies of all lengths, as their own option and in the
+    /// experimental one.
     #[test]
     fn a_syn_survives_the_wire() {
-        let options = Options::Syn(SynOptions {
-            mss: Some(1460),
-            window_scale: Some(WindowScale::new(9)),
-            sack_permitted: true,
-            timestamps: Some(Timestamps { tsval: 7, tsecr: 0 }),
-            fast_open: Some(FastOpen::new(&[1, 2, 3, 4, 5, 6, 7, 8])),
-        });
-        let got = round_trip(&segment(Flags::SYN, options.clone()), b"");
-        assert_eq!(got.options, options);
-        assert_eq!(got.flags, Flags::SYN);
-        assert_eq!(got.len(), 1);
+        let cookies = (0..=16)
+            .step_by(2)
+            .filter(|&len| len != 2)
+            .map(|len| FastOpen::new(&[7; 16][..len]));
+        let fast_opens = cookies
+            .flat_map(|cookie| [false, true].map(|old| Some(cookie.in_experimental(old))))
+            .chain([None]);
+        let mut tried = 0;
+        for fast_open in fast_opens {
+            for bits in 0..16u8 {
+                let has = |bit| bits & bit != 0;
+                let options = Options::Syn(SynOptions {
+                    mss: has(1).then_some(1460),
+                    window_scale: has(2).then_some(WindowScale::new(9)),
+                    sack_permitted: has(4),
+                    timestamps: has(8).then_some(Timestamps { tsval: 7, tsecr: 9 }),
+                    fast_open,
+                });
+                if options.len() > 40 {
+                    continue;
+                }
+                let got = round_trip(&segment(Flags::SYN, options.clone()), b"");
+                assert_eq!((got.options, got.flags), (options, Flags::SYN));
+                tried += 1;
+            }
+        }
+        assert!(tried > 200, "{tried}");
     }
 
     #[test]
