@@ -4,6 +4,7 @@ and clients that many recordings share."""
 import random
 import socket
 import struct
+import sys
 
 C4, S4, C6, S6 = "10.88.0.1", "10.88.0.2", "fd88::1", "fd88::2"
 
@@ -13,14 +14,19 @@ def noise(length, seed=7):
     return random.Random(seed).randbytes(length)
 
 
-def listen(x, port=9000, options=()):
+def family_of(address):
+    """The address family of `address`."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def listen(x, port=9000, options=(), address=S4):
     """A listening kernel socket in the server's namespace."""
     with x.server.inside():
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock = socket.socket(family_of(address), socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     for level, name, value in options:
         sock.setsockopt(level, name, value)
-    sock.bind((S4, port))
+    sock.bind((address, port))
     sock.listen()
     sock.settimeout(15)
     return sock
@@ -36,11 +42,11 @@ def client(x, options=(), kind=socket.SOCK_STREAM, family=socket.AF_INET):
     return sock
 
 
-def pair(x, port=9000, client_options=(), server_options=()):
+def pair(x, port=9000, client_options=(), server_options=(), address=S4):
     """Two connected kernel sockets: the client's and the server's."""
-    listener = listen(x, port, server_options)
-    ours = client(x, client_options)
-    ours.connect((S4, port))
+    listener = listen(x, port, server_options, address)
+    ours = client(x, client_options, family=family_of(address))
+    ours.connect((address, port))
     theirs, _ = listener.accept()
     listener.close()
     theirs.settimeout(15)
@@ -77,6 +83,19 @@ http {{ access_log off; sendfile on; default_type application/octet-stream;
 """)
     x.server.spawn("nginx", "-c", str(conf), "-e", "stderr")
     x.wait_for_port(80)
+
+
+def udp_echo_server(x, address):
+    """A UDP server at port 7 that says again what it hears."""
+    x.server.spawn(sys.executable, "-c", f"""
+import socket
+s = socket.socket({int(family_of(address))}, socket.SOCK_DGRAM)
+s.bind(({address!r}, 7))
+while True:
+    data, peer = s.recvfrom(65536)
+    s.sendto(data, peer)
+""")
+    x.wait_for_port(7, udp=True)
 
 
 def curl(x, arguments):

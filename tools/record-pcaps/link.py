@@ -47,6 +47,15 @@ class Refuse:
         self.answer = answer
 
 
+def checksum(data):
+    """The Internet checksum (RFC 1071), in two bytes."""
+    total = sum(struct.unpack(f">{len(data) // 2}H", data[:len(data) & ~1]))
+    total += data[-1] << 8 if len(data) % 2 else 0
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return struct.pack(">H", ~total & 0xFFFF)
+
+
 class Packet:
     """As much of an IP packet as a loss rule looks at."""
 
@@ -56,11 +65,12 @@ class Packet:
         self.version = data[0] >> 4
         self.protocol = data[9] if self.version == 4 else data[6]
         header = (data[0] & 15) * 4 if self.version == 4 else 40
-        self.flags, self.payload, self.seq = 0, 0, None
+        self.flags, self.payload, self.seq, self.window = 0, 0, None, None
         later = self.version == 4 and struct.unpack(">H", data[6:8])[0] & 0x1FFF
         if self.protocol == 6 and not later and len(data) >= header + 20:
             self.flags = data[header + 13]
             self.seq = data[header + 4:header + 8]
+            self.window = int.from_bytes(data[header + 14:header + 16], "big")
             self.payload = len(data) - header - (data[header + 12] >> 4) * 4
 
     @property
@@ -70,6 +80,22 @@ class Packet:
     @property
     def fin(self):
         return bool(self.flags & 1)
+
+    @property
+    def ecn(self):
+        """The two bits of ECN in the IP header."""
+        return (self.data[1] if self.version == 4 else self.data[1] >> 4) & 3
+
+    def marked(self):
+        """The packet as a router leaves it that marks it Congestion Experienced."""
+        data = bytearray(self.data)
+        if self.version == 6:
+            data[1] |= 0x30
+            return bytes(data)
+        data[1] |= 3
+        data[10:12] = b"\0\0"
+        data[10:12] = checksum(data[:(data[0] & 15) * 4])
+        return bytes(data)
 
     @property
     def noise(self):

@@ -3,7 +3,9 @@
 import contextlib
 import socket
 
-from ends import C4, LINGER_RST, S4, S6, client, curl, drain, noise, pair
+from ends import (
+    C4, C6, LINGER_RST, S4, S6, client, curl, drain, family_of, listen, noise, pair,
+)
 from pcapng import FROM_CLIENT
 from registry import scenario
 
@@ -67,13 +69,24 @@ def simultaneous_close(x):
           vantage=FROM_CLIENT, tests=("simultaneous_open_as_client",))
 def simultaneous_open(x):
     """Python sockets: both bind a port and connect to the other within one way's delay of 20 ms"""
-    ours = client(x)
+    open_at_once(x, C4, S4)
+
+
+@scenario("Both ends send SYN at once: simultaneous open, IPv6", delay=0.02,
+          vantage=FROM_CLIENT, tests=("simultaneous_open_ipv6_as_client",))
+def simultaneous_open_ipv6(x):
+    """Python sockets: both bind a port and connect to the other within one way's delay of 20 ms"""
+    open_at_once(x, C6, S6)
+
+
+def open_at_once(x, here, there):
+    family = family_of(here)
+    ours = client(x, family=family)
     with x.server.inside():
-        theirs = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    theirs.settimeout(15)
-    ours.bind((C4, 9001))
-    theirs.bind((S4, 9000))
-    for sock, peer in ((ours, (S4, 9000)), (theirs, (C4, 9001))):
+        theirs = socket.socket(family, socket.SOCK_STREAM)
+    ours.bind((here, 9001))
+    theirs.bind((there, 9000))
+    for sock, peer in ((ours, (there, 9000)), (theirs, (here, 9001))):
         sock.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             sock.connect(peer)
@@ -86,3 +99,21 @@ def simultaneous_open(x):
     ours.close()
     drain(theirs)
     theirs.close()
+
+
+@scenario("A port is used again while the server's end of its last connection is in TIME-WAIT",
+          tests=("port_reuse", "port_reuse_as_client"))
+def port_reuse(x):
+    """Python sockets: the server closes first; the client connects again from the same port"""
+    for greeting in (b"first", b"second"):
+        listener = listen(x)
+        ours = client(x, [(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)])
+        ours.bind((C4, 9001))
+        ours.connect((S4, 9000))
+        theirs, _ = listener.accept()
+        listener.close()
+        theirs.send(greeting)
+        theirs.close()
+        drain(ours)
+        ours.close()
+        x.link.settle(0.1)

@@ -1,28 +1,15 @@
 """UDP and ICMP."""
 
 import socket
-import sys
 
-from ends import S4, S6, client, noise
+from ends import S4, S6, client, noise, udp_echo_server
 from pcapng import FROM_CLIENT
 from registry import scenario
 from rules import nth
 
 
-def udp_echo_server(x, family, address):
-    x.server.spawn(sys.executable, "-c", f"""
-import socket
-s = socket.socket({int(family)}, socket.SOCK_DGRAM)
-s.bind(({address!r}, 7))
-while True:
-    data, peer = s.recvfrom(65536)
-    s.sendto(data, peer)
-""")
-    x.wait_for_port(7, udp=True)
-
-
 def udp_echo_of(x, family, server, lengths):
-    udp_echo_server(x, family, server)
+    udp_echo_server(x, server)
     sock = client(x, kind=socket.SOCK_DGRAM, family=family)
     # Without path MTU discovery, so that what is too long for one packet is cut up.
     if family == socket.AF_INET:

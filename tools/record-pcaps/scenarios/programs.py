@@ -161,8 +161,22 @@ def iperf3(x, arguments):
     x.client.sh(f"iperf3 -c {S4} {arguments}")
 
 
+@scenario("A DNS answer over UDP", tests=("dns_udp",))
+def dns_udp(x):
+    """`dig` against dnsmasq"""
+    dnsmasq(x)
+    x.client.sh(f"dig +tries=1 @{S4} host.ustack.example")
+
+
+@scenario("A DNS answer over UDP, IPv6", tests=("dns_udp_ipv6",))
+def dns_udp_ipv6(x):
+    """`dig` against dnsmasq"""
+    dnsmasq(x)
+    x.client.sh(f"dig +tries=1 @{S6} AAAA host.ustack.example")
+
+
 @scenario("A DNS answer too long for UDP: truncated there, whole over TCP",
-          tests=("dns_truncated", "dns_truncated_as_client"))
+          tests=("dns_truncated_udp", "dns_truncated", "dns_truncated_as_client"))
 def dns_truncated(x):
     """`dig` against dnsmasq, 24 TXT records of 200 bytes"""
     dnsmasq(x)

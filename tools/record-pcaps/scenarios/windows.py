@@ -4,7 +4,9 @@ import socket
 import time
 
 from ends import S4, curl, drain, nginx, noise, pair
+from pcapng import FROM_CLIENT
 from registry import scenario
+from rules import lose_window_update
 
 
 @scenario("Zero window of the client: the server stops, probes, and goes on")
@@ -31,6 +33,30 @@ def zero_window_server(x):
     theirs.close()
     drain(ours)
     ours.close()
+
+
+@scenario("A window update is lost: only a probe finds the window open again",
+          tests=("zero_window_lost_update",),
+          rule=lose_window_update(FROM_CLIENT))
+def zero_window_lost_update(x):
+    """Python sockets: the client, SO_RCVBUF 8 kB, reads nothing for 1 s of a 20 kB download, and the
+    segment that tells of its reading is lost"""
+    ours, theirs = pair(x, client_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)])
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    theirs.sendall(noise(20000))
+    theirs.close()
+    time.sleep(1.0)
+    drain(ours)
+    ours.close()
+
+
+@scenario("A long fat path: a round trip of 240 ms and all bytes of the window in flight", delay=0.12,
+          client={"net.ipv4.tcp_rmem": "4096 1048576 4194304"},
+          tests=("long_fat_download", "long_fat_download_as_client"))
+def long_fat_download(x):
+    """`curl` from nginx"""
+    nginx(x, file=noise(120000))
+    curl(x, f"http://{S4}/file")
 
 
 @scenario("Window scaling: more than 64 kB in flight", delay=0.02,

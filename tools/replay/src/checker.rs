@@ -28,6 +28,10 @@ pub struct Tally {
     pub probes: usize,
     /// The most positions sent and not yet acknowledged.
     pub max_in_flight: u64,
+    /// Segments after the SYN that echo a congestion mark (ECE, RFC 3168 §6.1.3).
+    pub ece: usize,
+    /// Segments that say the window was reduced (CWR, RFC 3168 §6.1.2).
+    pub cwr: usize,
     /// A RST was sent.
     pub reset: bool,
 }
@@ -221,6 +225,8 @@ impl Checker {
         if tcp.has(ECE | CWR) && !self.syn.as_ref().is_some_and(|syn| syn.has(ECE)) {
             return Err("speaks ECN, on which nobody agreed".to_owned());
         }
+        self.tally.ece += usize::from(tcp.has(ECE));
+        self.tally.cwr += usize::from(tcp.has(CWR));
         let seq = position(isn, self.end, tcp.seq);
         self.check_options(tcp)?;
         self.check_ack(tcp)?;
@@ -311,7 +317,11 @@ impl Checker {
             .their_syn
             .as_ref()
             .is_some_and(|syn| syn.flags & (ECE | CWR) == ECE | CWR);
-        let ecn = if tcp.has(ACK) && asked { ECE } else { 0 };
+        let ecn = match tcp.has(ACK) {
+            true if asked => ECE,
+            true => 0,
+            false => ECE | CWR,
+        };
         if tcp.flags & !(SYN | ACK | ecn) != 0 {
             return Err(format!("is a SYN with flags {:#04x}", tcp.flags));
         }

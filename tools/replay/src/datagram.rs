@@ -1,14 +1,14 @@
 //! Replays UDP and ICMP: what the recorded client sent goes into IP and UDP, and what comes out is
 //! compared, message by message, with what the kernel answered.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use ustack_tcp::time::Instant;
-use ustack_udp::{BindOptions, SocketId};
 
 use crate::capture::Recorded;
 use crate::host::{Host, MTU};
 use crate::message::{Assembler, Message};
+use crate::services::Services;
 
 /// What a replay of datagrams came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,38 +21,15 @@ pub struct Report {
     pub messages: Vec<Message>,
 }
 
-/// The echo service of the host.
-#[derive(Clone, Copy)]
-struct Echo(SocketId);
-
-impl Echo {
-    fn open(host: &mut impl Host, local: SocketAddr) -> Result<Self, String> {
-        let id = host.udp().bind(BindOptions::new(local));
-        id.map(Self)
-            .map_err(|error| format!("cannot bind {local}: {error:?}"))
-    }
-
-    fn answer(self, host: &mut impl Host) -> Result<(), String> {
-        let udp = host.udp();
-        while let Some(datagram) = udp.recv(self.0).map_err(|error| format!("{error:?}"))? {
-            udp.send(self.0, None, Some(datagram.remote), datagram.data, |_| MTU)
-                .map_err(|error| format!("cannot echo: {error:?}"))?;
-        }
-        Ok(())
-    }
-}
-
-/// Replays everything that was sent to `address`, with a UDP echo service at `echo_port`. An error
+/// Replays everything that was sent to `address`, where these UDP services run. An error
 /// says at which packet of the capture the stack first did otherwise than the kernel.
 pub fn replay<H: Host>(
     packets: &[Recorded],
     address: IpAddr,
-    echo_port: Option<u16>,
+    services: Services,
 ) -> Result<Report, String> {
     let mut host = H::new(address, MTU, ustack_tcp::Config::default())?;
-    let echo = echo_port
-        .map(|port| Echo::open(&mut host, SocketAddr::new(address, port)))
-        .transpose()?;
+    let mut services = services.open(&mut host, address, packets)?;
     let mut report = Report::default();
     let (mut kernel, mut ours) = (Assembler::default(), Assembler::default());
     let mut expected = Vec::new();
@@ -67,8 +44,9 @@ pub fn replay<H: Host>(
         }
         let now = Instant::ZERO + packet.time;
         host.on_packet(now, packet.data.clone());
-        if let Some(echo) = echo {
-            echo.answer(&mut host)
+        for service in &mut services {
+            service
+                .run(&mut host)
                 .map_err(|error| format!("{at}: {error}"))?;
         }
         report.packets_in += 1;

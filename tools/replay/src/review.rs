@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 
 use referee::{Options, Referee, View, Violation};
 
-use crate::closed;
 use crate::conversation::{Conversation, Direction, Role};
 use crate::datagram;
 use crate::dialogue::Dialogue;
 use crate::divergence::{Divergence, Error};
 use crate::host::Host;
 use crate::packet::{self, RST, SYN, TcpPacket};
+use crate::ports;
+use crate::services::Services;
 use crate::stream::{self, Plan, Report};
 use crate::talks::{Kind, Talk};
 
@@ -131,9 +132,14 @@ fn review_stream<H: Host>(talk: &Talk, role: Role) -> Review {
 }
 
 fn review_closed<H: Host>(talk: &Talk) -> Review {
-    let outcome = match closed::replay::<H>(&talk.packets, talk.server.ip()) {
-        Ok(1) => Outcome::Agrees("refused with the recorded RST".to_owned()),
-        Ok(count) => Outcome::Agrees(format!("refused with the recorded {count} RST")),
+    let address = talk.server.ip();
+    let result = ports::replay::<H>(&talk.packets, address, &[], Services::None);
+    let outcome = match result.map(|report| (report.same, report.differences)) {
+        Ok((same, differences)) => match (same, differences.first()) {
+            (_, Some(difference)) => Outcome::Differs(difference.to_string()),
+            (1, None) => Outcome::Agrees("refused with the recorded RST".to_owned()),
+            (count, None) => Outcome::Agrees(format!("refused with the recorded {count} RST")),
+        },
         Err(reason) => Outcome::Differs(reason),
     };
     Review {
@@ -151,7 +157,7 @@ fn review_datagrams<H: Host>(talk: &Talk, role: Role) -> Review {
         return Review::unusable(about, reason.to_owned());
     }
     let address = talk.server.ip();
-    let outcome = match datagram::replay::<H>(&talk.packets, address, None) {
+    let outcome = match datagram::replay::<H>(&talk.packets, address, Services::AsRecorded) {
         Ok(report) => {
             let count = report.messages.len();
             Outcome::Agrees(format!("answered with the recorded {count} messages"))

@@ -6,6 +6,10 @@ use replay::capture;
 use replay::checker::Checker;
 use replay::conversation::{Conversation, Role};
 use replay::packet;
+use replay::talks::{Kind, talks};
+
+/// Recorded at the client's device; all others at the server's.
+const SEEN_BY_THE_CLIENT: [&str; 3] = ["ecn-echo", "simultaneous-open", "simultaneous-open-ipv6"];
 
 fn captures() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pcaps");
@@ -29,30 +33,38 @@ fn the_recorded_kernel_passes_the_checker() {
     for path in captures() {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let packets = capture::read(&path).unwrap();
-        let role = if name == "simultaneous-open" {
+        // What tools make wrong on purpose keeps no rules, and probes are no conversations.
+        if name.starts_with("odd-") || name.starts_with("scan-") {
+            continue;
+        }
+        let role = if SEEN_BY_THE_CLIENT.contains(&name.as_str()) {
             Role::Client
         } else {
             Role::Server
         };
-        let is_tcp = |packet: &capture::Recorded| packet::tcp(&packet.data).unwrap().is_some();
-        if !packets.iter().any(is_tcp) {
-            continue;
-        }
-        checked += 1;
-        let conversation = Conversation::first(&packets, role).unwrap();
-        let mut checker = Checker::new(&conversation, 1500);
-        for said in &conversation.said {
-            let at = format!("{name}, packet {}", said.number);
-            if said.ours {
-                checker
-                    .on_output(said.time, said.data.len(), &said.tcp)
-                    .unwrap_or_else(|error| panic!("{at}: {error}"));
-            } else if !said.lost {
-                checker.on_arrival(said.time, &said.tcp);
+        for talk in talks(&packets).talks {
+            if talk.kind == Kind::Tcp {
+                checked += 1;
+                check(&name, &Conversation::first(&talk.packets, role).unwrap());
             }
         }
     }
-    assert!(checked >= 30, "only {checked} TCP captures");
+    assert!(checked >= 80, "only {checked} TCP conversations");
+}
+
+/// Every segment of the recorded end in the stack's place keeps the rules.
+fn check(name: &str, conversation: &Conversation) {
+    let mut checker = Checker::new(conversation, 1500);
+    for said in &conversation.said {
+        let at = format!("{name}, packet {}", said.number);
+        if said.ours {
+            checker
+                .on_output(said.time, said.data.len(), &said.tcp)
+                .unwrap_or_else(|error| panic!("{at}: {error}"));
+        } else if !said.lost {
+            checker.on_arrival(said.time, &said.tcp);
+        }
+    }
 }
 
 /// Follows the server of `download` up to its `index`-th segment, which `change` alters.

@@ -1,12 +1,11 @@
 //! What the tests of captures share.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use replay::capture::{self, Recorded};
 use replay::conversation::Role;
-use replay::packet;
 use replay::stream::{self, Plan, Report};
+use replay::talks::{Kind, talks};
 
 use crate::stack::Stack;
 
@@ -18,19 +17,9 @@ pub(crate) fn read(name: &str) -> Vec<Recorded> {
 
 /// The TCP conversations of a capture, one list of packets each, in the order of their SYNs.
 pub(crate) fn conversations(packets: &[Recorded]) -> Vec<Vec<Recorded>> {
-    let mut all: Vec<([SocketAddr; 2], Vec<Recorded>)> = Vec::new();
-    for packet in packets {
-        let Some(tcp) = packet::tcp(&packet.data).unwrap() else {
-            continue;
-        };
-        let mut ends = [tcp.source, tcp.destination];
-        ends.sort();
-        match all.iter_mut().find(|(flow, _)| *flow == ends) {
-            Some((_, list)) => list.push(packet.clone()),
-            None => all.push((ends, vec![packet.clone()])),
-        }
-    }
-    all.into_iter().map(|(_, list)| list).collect()
+    let talks = talks(packets).talks.into_iter();
+    let tcp = talks.filter(|talk| talk.kind == Kind::Tcp);
+    tcp.map(|talk| talk.packets).collect()
 }
 
 /// Replays the first conversation of a capture.

@@ -3,8 +3,12 @@
 //! else its capture is for.
 
 mod broken;
+mod closing;
 mod common;
+mod congestion;
 mod programs;
 mod resets;
+mod scans;
 #[path = "../common/mod.rs"]
 mod stack;
+mod windows;
