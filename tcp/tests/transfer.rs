@@ -51,6 +51,27 @@ fn a_clean_link_carries_both_directions() {
     }
 }
 
+/// Answers come within the same reading of the clock, as those of a host to itself do: a round trip
+/// of nothing is no reason to send nothing.
+#[test]
+fn a_link_that_takes_no_time_carries_both_directions() {
+    for congestion in [
+        CongestionAlgorithm::Reno,
+        CongestionAlgorithm::Cubic,
+        CongestionAlgorithm::Bbr,
+    ] {
+        let link = Link {
+            delay: Duration::ZERO,
+            ..Link::default()
+        };
+        let mut pair = Pair::new(1, &config(congestion, false), link);
+        let (client, server) = pair.open();
+        let limit = Duration::from_secs(1);
+        pair.transfer((Side::Client, client), server, 100_000, limit);
+        pair.transfer((Side::Server, server), client, 100_000, limit);
+    }
+}
+
 #[test]
 fn losses_are_repaired() {
     for congestion in [CongestionAlgorithm::Reno, CongestionAlgorithm::Cubic] {

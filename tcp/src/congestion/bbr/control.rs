@@ -18,8 +18,10 @@ const MAX_SEND_QUANTUM: u64 = 64 << 10;
 const MIN_PIPE_SEGMENTS: u32 = 4;
 
 impl Bbr {
-    /// InitPacingRate: the initial window in the first round trip, as fast as `Startup` is.
+    /// InitPacingRate: the initial window in the first round trip, as fast as `Startup` is. A round
+    /// trip of no time (a host's to itself, within one reading of the clock) says nothing.
     pub(super) fn init_pacing_rate(&mut self, srtt: Option<Duration>) {
+        let srtt = srtt.filter(|srtt| !srtt.is_zero());
         let nominal = rate(self.initial_cwnd.into(), srtt.unwrap_or(NOMINAL_RTT));
         self.pacing_rate = percent(nominal, State::Startup.pacing_gain());
         self.has_seen_rtt = srtt.is_some();
