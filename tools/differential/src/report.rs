@@ -1,5 +1,7 @@
 //! What the application at each end of a connection saw, and whether both can be true.
 
+use std::time::Duration;
+
 use crate::script::{End, Flow, Program};
 
 /// How a connection ended for the application at one end.
@@ -41,7 +43,16 @@ pub struct EndReport {
     pub difference: Option<u64>,
     /// How the reader's side ended.
     pub ended: Ended,
+    /// It reset the connection, however its reader had ended before.
+    pub aborted: bool,
+    /// Its stack had longer for what was left to send when the application let go than stacks keep
+    /// such a connection for ([`ORPHAN_LIMIT`]).
+    pub outlived: bool,
 }
+
+/// How long a stack tries to deliver what an application has left behind without an answer: Linux's
+/// `tcp_orphan_retries` come to 100 s, and so do ours.
+pub const ORPHAN_LIMIT: Duration = Duration::from_secs(99);
 
 /// What the way between the ends may do to a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +69,12 @@ pub fn check_flow(flow: &Flow, reports: &[EndReport; 2], faults: Faults) -> Vec<
     let mut wrong = Vec::new();
     if faults.reuses_ports && reports.iter().any(|report| report.ended == Ended::InUse) {
         return wrong; // it never was
+    }
+    let never_opened = reports[0].ended == Ended::TimedOut
+        && reports[1].ended == Ended::NeverOpened
+        || reports[1].ended == Ended::TimedOut && reports[0].ended == Ended::NeverOpened;
+    if never_opened && faults.loses && reports.iter().all(|report| report.written == 0) {
+        return wrong; // every SYN, or every answer, was lost
     }
     let is_broken_off = flow.programs.iter().any(Program::resets);
     for end in End::BOTH {
@@ -100,7 +117,7 @@ fn check_end(
         )),
         Ended::Eof | Ended::Aborted | Ended::LetGo => {}
         ended => {
-            if !is_broken_off || !explains(theirs, ended, faults) {
+            if !explains(theirs, ended, is_broken_off, faults) {
                 wrong.push(format!(
                     "ended by {ended:?}, the other by {:?}",
                     theirs.ended
@@ -109,7 +126,7 @@ fn check_end(
         }
     }
     if let Some(error) = ours.write_error
-        && (!is_broken_off || !explains(theirs, error, faults))
+        && !explains(theirs, error, is_broken_off, faults)
     {
         wrong.push(format!(
             "could not write: {error:?}, the other ended by {:?}",
@@ -120,11 +137,17 @@ fn check_end(
 }
 
 /// Whether how the other end ended is a reason for ours to have ended this way.
-fn explains(theirs: &EndReport, ours: Ended, faults: Faults) -> bool {
+fn explains(theirs: &EndReport, ours: Ended, is_broken_off: bool, faults: Faults) -> bool {
+    if faults.loses && ours == Ended::Reset && theirs.outlived {
+        return true;
+    }
+    if !is_broken_off {
+        return false;
+    }
     let gave_up = theirs.ended == Ended::TimedOut || theirs.write_error == Some(Ended::TimedOut);
-    let broke_off = matches!(theirs.ended, Ended::Aborted | Ended::LetGo);
+    let broke_off = theirs.aborted || matches!(theirs.ended, Ended::Aborted | Ended::LetGo);
     match ours {
-        Ended::Reset | Ended::NeverOpened => broke_off || gave_up,
+        Ended::Reset | Ended::Refused | Ended::NeverOpened => broke_off || gave_up,
         Ended::TimedOut => broke_off && faults.loses,
         _ => false,
     }
@@ -145,6 +168,8 @@ mod tests {
         read: 0,
         difference: None,
         ended: Ended::Eof,
+        aborted: false,
+        outlived: false,
     };
     const GOT_ALL: EndReport = EndReport {
         written: 0,

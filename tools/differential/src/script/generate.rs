@@ -148,9 +148,16 @@ fn transfers(random: &mut Random, shape: &Shape) -> [Program; 2] {
                 .send
                 .push(SendOp::Wait(time(random, shape.wait / 8)));
         }
-        if random.chance(75) {
+        if random.chance(50) {
             program.send.push(SendOp::Shutdown);
         }
+    }
+    if random.chance(15) {
+        // One end closes only when the other has.
+        let last = random.pick(&End::BOTH);
+        let send = &mut programs[last as usize].send;
+        send.retain(|op| *op != SendOp::Shutdown);
+        send.push(SendOp::Await(u64::MAX));
     }
     programs
 }
@@ -267,7 +274,7 @@ mod tests {
     /// What a writer waits for is written, unless a connection is broken off.
     fn awaits_are_met(program: &Program, peer: &Program, seed: u64) {
         let most = program.send.iter().map(|op| match *op {
-            SendOp::Await(size) => size,
+            SendOp::Await(size) if size < u64::MAX => size,
             _ => 0,
         });
         let most = most.max().unwrap_or(0);

@@ -84,7 +84,8 @@ pub struct Ports {
 }
 
 /// What the application does with its end of a connection once it is open: it plays both lists at
-/// the same time, each in order, and lets go of the connection (`close`) after both.
+/// the same time, each in order, and lets go of the connection (`close`) after both. A writer whose
+/// list is through ends its direction by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
     /// What the writer does.
@@ -117,7 +118,7 @@ pub enum SendOp {
     Write(u64, Pieces),
     /// Does nothing for this long.
     Wait(Duration),
-    /// Waits until the reader has read so many bytes in all, or will get no more.
+    /// Waits until the reader has read so many bytes in all, or is through with its list.
     Await(u64),
     /// Ends this direction (`shutdown(SHUT_WR)`); no write follows.
     Shutdown,
@@ -173,6 +174,17 @@ impl Program {
             _ => Duration::ZERO,
         });
         send.chain(receive).sum()
+    }
+}
+
+impl Program {
+    /// How long its reader takes for the rest of `coming` bytes.
+    pub fn reads(&self, coming: u64) -> Duration {
+        let times = self.receive.iter().map(|op| match op {
+            ReceiveOp::ReadToEnd(pieces) => pieces.time(coming),
+            _ => Duration::ZERO,
+        });
+        times.sum()
     }
 }
 

@@ -1,0 +1,271 @@
+//! `differential run`, `one` and `play`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use std::{fs, io, thread};
+
+use clap::Args;
+
+use super::shrink::shrink;
+use super::{Case, Finding, Outcome, PAIRS, Stack, known};
+use crate::capture::write_capture;
+
+/// Scripts shrunk at the end of a run; more are only named.
+const SHRUNK: usize = 5;
+
+/// `differential run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// How many scripts
+    #[arg(long, default_value_t = 1000)]
+    scripts: u64,
+    /// The first script's seed; the others follow
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Only this pair, as in `ustack-smoltcp`; otherwise all four, as the seeds say
+    #[arg(long, value_parser = parse_pair)]
+    pair: Option<[Stack; 2]>,
+    /// Threads
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Where captures and cases of failures go
+    #[arg(long, default_value = "target/differential")]
+    out: PathBuf,
+}
+
+/// `differential one`
+#[derive(Debug, Args)]
+pub struct OneArgs {
+    /// The script's seed
+    seed: u64,
+    /// This pair, instead of the seed's
+    #[arg(long, value_parser = parse_pair)]
+    pair: Option<[Stack; 2]>,
+    /// Leaves the case as it is
+    #[arg(long)]
+    no_shrink: bool,
+    /// Where the capture and the case go
+    #[arg(long, default_value = "target/differential")]
+    out: PathBuf,
+}
+
+/// `differential play`
+#[derive(Debug, Args)]
+pub struct PlayArgs {
+    /// A case's file
+    file: PathBuf,
+    /// Makes it smaller as long as it fails
+    #[arg(long)]
+    shrink: bool,
+    /// Where the capture goes
+    #[arg(long, default_value = "target/differential")]
+    out: PathBuf,
+}
+
+fn parse_pair(text: &str) -> Result<[Stack; 2], String> {
+    let pair = PAIRS.into_iter().find(|&pair| pair_name(pair) == text);
+    pair.ok_or_else(|| {
+        let names = PAIRS.map(pair_name).join(", ");
+        format!("no such pair: one of {names}")
+    })
+}
+
+fn pair_name(pair: [Stack; 2]) -> String {
+    format!("{:?}-{:?}", pair[0], pair[1]).to_lowercase()
+}
+
+/// What many runs came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Scripts played.
+    pub scripts: u64,
+    /// Connections in them.
+    pub connections: u64,
+    /// Bytes read by applications.
+    pub bytes: u64,
+    /// Packets sent.
+    pub packets: u64,
+    /// Packets that did not arrive.
+    pub lost: u64,
+    /// Virtual time.
+    pub time: Duration,
+    /// Scripts in which smoltcp did what it is known to do.
+    pub known: u64,
+    /// Scripts with something that nothing explains.
+    pub failed: u64,
+}
+
+impl Totals {
+    fn add(&mut self, outcome: &Outcome, is_known: bool, failed: bool) {
+        self.scripts += 1;
+        self.connections += outcome.flows.len() as u64;
+        let reports = outcome.flows.iter().flatten();
+        self.bytes += reports.map(|report| report.read).sum::<u64>();
+        self.packets += outcome.packets;
+        self.lost += outcome.lost;
+        self.time += outcome.time;
+        self.known += u64::from(is_known);
+        self.failed += u64::from(failed);
+    }
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} scripts, {} connections, {} bytes read, {} packets of which {} were lost, {} s of virtual time; {} scripts with faults of smoltcp that are known, {} unexplained",
+            self.scripts,
+            self.connections,
+            self.bytes,
+            self.packets,
+            self.lost,
+            self.time.as_secs(),
+            self.known,
+            self.failed
+        )
+    }
+}
+
+/// Plays the cases of `seeds`; `failed` is told of each that nothing explains.
+pub fn play_all(
+    seeds: std::ops::Range<u64>,
+    pair: Option<[Stack; 2]>,
+    jobs: usize,
+    failed: impl Fn(&Case, &[Finding]) + Sync,
+) -> Totals {
+    let next = AtomicU64::new(seeds.start);
+    let totals = Mutex::new(Totals::default());
+    thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let case = Case::generate(seed, pair);
+                    let outcome = case.run();
+                    let (known, unexplained) = known::sort(&case, &outcome);
+                    if !unexplained.is_empty() {
+                        failed(&case, &unexplained);
+                    }
+                    let mut totals = totals.lock().expect("no thread panics with it");
+                    totals.add(&outcome, !known.is_empty(), !unexplained.is_empty());
+                }
+            });
+        }
+    });
+    totals.into_inner().expect("all threads are done")
+}
+
+/// Runs many, and shows what fails.
+pub fn run(args: &RunArgs) -> io::Result<ExitCode> {
+    let end = args.seed.saturating_add(args.scripts);
+    let pair = args
+        .pair
+        .map_or(String::new(), |pair| format!(" --pair {}", pair_name(pair)));
+    let failures = Mutex::new(Vec::new());
+    let totals = play_all(args.seed..end, args.pair, args.jobs, |case, findings| {
+        let what = findings
+            .first()
+            .map_or_else(String::new, ToString::to_string);
+        let stacks = pair_name(case.stacks);
+        println!(
+            "seed {}, {stacks}: {what}\n  again: differential one {}{pair}",
+            case.seed, case.seed
+        );
+        failures
+            .lock()
+            .expect("no thread panics with it")
+            .push(case.clone());
+    });
+    let failures = failures.into_inner().expect("all threads are done");
+    for case in failures.iter().take(SHRUNK) {
+        explain(case, true, &args.out)?;
+    }
+    println!("{totals}");
+    Ok(code(totals.failed == 0))
+}
+
+/// Runs one.
+pub fn one(args: &OneArgs) -> io::Result<ExitCode> {
+    explain(
+        &Case::generate(args.seed, args.pair),
+        !args.no_shrink,
+        &args.out,
+    )
+    .map(code)
+}
+
+/// Runs the one that stands in a file.
+pub fn play(args: &PlayArgs) -> io::Result<ExitCode> {
+    let text = fs::read_to_string(&args.file)?;
+    let case = Case::parse(&text).map_err(io::Error::other)?;
+    explain(&case, args.shrink, &args.out).map(code)
+}
+
+fn code(good: bool) -> ExitCode {
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Shows all there is to know of a case: itself, what is wrong, a capture; whether all is well.
+fn explain(case: &Case, shrinks: bool, out: &Path) -> io::Result<bool> {
+    let (_, unexplained) = known::sort(case, &case.run());
+    let failed = !unexplained.is_empty();
+    let case = if failed && shrinks {
+        shrink(case, &unexplained)
+    } else {
+        case.clone()
+    };
+    let (outcome, seen) = case.record();
+    let (known, unexplained) = known::sort(&case, &outcome);
+    println!("{}", case.to_toml());
+    for (number, reports) in outcome.flows.iter().enumerate() {
+        println!(
+            "connection {number}: A {:?}\n{:14}B {:?}",
+            reports[0], "", reports[1]
+        );
+    }
+    for (fault, finding) in &known {
+        println!("known ({}): {finding}", fault.name);
+    }
+    for finding in &unexplained {
+        println!("wrong: {finding}");
+    }
+    fs::create_dir_all(out)?;
+    let name = format!("{}-{}", pair_name(case.stacks), case.seed);
+    let (file, capture) = (
+        out.join(&name).with_extension("toml"),
+        out.join(&name).with_extension("pcapng"),
+    );
+    fs::write(&file, case.to_toml())?;
+    let all = known.iter().map(|(_, finding)| finding).chain(&unexplained);
+    let remarks: Vec<_> = all
+        .clone()
+        .filter_map(|finding| Some((finding.packet?, finding.what.clone())))
+        .collect();
+    let comment: Vec<_> = all.map(ToString::to_string).take(20).collect();
+    let comment = format!("differential one {}\n{}", case.seed, comment.join("\n"));
+    write_capture(
+        io::BufWriter::new(fs::File::create(&capture)?),
+        &seen,
+        &comment,
+        &remarks,
+    )?;
+    println!(
+        "{} packets, {} lost, {:?} of virtual time\nagain: differential play {}\ncapture: {}\n",
+        outcome.packets,
+        outcome.lost,
+        outcome.time,
+        file.display(),
+        capture.display()
+    );
+    Ok(!failed)
+}
