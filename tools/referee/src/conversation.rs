@@ -171,6 +171,9 @@ impl Conversation {
         end.on_text(seen, seq);
         if tcp.has(ACK) && end.isn.is_some() {
             end.on_ack(peer, seen);
+        } else if tcp.has(SYN) {
+            // What a Fast Open server may send before it is acknowledged.
+            end.edge = end.edge.max(1 + tcp.window as u64);
         }
     }
 }

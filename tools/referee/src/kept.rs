@@ -15,7 +15,7 @@ struct Piece {
     start: u64,
     bytes: Bytes,
     sent: Duration,
-    again: bool,
+    times: u32,
 }
 
 impl Piece {
@@ -40,10 +40,10 @@ pub(crate) struct Difference {
 }
 
 impl Kept {
-    /// When the byte at `at` was sent last.
-    pub(crate) fn sent(&self, at: u64) -> Option<Duration> {
+    /// When the byte at `at` was sent last, and how often in all.
+    pub(crate) fn sent(&self, at: u64) -> Option<(Duration, u32)> {
         let piece = self.pieces.get(self.index(at))?;
-        (piece.start <= at).then_some(piece.sent)
+        (piece.start <= at).then_some((piece.sent, piece.times))
     }
 
     /// `bytes` are sent at `start`. Answers with the first that is another than before; from then
@@ -56,10 +56,10 @@ impl Kept {
         self.split(start);
         self.split(end);
         let mut difference = None;
-        let mut again = false;
+        let mut times = 0;
         let (first, past) = (self.index(start), self.index(end));
         for piece in self.pieces.range(first..past) {
-            again = true;
+            times = times.max(piece.times);
             let offset = (piece.start - start) as usize;
             let new = &bytes[offset..offset + piece.bytes.len()];
             if difference.is_none() && piece.bytes != new {
@@ -81,7 +81,7 @@ impl Kept {
                 start,
                 bytes: bytes.clone(),
                 sent: now,
-                again,
+                times: times + 1,
             },
         );
         difference
@@ -112,7 +112,11 @@ impl Kept {
         let mut youngest = None;
         while self.pieces.front().is_some_and(|piece| piece.start < acked) {
             let piece = self.pop();
-            youngest = youngest.max(piece.filter(|piece| !piece.again).map(|piece| piece.sent));
+            youngest = youngest.max(
+                piece
+                    .filter(|piece| piece.times == 1)
+                    .map(|piece| piece.sent),
+            );
         }
         youngest
     }
@@ -122,7 +126,7 @@ impl Kept {
         let pieces = self.pieces.range(self.index(start)..);
         let pieces = pieces.take_while(|piece| piece.start < end);
         pieces
-            .filter(|piece| !piece.again)
+            .filter(|piece| piece.times == 1)
             .map(|piece| piece.sent)
             .max()
     }
@@ -168,7 +172,7 @@ mod tests {
         );
         assert_eq!(
             (kept.sent(2), kept.sent(3), kept.sent(11)),
-            (Some(SECOND), Some(2 * SECOND), None)
+            (Some((SECOND, 1)), Some((2 * SECOND, 2)), None)
         );
         let difference = kept.send(SECOND, 2, &Bytes::from_static(b"bcdEf"));
         assert_eq!(
@@ -193,7 +197,7 @@ mod tests {
         kept.send(2 * SECOND, 7, &Bytes::from_static(b"gh"));
         assert_eq!(kept.youngest(1, 8), Some(2 * SECOND));
         assert_eq!(kept.acknowledge(4), Some(SECOND));
-        assert_eq!((kept.sent(3), kept.sent(4)), (None, Some(SECOND)));
+        assert_eq!((kept.sent(3), kept.sent(4)), (None, Some((SECOND, 1))));
         kept.send(3 * SECOND, 4, &Bytes::from_static(b"def"));
         assert_eq!(
             kept.acknowledge(7),

@@ -141,11 +141,15 @@ impl End {
 
     /// The byte at `start` is sent again: could its acknowledgment have come?
     pub(crate) fn check_early(&self, now: Duration, start: u64, faults: &mut Faults) {
-        let (Some(sent), Some(shortest)) = (self.kept.sent(start), self.timer.shortest) else {
+        let (Some((sent, times)), Some(shortest)) = (self.kept.sent(start), self.timer.shortest)
+        else {
             return;
         };
         if self.path.is_some_and(|path| path.since >= sent) {
             return; // it was too large
+        }
+        if times == 2 {
+            return; // RFC 6675 §4, NextSeg (4): the last that is missing may go again at once
         }
         let waited = now.saturating_sub(sent);
         if self.sight == Sight::Exact && !self.window_closed && waited < shortest {

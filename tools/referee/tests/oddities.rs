@@ -1,0 +1,193 @@
+//! What looks odd and is right.
+
+mod common;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{alter, is_server, play, play_ends, read, tcp};
+use referee::capture::Recorded;
+use referee::{Options, Violation};
+
+const STRICT: Options = Options { offload: false };
+
+#[track_caller]
+fn assert_right(packets: &[Recorded]) {
+    assert_eq!(play(packets, STRICT), Vec::<Violation>::new());
+}
+
+/// The same conversation with other initial sequence numbers.
+fn renumbered(name: &str, client: u32, server: u32) -> Vec<Recorded> {
+    let mut packets = read(name);
+    let isns = [0, 1].map(|at| tcp(&packets[at]).seq);
+    let add = [client.wrapping_sub(isns[0]), server.wrapping_sub(isns[1])];
+    for packet in &mut packets {
+        let own = usize::from(is_server(packet));
+        let sack = tcp(packet).options.sack;
+        alter(packet, |parts| {
+            parts.tcp.sequence_number = parts.tcp.sequence_number.wrapping_add(add[own]);
+            if parts.tcp.ack {
+                let ack = parts.tcp.acknowledgment_number;
+                parts.tcp.acknowledgment_number = ack.wrapping_add(add[1 - own]);
+            }
+            // Linux puts SACK blocks last.
+            let start = parts.options.len() - 8 * sack.len();
+            let edges = sack.iter().flat_map(|&(left, right)| [left, right]);
+            for (index, edge) in edges.enumerate() {
+                let edge = edge.wrapping_add(add[1 - own]).to_be_bytes();
+                parts.options[start + 4 * index..][..4].copy_from_slice(&edge);
+            }
+        });
+    }
+    packets
+}
+
+#[test]
+fn sequence_numbers_wrap() {
+    for name in [
+        "download",
+        "loss-download",
+        "loss-upload",
+        "loss-fin",
+        "keepalive",
+    ] {
+        for isn in [u32::MAX, u32::MAX - 20_000, 0x7fff_f000] {
+            let packets = renumbered(name, isn, isn.wrapping_sub(7));
+            assert_right(&packets);
+            assert_eq!(play_ends(&packets), []);
+        }
+    }
+}
+
+#[test]
+fn ports_are_used_again() {
+    for name in ["http-get", "reset-by-server", "loss-fin"] {
+        let mut packets = read(name);
+        let end = packets.last().unwrap().time + Duration::from_secs(1);
+        for mut packet in renumbered(name, 7, 1_000_000) {
+            packet.time += end;
+            packet.number += packets.len();
+            packets.push(packet);
+        }
+        assert_right(&packets);
+    }
+}
+
+#[test]
+fn an_attempt_that_was_given_up_is_followed_by_another() {
+    let mut packets = read("http-get");
+    let mut before = packets[0].clone();
+    before.lost = true;
+    alter(&mut before, |parts| parts.tcp.sequence_number ^= 0x5555);
+    packets.insert(0, before);
+    assert_right(&packets);
+}
+
+#[test]
+fn a_capture_may_begin_in_the_middle() {
+    for from in [1, 2, 5, 30] {
+        assert_right(&read("loss-download")[from..]);
+    }
+}
+
+#[test]
+fn a_keep_alive_may_bring_one_byte_of_before() {
+    let mut packets = read("keepalive");
+    let (mut sent, mut probes) = (0, 0);
+    let fields = |packet: &Recorded| (tcp(packet).seq, tcp(packet).payload.len() as u32);
+    for packet in packets.iter_mut().filter(|packet| !is_server(packet)) {
+        let (seq, length) = fields(packet);
+        if length == 0 && sent != 0 && seq == sent - 1 && !tcp(packet).has(referee::packet::FIN) {
+            alter(packet, |parts| parts.payload.push(b'?'));
+            probes += 1;
+        }
+        sent = sent.max(seq + length);
+    }
+    assert!(probes > 0, "no keep-alive in the capture");
+    assert_right(&packets);
+}
+
+#[test]
+fn ecn_is_given_up_after_a_lost_syn() {
+    let mut packets = read("handshake-ecn");
+    let mut again = packets[0].clone();
+    packets[0].lost = true;
+    again.time += Duration::from_micros(10);
+    alter(&mut again, |parts| {
+        (parts.tcp.ece, parts.tcp.cwr) = (false, false);
+    });
+    packets.insert(1, again);
+    assert_right(&packets);
+}
+
+#[test]
+fn a_retransmission_may_be_cut_elsewhere() {
+    let mut packets = read("loss-download");
+    let lost = packets
+        .iter()
+        .find(|packet| packet.lost)
+        .map(|packet| tcp(packet).seq)
+        .unwrap();
+    let again = |packet: &Recorded| is_server(packet) && !packet.lost && tcp(packet).seq == lost;
+    let at = packets.iter().position(again).unwrap();
+    let mut rest = packets[at].clone();
+    alter(&mut packets[at], |parts| parts.payload.truncate(1000));
+    alter(&mut rest, |parts| {
+        parts.tcp.sequence_number = parts.tcp.sequence_number.wrapping_add(1000);
+        parts.payload.drain(..1000);
+    });
+    packets.insert(at + 1, rest);
+    assert_right(&packets);
+}
+
+#[test]
+fn fast_open_brings_bytes_before_the_handshake_is_over() {
+    let mut packets = read("http-get");
+    let request = packets.iter().map(tcp).find(|tcp| !tcp.payload.is_empty());
+    let request = request.unwrap().payload;
+    let length = request.len() as u32;
+    alter(&mut packets[0], |parts| {
+        parts.options.extend([34, 10, 1, 2, 3, 4, 5, 6, 7, 8]);
+        parts.payload = request.to_vec();
+    });
+    alter(&mut packets[1], |parts| {
+        parts.tcp.acknowledgment_number = parts.tcp.acknowledgment_number.wrapping_add(length);
+    });
+    let answer = packets
+        .iter()
+        .position(|packet| is_server(packet) && !tcp(packet).payload.is_empty());
+    packets.drain(2..answer.unwrap());
+    let echoed = tcp(&packets[0]).options.timestamps.unwrap().0;
+    for packet in packets[2..]
+        .iter_mut()
+        .take_while(|packet| is_server(packet))
+    {
+        alter(packet, |parts| {
+            parts.options[8..12].copy_from_slice(&echoed.to_be_bytes());
+        });
+    }
+    assert_right(&packets);
+}
+
+#[test]
+fn offload_shows_super_segments_and_sums_of_half_the_packet() {
+    let mut packets = read("download");
+    let full = |packet: &Recorded| is_server(packet) && tcp(packet).payload.len() > 1400;
+    let at = packets
+        .windows(2)
+        .position(|pair| full(&pair[0]) && full(&pair[1]))
+        .unwrap();
+    let second = tcp(&packets.remove(at + 1)).payload;
+    alter(&mut packets[at], |parts| parts.payload.extend(&second));
+    let mut data = packets[at].data.to_vec();
+    let length = data.len() as u32 - 20;
+    let words = data[12..20]
+        .chunks(2)
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
+    let sum = words.sum::<u32>() + 6 + length;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    data[36..38].copy_from_slice(&((sum & 0xffff) as u16 + (sum >> 16) as u16).to_be_bytes());
+    packets[at].data = Bytes::from(data);
+    assert_eq!(play(&packets, Options { offload: true }), []);
+    assert_ne!(play(&packets, STRICT), []);
+}
