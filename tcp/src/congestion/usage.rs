@@ -143,3 +143,22 @@ impl WindowUsage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seq::WireSeq;
+
+    /// An ACK ends a round when it answers anything sent in it, exactly the first byte or more.
+    #[test]
+    fn a_round_ends_beyond_what_was_sent_at_its_start() {
+        let first = SeqNum::first(WireSeq(7));
+        let mut usage = WindowUsage::new(Instant::ZERO, first);
+        let acks = [(1, 10), (9, 12), (10, 14), (13, 20), (20, 20), (25, 30)];
+        let starts = acks.map(|(una, nxt): (u32, u32)| {
+            let (una, nxt) = (first + una, first + nxt);
+            usage.on_ack(Instant::ZERO, una, nxt, 1, None).round_start
+        });
+        assert_eq!(starts, [true, false, false, true, false, true]);
+    }
+}

@@ -47,7 +47,7 @@ impl Bounds {
 /// What the last round delivered, and whether it lost.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Signals {
-    bw_latest: u64,
+    pub(super) bw_latest: u64,
     pub(super) inflight_latest: u32,
     loss_round_delivered: u64,
     /// This ACK ends a round that began with a loss.
@@ -121,7 +121,7 @@ impl Bbr {
     }
 
     /// InitLowerBounds and LossLowerBounds: what was delivered, and at least seven tenths.
-    fn lower_shortterm_bounds(&mut self) {
+    pub(super) fn lower_shortterm_bounds(&mut self) {
         let Bounds {
             bw_shortterm: bw,
             inflight_shortterm: inflight,

@@ -95,6 +95,28 @@ fn losses_in_cruise_lower_the_shortterm_bounds_until_refill() {
     assert_eq!(net.bbr().bounds.bw_shortterm, NO_RATE_BOUND);
 }
 
+/// Each round with losses takes another three tenths off, the first of them off what is known.
+#[test]
+fn rounds_with_losses_lower_the_bounds_one_after_another() {
+    let mut net = Net::bulk(Path::new(100, 40), 1);
+    until(&mut net, State::ProbeBwCruise);
+    let mut bbr = net.bbr().clone();
+    (bbr.signals.bw_latest, bbr.signals.inflight_latest) = (0, 0);
+    let (mut bw, mut inflight) = (bbr.path.max_bw.max(), bbr.cwnd);
+    bbr.bounds.reset_shortterm();
+    for _ in 0..4 {
+        bbr.lower_shortterm_bounds();
+        (bw, inflight) = (bw * 7 / 10, (u64::from(inflight) * 7 / 10) as u32);
+        assert_eq!(bbr.bounds.bw_shortterm, bw);
+        assert_eq!(bbr.bounds.inflight_shortterm, inflight);
+    }
+    // What was delivered all the same is no less than a bound.
+    (bbr.signals.bw_latest, bbr.signals.inflight_latest) = (bw, inflight);
+    bbr.lower_shortterm_bounds();
+    assert_eq!(bbr.bounds.bw_shortterm, bw);
+    assert_eq!(bbr.bounds.inflight_shortterm, inflight);
+}
+
 /// A probe in which too much is lost ends at once, and an undo begins it anew.
 #[test]
 fn a_spurious_loss_while_probing() {
