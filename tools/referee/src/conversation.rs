@@ -107,6 +107,7 @@ impl Conversation {
         }
         self.check_text(side, seen, faults);
         let end = &mut self.ends[side];
+        end.opened |= !tcp.has(SYN);
         end.pay_ack(seen.now);
         if let Some((tsval, tsecr)) = tcp.options.timestamps {
             end.said_times.add(tsval);
@@ -166,11 +167,12 @@ impl Conversation {
         if stale {
             return; // of a conversation before this one
         }
+        let accepted = end.accepts(tcp, seq, tcp.seq_len()) || tcp.has(SYN);
         end.got_times
             .add_some(tcp.options.timestamps.map(|(tsval, _)| tsval));
         end.on_text(seen, seq);
         if tcp.has(ACK) && end.isn.is_some() {
-            end.on_ack(peer, seen);
+            end.on_ack(peer, seen, accepted);
         } else if tcp.has(SYN) {
             // What a Fast Open server may send before it is acknowledged.
             end.edge = end.edge.max(1 + tcp.window as u64);
@@ -192,13 +194,16 @@ impl End {
         let before = self.got.contiguous();
         self.got.insert(seq, end);
         let got = self.got.contiguous();
-        if got > before && !tcp.has(SYN) && end <= self.said_edge && self.reset.is_none() {
+        // A server whose queue is full ignores what would open the connection.
+        let opened = self.opened || self.offer.first;
+        let due = opened && end <= self.said_edge && self.reset.is_none();
+        if got > before && !tcp.has(SYN) && due {
             self.owe_ack(seen, got);
         }
     }
 
     /// An acknowledgment of the peer reaches this end.
-    fn on_ack(&mut self, peer: &Self, seen: &Seen<'_>) {
+    fn on_ack(&mut self, peer: &Self, seen: &Seen<'_>, accepted: bool) {
         let tcp = seen.tcp;
         let ack = position(self.isn.unwrap_or_default(), self.sent, tcp.ack);
         if ack > self.sent {
@@ -208,12 +213,20 @@ impl End {
         if ack >= self.acked {
             self.window_closed = tcp.window == 0;
         }
+        if accepted {
+            self.knows_acked = self.knows_acked.max(ack);
+        }
+        if self.acked == 0 && ack > 0 {
+            self.timer.sample(seen.now, Some(self.began));
+        }
         self.edge = self.edge.max(edge);
         self.acked = self.acked.max(ack);
-        let mut sent = self.kept.acknowledge(ack);
+        // RFC 7323 §4: timestamps tell the round trip of what was sent twice, too.
+        let twice = tcp.options.timestamps.is_some();
+        let mut sent = self.kept.acknowledge(ack, twice);
         for &(left, right) in &tcp.options.sack {
             let at = |wire| position(self.isn.unwrap_or_default(), self.sent, wire);
-            sent = sent.max(self.kept.youngest(at(left), at(right)));
+            sent = sent.max(self.kept.youngest(at(left), at(right), twice));
         }
         self.timer.sample(seen.now, sent);
     }

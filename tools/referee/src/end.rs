@@ -74,6 +74,8 @@ pub(crate) struct End {
     /// What reached it of the peer's acknowledgments: the highest, and the highest right edge.
     pub(crate) acked: u64,
     pub(crate) edge: u64,
+    /// The highest of acknowledgments that it must have read.
+    pub(crate) knows_acked: u64,
     pub(crate) window_closed: bool,
     /// Acknowledgment numbers that reached it, as long as it has no ISN.
     pub(crate) acks: VecDeque<u32>,
@@ -83,6 +85,8 @@ pub(crate) struct End {
     pub(crate) got: Ranges,
     pub(crate) got_fin: Option<u64>,
     pub(crate) ack_due: Option<AckDue>,
+    /// It said something after its SYN.
+    pub(crate) opened: bool,
     /// What it told the peer: the highest acknowledgment, and the highest right edge.
     pub(crate) said_ack: u64,
     pub(crate) said_edge: u64,
@@ -110,12 +114,14 @@ impl End {
             kept: Kept::default(),
             acked: 0,
             edge: 0,
+            knows_acked: 0,
             window_closed: false,
             acks: VecDeque::new(),
             timer: Timer::default(),
             got: Ranges::default(),
             got_fin: None,
             ack_due: None,
+            opened: false,
             said_ack: 0,
             said_edge: 0,
             said_times: Values::default(),
@@ -150,6 +156,30 @@ impl End {
                 .timestamps
                 .and_then(advance)
                 .is_some_and(|by| by > 0)
+    }
+
+    /// Both directions are over, and it knows: RFC 1337 lets it ignore a RST.
+    pub(crate) fn is_over(&self) -> bool {
+        let got = self.got.contiguous();
+        self.fin.is_some_and(|fin| self.acked > fin) && self.got_fin.is_some_and(|fin| got > fin)
+    }
+
+    /// RFC 9293 §3.10.7.4, first check, and PAWS: it reads all of a segment at `seq` that is
+    /// `length` long.
+    pub(crate) fn accepts(&self, tcp: &TcpPacket, seq: u64, length: u64) -> bool {
+        let (next, edge) = (self.got.contiguous(), self.said_edge);
+        let advance = |(tsval, _)| self.got_times.advance(tsval);
+        let old = tcp
+            .options
+            .timestamps
+            .and_then(advance)
+            .is_some_and(|by| by < 0);
+        let inside = if length == 0 {
+            seq == next || (next..edge).contains(&seq)
+        } else {
+            next < edge && seq < edge && seq + length > next
+        };
+        inside && !old
     }
 
     /// Some acknowledgment number reaches it before it has an ISN.

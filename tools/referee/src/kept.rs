@@ -105,30 +105,24 @@ impl Kept {
         }
     }
 
-    /// Everything below `acked` has arrived. Answers when the youngest of it was sent that was sent
-    /// only once.
-    pub(crate) fn acknowledge(&mut self, acked: u64) -> Option<Duration> {
+    /// Everything below `acked` has arrived. Answers when the youngest of it was sent, of all or of
+    /// what was sent only once.
+    pub(crate) fn acknowledge(&mut self, acked: u64, twice: bool) -> Option<Duration> {
         self.split(acked);
         let mut youngest = None;
         while self.pieces.front().is_some_and(|piece| piece.start < acked) {
-            let piece = self.pop();
-            youngest = youngest.max(
-                piece
-                    .filter(|piece| piece.times == 1)
-                    .map(|piece| piece.sent),
-            );
+            let piece = self.pop().filter(|piece| twice || piece.times == 1);
+            youngest = youngest.max(piece.map(|piece| piece.sent));
         }
         youngest
     }
 
-    /// When the youngest byte of `start..end` was sent, of those that were sent only once.
-    pub(crate) fn youngest(&self, start: u64, end: u64) -> Option<Duration> {
+    /// When the youngest byte of `start..end` was sent, of all or of those sent only once.
+    pub(crate) fn youngest(&self, start: u64, end: u64, twice: bool) -> Option<Duration> {
         let pieces = self.pieces.range(self.index(start)..);
         let pieces = pieces.take_while(|piece| piece.start < end);
-        pieces
-            .filter(|piece| piece.times == 1)
-            .map(|piece| piece.sent)
-            .max()
+        let pieces = pieces.filter(|piece| twice || piece.times == 1);
+        pieces.map(|piece| piece.sent).max()
     }
 
     fn pop(&mut self) -> Option<Piece> {
@@ -195,12 +189,13 @@ mod tests {
         let mut kept = Kept::default();
         kept.send(SECOND, 1, &Bytes::from_static(b"abcdef"));
         kept.send(2 * SECOND, 7, &Bytes::from_static(b"gh"));
-        assert_eq!(kept.youngest(1, 8), Some(2 * SECOND));
-        assert_eq!(kept.acknowledge(4), Some(SECOND));
+        assert_eq!(kept.youngest(1, 8, false), Some(2 * SECOND));
+        assert_eq!(kept.acknowledge(4, false), Some(SECOND));
         assert_eq!((kept.sent(3), kept.sent(4)), (None, Some((SECOND, 1))));
         kept.send(3 * SECOND, 4, &Bytes::from_static(b"def"));
+        assert_eq!(kept.clone().acknowledge(7, true), Some(3 * SECOND));
         assert_eq!(
-            kept.acknowledge(7),
+            kept.acknowledge(7, false),
             None,
             "which of the two was acknowledged?"
         );

@@ -83,7 +83,7 @@ impl End {
     /// A RST reaches this end, at `seq` of the peer's stream.
     pub(crate) fn on_reset(&mut self, seen: &Seen<'_>, seq: u64) {
         let opened = self.got.covers(0, 1);
-        if opened && seq == self.got.contiguous() {
+        if opened && seq == self.got.contiguous() && !self.is_over() {
             self.reset = Some(seen.now);
             self.ack_due = None;
         }

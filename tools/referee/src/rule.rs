@@ -89,7 +89,7 @@ rules! {
     /// An end that reset, or was reset, says nothing more.
     AfterReset, "after-reset", "RFC 9293 §3.5.3";
     /// The retransmission timer doubles from one retransmission to the next.
-    BackOff, "back-off", "RFC 6298 §5.5, RFC 9293 §3.8.6.1 SHLD-30";
+    BackOff, "back-off", "RFC 6298 §5.5";
     /// Nothing is retransmitted sooner than an answer could have come.
     RetransmittedEarly, "retransmitted-early", "RFC 6298 §2, RFC 8985 §7.2";
     /// ECN is spoken when both ends agreed to.

@@ -90,11 +90,11 @@ impl End {
         let end = seq + tcp.seq_len();
         let again = seq < self.sent;
         // A keep-alive may bring one byte of before (RFC 9293 §3.8.4), and so may a probe.
-        let known = end <= self.acked && tcp.payload.len() != 1 && !tcp.has(SYN);
+        let known = end <= self.knows_acked && tcp.payload.len() != 1 && !tcp.has(SYN);
         if again && known && self.sight == Sight::Exact {
             faults.push(
                 Rule::AcknowledgedAgain,
-                format!("is {seq}..{end}, {} was acknowledged", self.acked),
+                format!("is {seq}..{end}, {} was acknowledged", self.knows_acked),
             );
         }
         if again && end > self.acked && !tcp.payload.is_empty() && !tcp.has(SYN) {
