@@ -107,7 +107,10 @@ impl End {
 
     fn check_fin(&mut self, seen: &Seen<'_>, end: u64, faults: &mut Faults) {
         let has_fin = seen.tcp.has(FIN);
+        // RFC 9293 §3.8.4: a keep-alive's byte lies before SND.NXT, in the place of the FIN.
+        let keep_alive = seen.tcp.payload.len() == 1 && end == self.sent;
         match self.fin {
+            Some(fin) if end == fin + 1 && keep_alive && !has_fin => {}
             Some(fin) if end > fin && !(has_fin && seen.tcp.payload.is_empty()) => {
                 faults.push(
                     Rule::AfterFin,

@@ -117,6 +117,10 @@ impl End {
             return;
         };
         let interval = now.saturating_sub(at);
+        let copy = |before: Duration| self.sight == Sight::Passing && interval < before / 2;
+        if timer.interval.is_some_and(copy) {
+            return; // the network's, or the capture's
+        }
         timer.last = Some((seq, now));
         // The time to the first repetition is that of a probe (RFC 8985 §7), or began before an
         // acknowledgment.

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{alter, is_server, play, play_ends, read, tcp};
+use common::{alter, is_server, play, play_ends, play_from_afar, read, tcp};
 use referee::capture::Recorded;
 use referee::{Options, Violation};
 
@@ -190,4 +190,75 @@ fn offload_shows_super_segments_and_sums_of_half_the_packet() {
     packets[at].data = Bytes::from(data);
     assert_eq!(play(&packets, Options { offload: true }), []);
     assert_ne!(play(&packets, STRICT), []);
+}
+
+#[test]
+fn a_capture_may_hold_every_packet_twice() {
+    for name in [
+        "loss-retransmission",
+        "loss-tail",
+        "loss-fin",
+        "zero-window-client",
+    ] {
+        let mut packets = Vec::new();
+        for mut packet in read(name) {
+            packets.push(packet.clone());
+            packet.time += Duration::from_micros(20);
+            packets.push(packet);
+        }
+        packets.sort_by_key(|packet| packet.time);
+        assert_eq!(play_from_afar(&packets), []);
+    }
+}
+
+#[test]
+fn from_afar_packets_come_in_any_order() {
+    for name in ["download", "upload", "loss-download", "window-scaling"] {
+        let mut packets = read(name);
+        // Behind the handshake, pairs change places.
+        for pair in packets[4..].chunks_exact_mut(2) {
+            if is_server(&pair[0]) == is_server(&pair[1]) {
+                pair.swap(0, 1);
+            }
+        }
+        assert_eq!(play_from_afar(&packets), []);
+    }
+}
+
+#[test]
+fn a_keep_alive_after_fin_has_the_place_of_the_fin() {
+    let mut packets = read("loss-fin");
+    let fin = |packet: &Recorded| is_server(packet) && tcp(packet).has(referee::packet::FIN);
+    let again = packets.iter().rposition(fin).unwrap();
+    alter(&mut packets[again], |parts| {
+        let length = std::mem::take(&mut parts.payload).len() as u32;
+        parts.tcp.sequence_number = parts.tcp.sequence_number.wrapping_add(length);
+        parts.tcp.fin = false;
+        parts.payload.push(b'?');
+    });
+    packets.truncate(again + 1);
+    assert_right(&packets);
+}
+
+#[test]
+fn a_reset_in_time_wait_may_be_ignored() {
+    let mut packets = read("server-closes");
+    let last = packets.last().unwrap();
+    let from_client = packets.iter().rfind(|packet| !is_server(packet)).unwrap();
+    let from_server = packets.iter().rfind(|packet| is_server(packet)).unwrap();
+    let (end, time) = (packets.len(), last.time);
+    let (mut reset, mut answer) = (from_client.clone(), from_server.clone());
+    let next = tcp(&answer).ack;
+    alter(&mut reset, |parts| {
+        (parts.tcp.rst, parts.tcp.fin, parts.tcp.psh) = (true, false, false);
+        parts.tcp.sequence_number = next;
+    });
+    let (reset_at, answer_at) = (
+        time + Duration::from_millis(1),
+        time + Duration::from_secs(1),
+    );
+    (reset.time, reset.number, answer.time, answer.number) =
+        (reset_at, end + 1, answer_at, end + 2);
+    packets.extend([reset, answer]);
+    assert_right(&packets);
 }

@@ -124,3 +124,12 @@ pub(crate) fn play_ends(packets: &[Recorded]) -> Vec<Violation> {
     referee.finish(moments.last().unwrap().0);
     referee.take_violations()
 }
+
+/// Played far from both.
+pub(crate) fn play_from_afar(packets: &[Recorded]) -> Vec<Violation> {
+    let mut referee = Referee::new(View::Point { near: Vec::new() }, Options::default());
+    for packet in packets {
+        referee.on_seen(packet.number, packet.time, &packet.data, packet.lost);
+    }
+    referee.take_violations()
+}

@@ -258,6 +258,6 @@ fn after_fin() {
         |packets: &[Recorded]| find(packets, 1, |packet, tcp| is_server(packet) && tcp.has(FIN));
     broken(Rule::AfterFin, "loss-fin", again, |parts| {
         parts.tcp.fin = false;
-        parts.payload.push(0);
+        parts.payload.extend([0, 0]);
     });
 }
