@@ -284,3 +284,42 @@ fn addresses(data: &[u8]) -> Flow {
         destination: with_port(destination),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use etherparse::PacketBuilder;
+
+    use super::*;
+
+    fn segment(client: usize, syn: bool) -> Bytes {
+        let source = [10, 1, (client >> 8) as u8, client as u8];
+        let port = 1024 + (client >> 16) as u16;
+        let builder = PacketBuilder::ipv4(source, [10, 0, 0, 1], 64).tcp(port, 80, 7, 1000);
+        let builder = if syn { builder.syn() } else { builder.ack(9) };
+        let mut data = Vec::new();
+        builder.write(&mut data, &[]).unwrap();
+        data.into()
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut referee = Referee::new(View::Ends, Options::default());
+        let count = MAX_CONVERSATIONS + 10;
+        for client in 0..count {
+            let at = Duration::from_micros(client as u64);
+            assert_eq!(referee.on_sent(client, at, &segment(client, true)), 0);
+        }
+        assert!(referee.conversations() <= MAX_CONVERSATIONS);
+        let at = Duration::from_secs(1);
+        assert_eq!(
+            referee.on_sent(count, at, &segment(0, false)),
+            0,
+            "it may have begun"
+        );
+        for number in 0..MAX_VIOLATIONS + 10 {
+            assert_eq!(referee.on_sent(number, at, &Bytes::from_static(b"?")), 1);
+        }
+        assert_eq!(referee.violations().len(), MAX_VIOLATIONS);
+        assert_eq!(referee.count(), MAX_VIOLATIONS + 10);
+    }
+}
