@@ -141,6 +141,17 @@ mod tests {
     }
 
     #[test]
+    fn small_chunks_join_in_front_up_to_one_small_chunk() {
+        let mut head = chunk(SMALL - 3);
+        let xyz = || Chunk::written(Bytes::from_static(b"xyz"));
+        head.join_front(xyz()).unwrap();
+        assert_eq!(head.len() as usize, SMALL);
+        assert_eq!(&head.data[..4], b"xyz\x07");
+        let refused = head.join_front(xyz()).unwrap_err();
+        assert_eq!((refused.len(), head.len() as usize), (3, SMALL));
+    }
+
+    #[test]
     fn a_slice_in_use_elsewhere_keeps_its_bytes() {
         let mut tail = chunk(10);
         tail.join(chunk(10)).unwrap();
