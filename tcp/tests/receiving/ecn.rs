@@ -49,6 +49,23 @@ fn without_agreement_nothing_is_marked_nor_echoed() {
 }
 
 #[test]
+fn any_codepoint_but_the_plain_one_is_seen() {
+    everywhere(|net| {
+        for (ecn, seen) in [
+            (Ecn::NotEct, false),
+            (Ecn::Ect0, true),
+            (Ecn::Ect1, true),
+            (Ecn::Ce, true),
+        ] {
+            let mut peer = open(net);
+            assert!(!peer.info().ecn_seen);
+            peer.send(seg(1, 100, 1).ecn(ecn));
+            assert_eq!(peer.info().ecn_seen, seen, "{ecn:?}");
+        }
+    });
+}
+
+#[test]
 #[covers("EC-2", "EC-3", "SHLD-8")]
 fn new_data_is_marked_and_nothing_else() {
     everywhere(|net| {
