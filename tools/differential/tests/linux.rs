@@ -1,9 +1,10 @@
 //! Scripts between ustack and the kernel, in real time: a namespace and a TUN device for each.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use differential::real::Case;
+use differential::real::{Case, examine};
 use libtest_mimic::{Arguments, Failed, Trial};
 use link::namespace::{Namespace, become_root_of_a_namespace};
 
@@ -35,13 +36,11 @@ fn main() -> ExitCode {
 
 fn play(seed: u64) -> Result<(), Failed> {
     let case = Case::draw(seed);
-    let wrong = match case.run() {
-        Ok(outcome) => case.check(&outcome),
-        Err(error) => vec![error.to_string()],
-    };
+    let outcome = case.run()?;
+    let wrong = case.check(&outcome).wrong;
     if wrong.is_empty() {
         return Ok(());
     }
-    let again = format!("again: cargo run -p differential -- linux --seed {seed} --scripts 1");
-    Err(format!("{case}{}\n{again}", wrong.join("\n")).into())
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    Err(examine(seed, &case, &outcome, &wrong, folder).into())
 }

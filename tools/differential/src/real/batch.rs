@@ -1,16 +1,23 @@
 //! Many runs, some at a time.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
+use std::panic::resume_unwind;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use link::namespace::become_root_of_a_namespace;
 use parking_lot::Mutex;
 
-use super::{Case, Outcome};
+use super::{Case, Outcome, Verdict, examine};
+
+/// The slowest runs that are named.
+const SLOWEST: usize = 5;
 
 /// Plays scripts between ustack and the kernel, over a TUN device in a namespace, in real time.
 #[derive(Clone, Debug, Parser)]
@@ -24,6 +31,9 @@ pub struct Args {
     /// How many at a time
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=64))]
     pub jobs: u64,
+    /// Where captures of failures go
+    #[arg(long, default_value = "target/differential")]
+    pub captures: PathBuf,
     /// Say what each run is like
     #[arg(long)]
     pub verbose: bool,
@@ -38,6 +48,8 @@ struct Totals {
     slowest: Vec<(Duration, u64)>,
     stalled: Duration,
     failures: Vec<u64>,
+    excused: usize,
+    explained: BTreeMap<&'static str, usize>,
 }
 
 /// Plays what the command line asks for; fails when something was wrong.
@@ -45,35 +57,25 @@ pub fn main(args: &Args) -> io::Result<ExitCode> {
     become_root_of_a_namespace()?;
     let started = Instant::now();
     let (next, totals) = (AtomicU64::new(0), Mutex::new(Totals::default()));
-    thread::scope(|scope| {
-        for _ in 0..args.jobs.min(args.scripts) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= args.scripts {
-                        break;
-                    }
-                    one(args.seed.wrapping_add(index), args, &totals);
-                }
-            });
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= args.scripts {
+                return Ok(());
+            }
+            one(args.seed.wrapping_add(index), args, &totals)?;
         }
+    };
+    let results: Vec<io::Result<()>> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..args.jobs).map(|_| scope.spawn(work)).collect();
+        let ends = workers.into_iter().map(ScopedJoinHandle::join);
+        ends.map(|end| end.unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
     });
+    results.into_iter().collect::<io::Result<()>>()?;
     let totals = totals.into_inner();
-    println!(
-        "{} runs in {:.1?}: {} connections, {} bytes, {} packets; stalled for {:?} at most",
-        args.scripts,
-        started.elapsed(),
-        totals.connections,
-        totals.bytes,
-        totals.packets,
-        totals.stalled,
-    );
-    let mut slowest = totals.slowest;
-    slowest.sort_unstable_by(|a, b| b.cmp(a));
-    for (time, seed) in slowest.iter().take(5) {
-        println!("slowest: {time:.1?} with seed {seed}");
-    }
-    println!("{} failed: {:?}", totals.failures.len(), totals.failures);
+    print!("{totals}");
+    println!("{} runs in {:.1?}", args.scripts, started.elapsed());
     Ok(if totals.failures.is_empty() {
         ExitCode::SUCCESS
     } else {
@@ -81,45 +83,62 @@ pub fn main(args: &Args) -> io::Result<ExitCode> {
     })
 }
 
-fn one(seed: u64, args: &Args, totals: &Mutex<Totals>) {
+fn one(seed: u64, args: &Args, totals: &Mutex<Totals>) -> io::Result<()> {
     let case = Case::draw(seed);
-    let result = case.run();
-    let wrong = match &result {
-        Ok(outcome) => case.check(outcome),
-        Err(error) => vec![format!("could not run: {error}")],
-    };
-    let mut totals = totals.lock();
-    if let Ok(outcome) = &result {
-        note(seed, outcome, &mut totals);
+    let outcome = case.run()?;
+    let verdict = case.check(&outcome);
+    totals.lock().add(seed, &outcome, &verdict);
+    if args.verbose {
+        println!("seed {seed}, {:.1?}:\n{case}", outcome.played);
     }
-    if args.verbose || !wrong.is_empty() {
-        println!("seed {seed}:\n{case}");
-        if let Ok(outcome) = &result {
-            for (index, reports) in outcome.reports.iter().enumerate() {
-                println!("{index}: {reports:?}");
-            }
-            println!("played {:?}, stalled {:?}", outcome.played, outcome.stalled);
-        }
+    if !verdict.wrong.is_empty() {
+        let text = examine(seed, &case, &outcome, &verdict.wrong, &args.captures);
+        println!("{text}");
     }
-    if !wrong.is_empty() {
-        totals.failures.push(seed);
-        println!("FAILED seed {seed}:");
-        for what in &wrong {
-            println!("  {what}");
+    Ok(())
+}
+
+impl Totals {
+    fn add(&mut self, seed: u64, outcome: &Outcome, verdict: &Verdict) {
+        let reports = outcome.reports.iter().flatten();
+        self.connections += outcome.reports.len();
+        self.bytes += reports.map(|report| report.read).sum::<u64>();
+        self.packets += outcome.wire.passages.len();
+        self.slowest.push((outcome.played, seed));
+        self.slowest.sort_unstable_by(|a, b| b.cmp(a));
+        self.slowest.truncate(SLOWEST);
+        self.stalled = self.stalled.max(outcome.stalled);
+        self.excused += verdict.excused;
+        for why in &verdict.explained {
+            *self.explained.entry(why).or_default() += 1;
         }
-        println!("  again: differential linux --seed {seed} --scripts 1\n");
+        if !verdict.wrong.is_empty() {
+            self.failures.push(seed);
+        }
     }
 }
 
-fn note(seed: u64, outcome: &Outcome, totals: &mut Totals) {
-    totals.connections += outcome.reports.len();
-    totals.bytes += outcome
-        .reports
-        .iter()
-        .flatten()
-        .map(|report| report.read)
-        .sum::<u64>();
-    totals.packets += outcome.wire.passages.len();
-    totals.slowest.push((outcome.played, seed));
-    totals.stalled = totals.stalled.max(outcome.stalled);
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} connections, {} bytes read, {} passages of packets",
+            self.connections, self.bytes, self.packets
+        )?;
+        for (why, count) in &self.explained {
+            writeln!(f, "{count} times explained: {why}")?;
+        }
+        writeln!(
+            f,
+            "kept from a processor for {:.1?} at most; {} times late because of that",
+            self.stalled, self.excused
+        )?;
+        for (time, seed) in &self.slowest {
+            writeln!(f, "slow: {time:.1?} with seed {seed}")?;
+        }
+        match &self.failures[..] {
+            [] => writeln!(f, "no failure"),
+            seeds => writeln!(f, "{} FAILED: seeds {seeds:?}", seeds.len()),
+        }
+    }
 }

@@ -4,8 +4,11 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use referee::Violation;
+
 use super::run::{Outcome, run};
 use super::setting::Setting;
+use super::wire_rules::judge;
 use crate::{Faults, Script, Shape, check_flow};
 
 /// Scripts of a second or so.
@@ -39,8 +42,8 @@ impl Case {
         run(&self.script, &self.setting)
     }
 
-    /// Everything that is wrong with what came of it, in words.
-    pub fn check(&self, outcome: &Outcome) -> Vec<String> {
+    /// What is to be said of what came of it.
+    pub fn check(&self, outcome: &Outcome) -> Verdict {
         let mut wrong = Vec::new();
         for (index, (flow, reports)) in self.script.flows.iter().zip(&outcome.reports).enumerate() {
             let faults = Faults {
@@ -55,8 +58,25 @@ impl Case {
             );
         }
         wrong.extend(outcome.leftovers.iter().cloned());
-        wrong
+        let violations = judge(&self.setting, outcome);
+        wrong.extend(violations.broken.iter().map(Violation::to_string));
+        Verdict {
+            wrong,
+            explained: violations.explained,
+            excused: violations.excused,
+        }
     }
+}
+
+/// What is to be said of a run.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Everything that is wrong, in words.
+    pub wrong: Vec<String>,
+    /// Why what looked wrong is not.
+    pub explained: Vec<&'static str>,
+    /// Rules about time that were left out since the run was late itself.
+    pub excused: usize,
 }
 
 impl fmt::Display for Case {

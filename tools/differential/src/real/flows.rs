@@ -144,7 +144,10 @@ impl<A: Host, B: Host> Flows<'_, A, B> {
     fn early(&self, flow: usize, end: End) -> Option<Bytes> {
         let program = &self.script.flows[flow].programs[end as usize];
         match program.send.first() {
-            Some(SendOp::Write(size, _)) if self.fast_open => {
+            // Linux does not answer a SYN while its own waits for the first write.
+            Some(SendOp::Write(size, _))
+                if self.fast_open && self.script.flows[flow].opener != Opener::Both =>
+            {
                 let size = (*size).min(EARLY) as usize;
                 Some(Pattern::new(flow, end).bytes(0, size))
             }

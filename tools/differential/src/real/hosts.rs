@@ -9,10 +9,13 @@ use rustix::net::sockopt::{
     set_socket_keepalive, set_tcp_keepcnt, set_tcp_keepidle, set_tcp_keepintvl, set_tcp_nodelay,
     set_tcp_quickack,
 };
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::sleep;
 use ustack::{ConnectOptions, Stack};
 
 use super::play::Socket;
+use super::run::LOOK;
 use super::setting::{KEEPALIVE, KernelOption, Setting};
 use crate::PORT;
 
@@ -131,11 +134,22 @@ impl Host for Kernel {
         data: Option<Bytes>,
     ) -> io::Result<(Self::Socket, u64)> {
         let socket = Self::socket(&self.setting, local)?;
-        if data.is_some() {
-            // The first write goes with the SYN, once there is a cookie.
-            setsockopt(&socket, sockopt::TcpFastOpenConnect, &true)?;
+        let Some(data) = data else {
+            return Ok((socket.connect(remote).await?, 0));
+        };
+        setsockopt(&socket, sockopt::TcpFastOpenConnect, &true)?;
+        let mut stream = socket.connect(remote).await?;
+        // Goes with the SYN, once there is a cookie.
+        let taken = stream.write(&data).await?;
+        // `shutdown` would delete the connection while it is in SYN-SENT (RFC 9293 §3.10.4), and
+        // the socket is writable all the time.
+        while stream.peer_addr().is_err() {
+            if let Some(error) = stream.take_error()? {
+                return Err(error);
+            }
+            sleep(LOOK).await;
         }
-        Ok((socket.connect(remote).await?, 0))
+        Ok((stream, taken as u64))
     }
 
     async fn accept(&self) -> io::Result<(Self::Socket, SocketAddr)> {

@@ -10,6 +10,7 @@
 
 mod batch;
 mod case;
+mod failure;
 mod faults;
 mod flows;
 mod hosts;
@@ -17,11 +18,15 @@ mod leftovers;
 mod play;
 mod run;
 mod setting;
+mod shrink;
 mod sysctl;
 mod tap;
+mod wire_rules;
 
 pub use self::batch::{Args, main};
-pub use self::case::Case;
+pub use self::case::{Case, Verdict};
+pub use self::failure::examine;
 pub use self::run::Outcome;
 pub use self::setting::{KernelOption, Setting};
 pub use self::tap::{Passage, Place, Tap, Wire};
+pub use self::wire_rules::{Violations, judge};

@@ -26,8 +26,8 @@ use crate::{End, EndReport, Script};
 const PLAY: Duration = Duration::from_secs(60);
 /// How long the last connection may take after that.
 const LINGER: Duration = Duration::from_secs(40);
-/// How often the tables of connections are looked at; neither stack tells of changes.
-const LOOK: Duration = Duration::from_millis(5);
+/// How often what tells nobody of its changes is looked at.
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ async fn play(script: &Script, setting: &Setting) -> io::Result<Outcome> {
     let tun = open(setting, kernel, ustack)?;
     let (inbound, outbound) = (setting.to_ustack.clone(), setting.to_kernel.clone());
     let device = Impair::new(Tap::new(tun, Place::Kernel, &wire), inbound, outbound);
-    let device = Tap::new(device, Place::Ustack, &wire);
+    let device = Tap::new(device, Place::Ustack, &wire).one_by_one(setting.one_by_one);
     let (stack, driver) = Stack::new(setting.config(), device)?;
     let driver = tokio::spawn(driver);
     let stalled = Arc::<Mutex<Duration>>::default();

@@ -23,6 +23,8 @@ pub struct Setting {
     pub device: DeviceKind,
     /// Its MTU, in bytes.
     pub mtu: u16,
+    /// ustack gets one frame at a time.
+    pub one_by_one: bool,
     /// Faults on the way to ustack.
     pub to_ustack: Option<ImpairSpec>,
     /// Faults on the way to the kernel.
@@ -125,11 +127,12 @@ impl Setting {
         let device = random.pick(&[DeviceKind::Plain, DeviceKind::Offload]);
         let mtu = random.pick(&[1500, 1500, 1500, 1280, 9000, 1492, 65_535, 576]);
         let mtu = if v6 { mtu.max(1280) } else { mtu };
-        Self {
+        let mut setting = Self {
             ustack: random.pick(&End::BOTH),
             v6,
             device,
             mtu,
+            one_by_one: random.chance(60),
             to_ustack: faults::draw(&mut random.fork(), mtu, v6),
             to_kernel: faults::draw(&mut random.fork(), mtu, v6),
             sysctls: sysctl::draw(&mut random.fork()),
@@ -137,6 +140,32 @@ impl Setting {
             choices: choices(&mut random.fork()),
             time_wait: Duration::from_millis(random.pick(&[50, 200, 1000])),
             fast_open: random.chance(20),
+        };
+        setting.leave_out_hopeless();
+        setting
+    }
+
+    /// Takes out what cannot work, whoever the peer is.
+    fn leave_out_hopeless(&mut self) {
+        // With SYN cookies, a segment that overtakes the handshake's ACK, or survives it, is
+        // answered by a RST (RFC 4987 §3.6).
+        if self.to_kernel.is_some() {
+            self.sysctls
+                .retain(|switch| *switch != ("tcp_syncookies", "2"));
+        }
+        if self.to_ustack.is_some() {
+            self.choices.retain(|choice| *choice != "backlog-cookies");
+        }
+        // A small buffer that is full of what came out of order closes the window for good before
+        // the very segment that is missing, once the kernel may take it back (RFC 9293 §3.8.6).
+        let is_small = self.sysctls.iter().any(|(name, _)| *name == "tcp_rmem")
+            || self
+                .kernel
+                .iter()
+                .any(|option| matches!(option, KernelOption::Rcvbuf(_)));
+        if is_small {
+            self.sysctls
+                .retain(|(name, _)| *name != "tcp_shrink_window");
         }
     }
 
@@ -208,10 +237,11 @@ impl fmt::Display for Setting {
         let version = if self.v6 { 6 } else { 4 };
         writeln!(
             f,
-            "ustack is {:?}; {} device, MTU {}, IPv{version}{}",
+            "ustack is {:?}; {} device, MTU {}, IPv{version}{}{}",
             self.ustack,
             self.device,
             self.mtu,
+            if self.one_by_one { "" } else { ", in batches" },
             if self.fast_open { ", Fast Open" } else { "" },
         )?;
         for (way, spec) in [("ustack", &self.to_ustack), ("kernel", &self.to_kernel)] {

@@ -1,5 +1,6 @@
 //! What passes a device, noted.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -31,6 +32,8 @@ pub struct Passage {
     pub place: Place,
     /// Whether the end at this place sent the packet; otherwise it was delivered there.
     pub sent: bool,
+    /// It was sent in the middle of a batch: what the end had seen of it before cannot be told.
+    pub blurred: bool,
     /// The packet as it is on a wire: cut from its super-segment, checksums complete.
     pub packet: Bytes,
 }
@@ -47,7 +50,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    fn note(&mut self, now: Instant, place: Place, sent: bool, frame: &Frame) {
+    fn note(&mut self, now: Instant, place: Place, sent: bool, blurred: bool, frame: &Frame) {
         let at = now - Instant::ZERO;
         let mut push = |packet: Bytes| {
             if self.bytes + packet.len() > MAX_BYTES {
@@ -59,6 +62,7 @@ impl Wire {
                 at,
                 place,
                 sent,
+                blurred,
                 packet,
             });
         };
@@ -76,6 +80,10 @@ pub struct Tap<D> {
     wire: Arc<Mutex<Wire>>,
     /// Frames at the front of the batch to send that are noted already.
     noted: usize,
+    /// The last that was handed on was a batch.
+    after_batch: bool,
+    /// Received and not handed on; see [`Tap::one_by_one`].
+    waiting: Option<RxBatch>,
 }
 
 impl<D: Device> Tap<D> {
@@ -86,7 +94,39 @@ impl<D: Device> Tap<D> {
             place,
             wire: Arc::clone(wire),
             noted: 0,
+            after_batch: false,
+            waiting: None,
         }
+    }
+
+    /// Hands on one frame for each call. Of a batch the stack answers the first frames before it
+    /// has looked at the last, and what it knew when it did cannot be told.
+    pub fn one_by_one(self, on: bool) -> Self {
+        Self {
+            waiting: on.then(RxBatch::new),
+            ..self
+        }
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.waiting
+            .as_ref()
+            .is_some_and(|waiting| !waiting.is_empty())
+    }
+
+    fn receive(&mut self, now: Instant, batch: &mut RxBatch) -> io::Result<usize> {
+        let Some(waiting) = &mut self.waiting else {
+            return self.device.recv(now, batch);
+        };
+        if waiting.is_empty() {
+            self.device.recv(now, waiting)?;
+        }
+        let mut frames: VecDeque<_> = waiting.drain().collect();
+        let first = frames.pop_front();
+        for frame in frames {
+            waiting.push(frame);
+        }
+        Ok(first.into_iter().map(|frame| batch.push(frame)).count())
     }
 }
 
@@ -96,15 +136,20 @@ impl<D: Device> Device for Tap<D> {
     }
 
     fn poll_recv_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_waiting() {
+            return Poll::Ready(Ok(()));
+        }
         self.device.poll_recv_ready(cx)
     }
 
     fn recv(&mut self, now: Instant, batch: &mut RxBatch) -> io::Result<usize> {
         let before = batch.len();
-        let received = self.device.recv(now, batch)?;
+        let received = self.receive(now, batch)?;
+        self.after_batch = received > 1;
         let mut wire = self.wire.lock();
         for frame in &batch.frames()[before..] {
-            wire.note(now, self.place, self.place == Place::Kernel, frame);
+            let sent = self.place == Place::Kernel;
+            wire.note(now, self.place, sent, false, frame);
         }
         Ok(received)
     }
@@ -112,13 +157,10 @@ impl<D: Device> Device for Tap<D> {
     fn send(&mut self, now: Instant, batch: &mut TxBatch) -> io::Result<usize> {
         let mut wire = self.wire.lock();
         for frame in batch.iter().skip(self.noted) {
-            wire.note(
-                now,
-                self.place,
-                self.place == Place::Ustack,
-                &frame.to_frame(),
-            );
+            let (sent, blurred) = (self.place == Place::Ustack, self.after_batch);
+            wire.note(now, self.place, sent, blurred, &frame.to_frame());
         }
+        self.after_batch = false;
         drop(wire);
         let sent = self.device.send(now, batch);
         self.noted = batch.len();
@@ -130,6 +172,9 @@ impl<D: Device> Device for Tap<D> {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
+        if self.has_waiting() {
+            return Some(Instant::ZERO);
+        }
         self.device.poll_timeout()
     }
 }
