@@ -38,11 +38,21 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// A host with both addresses and these settings of TCP.
+    /// A host at [`HOST`] with these settings of TCP.
     pub(crate) fn new(tcp: ustack_tcp::Config, transparent: bool, caps: Caps) -> Self {
+        Self::with_addresses(HOST, tcp, transparent, caps)
+    }
+
+    /// The same with these addresses.
+    pub(crate) fn with_addresses(
+        [v4, v6]: [IpAddr; 2],
+        tcp: ustack_tcp::Config,
+        transparent: bool,
+        caps: Caps,
+    ) -> Self {
         let config = Config::new()
-            .address(HOST[0], 24)
-            .address(HOST[1], 64)
+            .address(v4, 24)
+            .address(v6, 64)
             .transparent(transparent)
             .tcp(tcp)
             .seed([7; 32]);

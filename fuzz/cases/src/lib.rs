@@ -11,6 +11,7 @@ mod host;
 mod icmp;
 mod input;
 mod ip_input;
+mod operations;
 mod packet;
 mod program;
 mod segment;
@@ -25,6 +26,7 @@ pub use fragments::fragments;
 pub use grammars::grammars;
 pub use icmp::icmp;
 pub use ip_input::ip_input;
+pub use operations::operations;
 pub use tcp_endpoint::tcp_endpoint;
 pub use tcp_options::tcp_options;
 pub use udp::udp;
@@ -34,12 +36,13 @@ pub use vnet_header::vnet_header;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by name.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("capture_reader", capture_reader),
     ("fragments", fragments),
     ("grammars", grammars),
     ("icmp", icmp),
     ("ip_input", ip_input),
+    ("operations", operations),
     ("tcp_endpoint", tcp_endpoint),
     ("tcp_options", tcp_options),
     ("udp", udp),

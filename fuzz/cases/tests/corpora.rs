@@ -64,6 +64,7 @@ replayed!(
     grammars,
     icmp,
     ip_input,
+    operations,
     tcp_endpoint,
     tcp_options,
     udp,
