@@ -4,6 +4,8 @@ mod active;
 mod counters;
 mod fast_open;
 mod input;
+#[cfg(debug_assertions)]
+mod invariants;
 mod passive;
 mod queued;
 mod socket;
@@ -102,6 +104,8 @@ pub struct Tcp {
     ack_overdue: bool,
     fast_open: FastOpenCache,
     counters: Counters,
+    #[cfg(debug_assertions)]
+    recounts: crate::invariant::Recounts,
 }
 
 impl Tcp {
@@ -125,6 +129,8 @@ impl Tcp {
             ack_overdue: false,
             fast_open: FastOpenCache::default(),
             counters: Counters::default(),
+            #[cfg(debug_assertions)]
+            recounts: crate::invariant::Recounts::default(),
         }
     }
 
@@ -242,6 +248,8 @@ impl Tcp {
             }
             self.settle_quietly(now, id);
         }
+        #[cfg(debug_assertions)]
+        self.check_invariants(now);
     }
 
     /// Whether [`Tcp::poll_transmit`] has something to do: what wakes the driver.
@@ -315,6 +323,8 @@ impl Tcp {
             Slot::SynSent(syn) => (syn.deadline(), Events::default()),
             Slot::SynReceived(syn) => (syn.deadline(), Events::default()),
             Slot::Connection(conn) => {
+                #[cfg(debug_assertions)]
+                conn.check_invariants(now, &self.config, !entry.ready);
                 let opening = entry.opening.as_ref().and_then(|syn| syn.deadline());
                 let deadlines = [conn.poll_timeout(&self.config), opening];
                 (

@@ -71,6 +71,8 @@ pub mod endpoint;
 pub mod error;
 pub(crate) mod handshake;
 pub mod info;
+#[cfg(any(test, debug_assertions))]
+pub(crate) mod invariant;
 pub(crate) mod isn;
 pub(crate) mod listener;
 pub(crate) mod recovery;

@@ -113,6 +113,11 @@ impl Listeners {
         Some(listener)
     }
 
+    #[cfg(debug_assertions)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ListenerId, &Listener)> + '_ {
+        self.by_id.iter().map(|(&id, listener)| (id, listener))
+    }
+
     pub(crate) fn get(&self, id: ListenerId) -> Option<&Listener> {
         self.by_id.get(&id)
     }

@@ -164,10 +164,44 @@ mod tests {
             prop_assert_eq!(here.expand(there.wire()), there);
         }
 
+        /// Against plain integers, across any number of wraps.
         #[test]
-        fn a_window_never_promises_more_than_it_was_given(bytes in 0u32..1 << 30, shift in 0u8..=14) {
+        fn numbers_are_integers(start: u32, ahead in 0u64..1 << 40, by: u32, back in 0u64..1 << 41) {
+            let first = (1u64 << 32) + u64::from(start);
+            prop_assert_eq!(SeqNum::first(WireSeq(start)).0, first);
+            let number = first + ahead;
+            let here = SeqNum(number);
+            prop_assert_eq!(here.wire().0, (number % (1 << 32)) as u32);
+            prop_assert_eq!(here.wire().wrapping_add(by), (here + by).wire());
+            prop_assert_eq!((here + by).0, number + u64::from(by));
+            prop_assert_eq!(here + by as usize, here + by);
+            let mut moved = here;
+            moved += by;
+            prop_assert_eq!(moved, here + by);
+            prop_assert_eq!(moved - here, by);
+            prop_assert_eq!(here - moved, 0);
+            prop_assert_eq!(here.saturating_sub(back).0, number.saturating_sub(back));
+            let below = here.saturating_sub(back);
+            prop_assert_eq!(u64::from(here - below), back.min(number).min(u32::MAX.into()));
+            prop_assert_eq!(below < here, back > 0);
+        }
+
+        #[test]
+        fn a_window_promises_as_much_as_it_can_and_no_more(bytes in 0u32..1 << 31, shift in 0u8..=14) {
             let scale = WindowScale::new(shift);
-            prop_assert!(WireWindow::from_bytes(bytes, scale).bytes(scale) <= bytes);
+            prop_assert_eq!(scale.shift(), shift);
+            let field = WireWindow::from_bytes(bytes, scale);
+            prop_assert!(field.bytes(scale) <= bytes);
+            let more = u64::from(field.0) + 1;
+            prop_assert!(more > u16::MAX.into() || more << shift > bytes.into());
+        }
+
+        #[test]
+        fn a_scale_is_the_smallest_that_covers(bytes: u32) {
+            let shift = WindowScale::for_buffer(bytes).shift();
+            let covers = |shift: u8| 65_535u64 << shift >= u64::from(bytes);
+            prop_assert!(covers(shift) || shift == 14);
+            prop_assert!(shift == 0 || !covers(shift - 1));
         }
     }
 }

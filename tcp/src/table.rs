@@ -8,6 +8,8 @@ use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
 
 use crate::endpoint::ConnId;
+#[cfg(any(test, debug_assertions))]
+use crate::invariant::{Held, holds};
 use crate::segment::FlowKey;
 
 /// A hash whose key no peer knows: peers choose addresses and ports, and must not be able to
@@ -179,6 +181,28 @@ impl<S> Table<S> {
         self.slots.len() - self.free.len()
     }
 
+    /// How many slots [`Table::recount`] looks at.
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) const fn slot_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// What holds between two calls.
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) fn recount(&self) -> Held {
+        let used = self.slots.iter().filter(|slot| slot.value.is_some());
+        holds(self.len() == used.count(), "slots in use equal a recount")?;
+        let free = |&index: &u32| self.slots[index as usize].value.is_none();
+        holds(self.free.iter().all(free), "what is free is not in use")?;
+        let found = self
+            .iter()
+            .filter(|&(id, flow, _)| self.lookup(flow) == Some(id));
+        holds(
+            self.v4.len() + self.v6.len() == found.count(),
+            "each flow leads to its slot",
+        )
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &FlowKey, &S)> + '_ {
         self.slots.iter().enumerate().filter_map(|(index, slot)| {
             let (flow, value) = slot.value.as_ref()?;
@@ -199,7 +223,7 @@ mod tests {
     use super::*;
     use core::net::SocketAddr;
     use proptest::prelude::*;
-    use std::collections::HashMap as Oracle;
+    use proptest::sample::Index;
 
     fn nth(n: u8) -> FlowKey {
         let local: SocketAddr = if n.is_multiple_of(2) {
@@ -214,39 +238,109 @@ mod tests {
         FlowKey { local, remote }
     }
 
+    #[derive(Clone, Debug)]
+    enum Op {
+        Insert(u8),
+        Set(Index, u8),
+        Forget(Index),
+        Remove(Index),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let index = any::<Index>;
+        prop_oneof![
+            3 => (0u8..20).prop_map(Op::Insert),
+            1 => (index(), any::<u8>()).prop_map(|(id, value)| Op::Set(id, value)),
+            1 => index().prop_map(Op::Forget),
+            2 => index().prop_map(Op::Remove),
+        ]
+    }
+
+    /// What the oracle knows of an id that was handed out.
+    struct Known {
+        id: ConnId,
+        flow: FlowKey,
+        value: Option<u8>,
+        /// Its flow leads to it.
+        found: bool,
+    }
+
     proptest! {
-        /// Random inserts, removals and detachments against a plain map.
+        /// Against a list of all ids ever handed out.
         #[test]
-        fn behaves_like_a_map(ops in proptest::collection::vec((0u8..3, 0u8..20), 1..300)) {
+        fn behaves_like_a_list(ops in proptest::collection::vec(op(), 1..300)) {
             let mut table = Table::new(KeyedHash(1, 2));
-            let mut oracle = Oracle::new();
-            let mut dead = Vec::new();
-            for (op, n) in ops {
-                let flow = nth(n);
+            let mut known: Vec<Known> = Vec::new();
+            for op in ops {
                 match op {
-                    0 if !oracle.contains_key(&flow) => {
-                        let id = table.insert(flow, n);
-                        oracle.insert(flow, id);
+                    Op::Insert(n) => if !known.iter().any(|k| k.found && k.flow == nth(n)) {
+                        let id = table.insert(nth(n), n);
+                        prop_assert!(known.iter().all(|k| k.id != id), "an id comes twice");
+                        known.push(Known { id, flow: nth(n), value: Some(n), found: true });
+                    },
+                    Op::Set(..) | Op::Forget(_) | Op::Remove(_) if known.is_empty() => {}
+                    Op::Set(index, value) => {
+                        let known = index.get_mut(&mut known);
+                        prop_assert_eq!(table.get_mut(known.id).copied(), known.value);
+                        if let Some(held) = table.get_mut(known.id) {
+                            *held = value;
+                            known.value = Some(value);
+                        }
                     }
-                    1 => if let Some(id) = oracle.remove(&flow) {
-                        prop_assert_eq!(table.remove(id), Some(n));
-                        dead.push(id);
-                    },
-                    2 => if let Some(id) = oracle.remove(&flow) {
-                        table.forget_flow(id);
-                        prop_assert_eq!(table.get(id), Some(&n));
-                        prop_assert_eq!(table.remove(id), Some(n));
-                        dead.push(id);
-                    },
-                    _ => {}
+                    Op::Forget(index) => {
+                        let known = index.get_mut(&mut known);
+                        table.forget_flow(known.id);
+                        known.found = false;
+                    }
+                    Op::Remove(index) => {
+                        let known = index.get_mut(&mut known);
+                        prop_assert_eq!(table.remove(known.id), known.value.take());
+                        known.found = false;
+                    }
                 }
-                prop_assert_eq!(table.lookup(&flow), oracle.get(&flow).copied());
+                prop_assert_eq!(table.recount(), Ok(()));
+                for n in 0..20 {
+                    let owner = known.iter().find(|k| k.found && k.flow == nth(n));
+                    prop_assert_eq!(table.lookup(&nth(n)), owner.map(|k| k.id));
+                }
+                for k in &known {
+                    prop_assert_eq!(table.get(k.id).copied(), k.value);
+                    prop_assert_eq!(table.flow(k.id).copied(), k.value.map(|_| k.flow));
+                }
+                let living = known.iter().filter_map(|k| Some((k.id, k.flow, k.value?)));
+                let mut living: Vec<_> = living.collect();
+                let listed = table.iter().map(|(id, flow, value)| (id, *flow, *value));
+                let mut listed: Vec<_> = listed.collect();
+                living.sort_unstable_by_key(|&(id, ..)| id);
+                listed.sort_unstable_by_key(|&(id, ..)| id);
+                prop_assert_eq!(table.len(), living.len());
+                prop_assert_eq!(listed, living);
             }
-            prop_assert_eq!(table.len(), oracle.len());
-            prop_assert_eq!(table.iter().count(), oracle.len());
-            for id in dead {
-                prop_assert!(table.get(id).is_none());
-            }
+        }
+    }
+
+    /// The IPv6 way to write an IPv4 address is another flow's, if its other end is IPv6.
+    #[test]
+    fn every_part_of_a_flow_tells_it_apart() {
+        let address = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        let flows = [
+            ("10.0.0.1:80", "10.0.0.2:80"),
+            ("10.0.0.2:80", "10.0.0.1:80"),
+            ("10.0.0.1:81", "10.0.0.2:80"),
+            ("10.0.0.1:80", "10.0.0.2:81"),
+            ("[fd00::1]:80", "[fd00::2]:80"),
+            ("[fd00::2]:80", "[fd00::1]:80"),
+            ("[fd00::1]:80", "[fd00::2]:81"),
+            ("10.0.0.1:80", "[fd00::2]:80"),
+        ];
+        let flow = |(local, remote)| FlowKey::new(address(local), address(remote));
+        let mut table = Table::new(KeyedHash(1, 2));
+        let ids: Vec<_> = flows
+            .iter()
+            .map(|&ends| table.insert(flow(ends), ends))
+            .collect();
+        for (&ends, id) in flows.iter().zip(ids) {
+            assert_eq!(table.lookup(&flow(ends)), Some(id));
         }
     }
 }

@@ -5,6 +5,8 @@
 
 use alloc::vec::Vec;
 
+#[cfg(any(test, debug_assertions))]
+use crate::invariant::{Held, holds};
 use crate::time::{Duration, Instant};
 
 const TICK_BITS: u32 = 17; // 131 µs
@@ -32,6 +34,12 @@ impl Armed {
             self.next = self.later.take().filter(|later| *later > now);
         }
         due
+    }
+
+    /// Whether the key is looked at by `deadline`.
+    #[cfg(debug_assertions)]
+    pub(crate) fn covers(&self, deadline: Instant) -> bool {
+        self.next.is_some_and(|next| next <= deadline)
     }
 }
 
@@ -69,14 +77,21 @@ impl<T: Copy> Wheel<T> {
     /// nothing due and is armed again. A cancelled deadline costs that one look, too.
     pub(crate) fn arm(&mut self, key: T, armed: &mut Armed, deadline: Option<Instant>) {
         let Some(deadline) = deadline else { return };
+        let deadline = deadline.min(self.horizon());
         if armed.next.is_none_or(|next| deadline < next) {
             // Rounded up, so that what fires is due.
             let tick = (deadline.as_nanos() >> TICK_BITS) + 1;
-            self.insert(tick.min(self.current + MAX_TICKS), key);
+            self.insert(tick, key);
             self.len += 1;
             armed.later = armed.later.or(armed.next);
             armed.next = Some(deadline);
         }
+    }
+
+    /// The farthest deadline that there is room for.
+    fn horizon(&self) -> Instant {
+        let tick = self.current + MAX_TICKS - 1;
+        Instant::from_nanos(tick << TICK_BITS)
     }
 
     /// Moves on to `now`; keys whose tick has come are appended to `fired`. A key armed twice may
@@ -100,9 +115,30 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// Promises kept in mind, broken ones included.
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(any(test, debug_assertions, feature = "testing"))]
     pub(crate) const fn len(&self) -> usize {
         self.len
+    }
+
+    /// What holds between two calls: each entry lies where the bitmaps say one is, and none is
+    /// overdue.
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) fn recount(&self) -> Held {
+        let mut len = 0;
+        for level in &self.levels {
+            let mut used = level.used;
+            while used != 0 {
+                let entries = &level.slots[used.trailing_zeros() as usize];
+                let mut ticks = entries.iter().map(|&(tick, _)| tick);
+                holds(
+                    ticks.all(|tick| tick >= self.current),
+                    "no entry is overdue",
+                )?;
+                len += entries.len();
+                used &= used - 1;
+            }
+        }
+        holds(self.len == len, "the wheel's entries equal a recount")
     }
 
     /// When [`Wheel::expire`] has something to do next, at the latest; perhaps a little early,
@@ -179,44 +215,94 @@ impl<T: Copy> Wheel<T> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
     const TICK: u64 = 1 << TICK_BITS;
 
+    #[derive(Clone, Debug)]
+    enum Op {
+        /// The key's deadline lies so far ahead from now on.
+        Arm(usize, Duration),
+        Cancel(usize),
+        Wait(Duration),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let up_to = |bits: u32| {
+            let ahead = (0..bits, any::<u64>());
+            ahead.prop_map(|(bits, random)| Duration::from_nanos(random & ((1 << bits) - 1)))
+        };
+        prop_oneof![
+            4 => (0usize..8, up_to(60)).prop_map(|(key, ahead)| Op::Arm(key, ahead)),
+            1 => (0usize..8).prop_map(Op::Cancel),
+            4 => up_to(54).prop_map(Op::Wait),
+        ]
+    }
+
+    /// A key as its owner sees it, and when each of its entries is to fire.
+    #[derive(Clone, Default)]
+    struct Key {
+        wanted: Option<Instant>,
+        armed: Armed,
+        entries: Vec<Instant>,
+    }
+
+    impl Key {
+        fn arm(&mut self, wheel: &mut Wheel<usize>, key: usize, deadline: Option<Instant>) {
+            self.wanted = deadline;
+            let before = wheel.len();
+            wheel.arm(key, &mut self.armed, deadline);
+            if wheel.len() > before {
+                self.entries.push(deadline.unwrap().min(wheel.horizon()));
+            }
+        }
+
+        /// An entry has fired: none does so early, and the owner looks at its deadline.
+        fn on_fired(&mut self, now: Instant, wheel: &mut Wheel<usize>, key: usize) {
+            self.entries.sort_unstable();
+            assert!(self.entries.remove(0) <= now, "early");
+            if self.armed.fires(now) {
+                let wanted = self.wanted.filter(|&wanted| wanted > now);
+                self.arm(wheel, key, wanted);
+            }
+        }
+    }
+
     proptest! {
-        /// Against a sorted map: nothing fires early, nothing late by more than two ticks, and
-        /// `next` never lies behind.
+        /// Against a list of deadlines: nothing fires early, nothing late by more than two ticks,
+        /// no key is forgotten, and `next` never lies behind nor too far ahead.
         #[test]
-        fn fires_on_time(
-            start in 0u64..1 << 40,
-            ops in proptest::collection::vec((any::<bool>(), 0u32..45, any::<u64>()), 1..200),
-        ) {
+        fn fires_on_time(start in 0u64..1 << 40, ops in proptest::collection::vec(op(), 1..200)) {
             let mut now = Instant::from_nanos(start);
             let mut wheel = Wheel::new(now);
-            let mut oracle = BTreeMap::new();
-            for (key, (advance, bits, random)) in ops.into_iter().enumerate() {
-                let by = Duration::from_nanos(random & ((1 << bits) - 1));
-                if advance {
-                    now += by;
-                    let mut fired = Vec::new();
-                    wheel.expire(now, &mut fired);
-                    for key in fired {
-                        let deadline: Instant = oracle.remove(&key).unwrap();
-                        prop_assert!(deadline <= now, "early");
+            let mut keys = std::vec![Key::default(); 8];
+            for op in ops {
+                match op {
+                    Op::Arm(key, ahead) => keys[key].arm(&mut wheel, key, Some(now + ahead)),
+                    Op::Cancel(key) => keys[key].arm(&mut wheel, key, None),
+                    Op::Wait(by) => {
+                        now += by;
+                        let mut fired = Vec::new();
+                        wheel.expire(now, &mut fired);
+                        for key in fired {
+                            keys[key].on_fired(now, &mut wheel, key);
+                        }
+                        let late = now.saturating_before(Duration::from_nanos(2 * TICK));
+                        let on_time = |at: &Instant| *at > late;
+                        prop_assert!(keys.iter().flat_map(|key| &key.entries).all(on_time), "late");
+                        let wanted = keys.iter().filter_map(|key| key.wanted);
+                        prop_assert!(wanted.into_iter().all(|at| on_time(&at)), "forgotten");
+                        if let Some(next) = wheel.next() {
+                            prop_assert!(next + Duration::from_nanos(1) > now, "behind");
+                        }
                     }
-                    let late = now.saturating_before(Duration::from_nanos(2 * TICK));
-                    prop_assert!(oracle.values().all(|deadline| *deadline > late), "late");
-                    if let Some(next) = wheel.next() {
-                        prop_assert!(next + Duration::from_nanos(1) > now, "behind");
-                    }
-                } else {
-                    let mut armed = Armed::default();
-                    wheel.arm(key, &mut armed, Some(now + by));
-                    oracle.insert(key, now + by);
                 }
-                if let Some(first) = oracle.values().min() {
-                    let next = wheel.next().unwrap();
-                    prop_assert!(next <= *first + Duration::from_nanos(2 * TICK));
+                prop_assert_eq!(wheel.recount(), Ok(()));
+                let entries: Vec<_> = keys.iter().flat_map(|key| &key.entries).collect();
+                prop_assert_eq!(wheel.len(), entries.len());
+                let first = entries.into_iter().min();
+                prop_assert_eq!(wheel.next().is_some(), first.is_some());
+                if let (Some(next), Some(first)) = (wheel.next(), first) {
+                    prop_assert!(next <= *first + Duration::from_nanos(2 * TICK), "ahead");
                 }
             }
         }

@@ -11,6 +11,8 @@ mod errors;
 mod idle;
 mod info;
 mod input;
+#[cfg(debug_assertions)]
+mod invariants;
 mod loss;
 mod nagle;
 mod negotiated;
@@ -22,6 +24,8 @@ mod resend;
 mod state;
 mod text;
 mod timers;
+#[cfg(debug_assertions)]
+mod variables;
 
 pub(crate) use negotiated::Negotiated;
 pub use state::State;
@@ -141,6 +145,8 @@ pub(crate) struct Connection {
     bytes_received: u64,
     bytes_acked: u64,
     total_retrans: u64,
+    #[cfg(debug_assertions)]
+    watch: Option<invariants::Watch>,
 }
 
 impl Connection {
@@ -166,12 +172,7 @@ impl Connection {
             state: State::Established,
             close_reason: None,
             sack: peer.sack_permitted,
-            timestamps: peer.timestamps.map(|ts| TimestampState {
-                offset: settled.ts_offset,
-                recent: ts.tsval,
-                recent_at: now,
-                required: config.timestamps_required,
-            }),
+            timestamps: settled.timestamp_state(now, config),
             rtt: settled.rtt_estimator(now, config),
             recovery: Recovery::new(config.loss_detection),
             cc,
@@ -205,6 +206,8 @@ impl Connection {
             bytes_received: 0,
             bytes_acked: u64::from(settled.syn_data_acked),
             total_retrans: 0,
+            #[cfg(debug_assertions)]
+            watch: None,
         }
     }
 

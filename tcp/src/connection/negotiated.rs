@@ -12,7 +12,7 @@ use crate::send::{Fin, Flight, SendBuffer, SendSpace};
 use crate::seq::{SeqNum, WindowScale, WireSeq};
 use crate::time::{Duration, Instant};
 
-use super::payload_limit;
+use super::{TimestampState, payload_limit};
 
 /// What a completed handshake has settled.
 #[derive(Debug)]
@@ -96,6 +96,15 @@ impl Negotiated {
             dsack: Dsacks::default(),
             urgent: None,
         }
+    }
+
+    pub(super) fn timestamp_state(&self, now: Instant, config: &Config) -> Option<TimestampState> {
+        self.peer.timestamps.map(|ts| TimestampState {
+            offset: self.ts_offset,
+            recent: ts.tsval,
+            recent_at: now,
+            required: config.timestamps_required,
+        })
     }
 
     /// RFC 5681 §3.1, RFC 6928 §2: a handshake that lost more than one SYN starts at one (CC-2).

@@ -6,6 +6,7 @@ use crate::time::{Duration, Instant};
 
 use super::Connection;
 use super::idle::MAX_SILENCE;
+use super::state::State;
 
 /// The longest time between two probes of a closed window, or two retransmissions.
 const MAX_INTERVAL: Duration = Duration::from_secs(120);
@@ -63,6 +64,9 @@ impl Timers {
 impl Connection {
     /// When [`Connection::on_timeout`] wants to be called.
     pub(crate) fn poll_timeout(&self, config: &Config) -> Option<Instant> {
+        if self.state == State::Closed {
+            return None;
+        }
         let loss = self.timers.loss.map(|(deadline, _)| deadline);
         [
             loss,
@@ -81,6 +85,9 @@ impl Connection {
 
     /// Deals with what has fallen due by `now`.
     pub(crate) fn on_timeout(&mut self, now: Instant, config: &Config) {
+        if self.state == State::Closed {
+            return;
+        }
         self.check_app_limited();
         self.acks.on_timeout(now);
         self.timers.pacing = self.timers.pacing.filter(|&at| at > now);

@@ -64,7 +64,7 @@ impl RecvSpace {
     }
 
     /// The number of the next byte that the reader takes.
-    fn reader(&self) -> SeqNum {
+    pub(crate) fn reader(&self) -> SeqNum {
         let readable = self.reassembler.readable();
         self.reassembler.nxt().saturating_sub(readable.into())
     }

@@ -458,4 +458,8 @@ impl Incoming {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(any(test, debug_assertions))]
+mod recount;
+#[cfg(test)]
 mod tests;

@@ -9,6 +9,8 @@ use core::ops::Range;
 use bytes::{Buf, Bytes};
 
 use crate::chunk::Chunk;
+#[cfg(any(test, debug_assertions))]
+use crate::invariant::{Held, holds};
 use crate::seq::SeqNum;
 
 /// What was written and not yet acknowledged, in sequence order.
@@ -31,7 +33,7 @@ impl SendBuffer {
     }
 
     /// The lowest number held; what [`SendBuffer::advance`] was last told.
-    #[cfg(test)]
+    #[cfg(any(test, debug_assertions))]
     pub(crate) const fn start(&self) -> SeqNum {
         self.start
     }
@@ -42,7 +44,7 @@ impl SendBuffer {
     }
 
     /// Bytes held.
-    #[cfg(test)]
+    #[cfg(any(test, debug_assertions))]
     pub(crate) fn len(&self) -> u32 {
         self.end() - self.start
     }
@@ -109,6 +111,27 @@ impl SendBuffer {
             self.chunks.pop_front();
         }
         self.start = self.start.max(una);
+    }
+}
+
+#[cfg(any(test, debug_assertions))]
+impl SendBuffer {
+    /// How many chunks [`SendBuffer::recount`] looks at.
+    pub(crate) fn chunk_count(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// What holds between two calls.
+    pub(crate) fn recount(&self) -> Held {
+        let mut start = self.start;
+        for &(end, ref chunk) in &self.chunks {
+            holds(chunk.len() > 0, "the send buffer has no empty chunk")?;
+            holds(start + chunk.len() == end, "its chunks lie side by side")?;
+            start = end;
+        }
+        let charged = self.chunks.iter().map(|(_, chunk)| chunk.charge()).sum();
+        holds(self.charged == charged, "its charge equals a recount")?;
+        holds(self.len() <= charged, "its charge covers its bytes")
     }
 }
 

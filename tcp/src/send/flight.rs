@@ -5,8 +5,12 @@
 //! records, so a look through those below the newest delivery is short.
 
 mod loss;
+#[cfg(test)]
+mod model;
 mod outcome;
 mod rate;
+#[cfg(any(test, debug_assertions))]
+mod recount;
 #[cfg(test)]
 mod tests;
 

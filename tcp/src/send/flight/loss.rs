@@ -185,9 +185,11 @@ impl Flight {
     pub(crate) fn mark_oversized(&mut self, from: SeqNum, most: u32) {
         let mut index = self.index_of(from);
         while let Some(&sent) = self.records.get(index) {
-            if sent.start < from && from < sent.end() {
+            if sent.fate == Fate::Sacked {
+                // It has arrived.
+            } else if sent.start < from && from < sent.end() {
                 self.split(index, from);
-            } else if u32::from(sent.mss).min(sent.len) > most && sent.fate != Fate::Sacked {
+            } else if u32::from(sent.mss).min(sent.len) > most {
                 self.set_fate(index, Fate::Lost);
             }
             index += 1;
@@ -197,8 +199,9 @@ impl Flight {
 
     /// Judges `range` lost, which was sent in one piece.
     pub(crate) fn mark_lost(&mut self, range: &Range<SeqNum>) {
-        if let Some(index) = self.cut_out(range)
-            && self.records[index].fate == Fate::InFlight
+        let sent = self.records.get(self.index_of(range.start));
+        if sent.is_some_and(|sent| sent.fate == Fate::InFlight)
+            && let Some(index) = self.cut_out(range)
         {
             self.set_fate(index, Fate::Lost);
         }

@@ -8,6 +8,8 @@ use alloc::collections::VecDeque;
 use core::ops::Range;
 
 use crate::congestion::{LostSample, RateSample};
+#[cfg(any(test, debug_assertions))]
+use crate::invariant::{Held, holds};
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 
@@ -256,6 +258,22 @@ impl RateSampler {
         }
         self.last_told = Some((range.end, now));
         Some(sample)
+    }
+
+    /// What holds between two calls; the flight ends at `end`.
+    #[cfg(any(test, debug_assertions))]
+    pub(super) fn recount(&self, end: Option<SeqNum>) -> Held {
+        let pairs = self.sent.iter().zip(self.sent.iter().skip(1));
+        let in_order = |(one, next): (&Transmission, &Transmission)| one.end() <= next.start;
+        holds(
+            pairs.clone().all(in_order),
+            "sampled transmissions lie in order",
+        )?;
+        holds(
+            self.sent.back().is_none_or(|last| Some(last.end()) == end),
+            "what is sampled ends where the flight does",
+        )?;
+        holds(self.lost_before <= self.lost, "losses only add up")
     }
 
     /// The transmission that `at` lies in; the number of them if none.

@@ -40,24 +40,7 @@ fn ack(flight: &mut Flight, now: Instant, una: u32, nxt: u32, blocks: &[(u32, u3
 impl Flight {
     /// Recounts what the counters say.
     fn check(&self) {
-        let sum = |fate| -> u32 {
-            let same = self.records.iter().filter(|sent| sent.fate == fate);
-            same.map(|sent| sent.len).sum()
-        };
-        let held = self.records.iter().filter(|s| s.fate == Fate::Sacked);
-        assert_eq!(self.sacked_segments, held.map(SentRange::segments).sum());
-        assert_eq!(self.sacked, sum(Fate::Sacked));
-        assert_eq!(self.lost, sum(Fate::Lost));
-        assert_eq!(self.resent, sum(Fate::Resent));
-        assert_eq!(self.twice, sum(Fate::Twice));
-        let lens = self.records.iter().map(|sent| sent.len);
-        assert_eq!(self.outstanding, lens.sum());
-        let first = self.records.iter().find(|sent| sent.fate == Fate::Lost);
-        assert_eq!(self.next_lost(), first.map(SentRange::range));
-        let mut records = self.records.iter().peekable();
-        while let (Some(sent), Some(next)) = (records.next(), records.peek()) {
-            assert_eq!(sent.end(), next.start);
-        }
+        assert_eq!(self.recount(), Ok(()));
     }
 }
 

@@ -1,0 +1,119 @@
+//! What holds of the endpoint between two turns, checked in builds with debug assertions.
+
+use alloc::collections::BTreeMap;
+
+use crate::endpoint::{ListenerId, MAX_SLEEP, Slot, Tcp};
+use crate::invariant::{Held, holds};
+use crate::time::Instant;
+
+/// What is counted, found by looking.
+#[derive(Default)]
+struct Found {
+    ready: usize,
+    time_waits: usize,
+    orphans: usize,
+    half_open: BTreeMap<ListenerId, u32>,
+    fast_open_pending: BTreeMap<ListenerId, u16>,
+}
+
+impl Tcp {
+    /// Panics with the name of the first invariant that is broken. Recounts the table as often as
+    /// that is cheap.
+    pub(super) fn check_invariants(&mut self, now: Instant) {
+        let len = self.table.slot_count() + self.wheel.len() + self.ready.len();
+        if !self.recounts.is_due(len) {
+            return;
+        }
+        if let Err(broken) = self.held(now) {
+            panic!("broken: {broken}\n{:#?}", self.counters);
+        }
+    }
+
+    fn held(&self, now: Instant) -> Held {
+        self.table.recount()?;
+        self.wheel.recount()?;
+        let mut found = Found::default();
+        for (id, flow, entry) in self.table.iter() {
+            found.ready += usize::from(entry.ready);
+            let deadline = match &entry.slot {
+                Slot::SynSent(syn) => syn.deadline(),
+                Slot::SynReceived(syn) => {
+                    if let Some(listener) = syn.listener {
+                        *found.half_open.entry(listener).or_default() += 1;
+                    }
+                    syn.deadline()
+                }
+                Slot::Connection(conn) => {
+                    found.orphans += usize::from(conn.is_orphan());
+                    conn.poll_timeout(&self.config)
+                }
+                Slot::TimeWait(record) => {
+                    found.time_waits += 1;
+                    Some(record.expires)
+                }
+            };
+            let syn = entry.opening.as_ref();
+            if let Some(listener) = syn.and_then(|syn| syn.listener) {
+                *found.fast_open_pending.entry(listener).or_default() += 1;
+            }
+            holds(
+                deadline.is_none_or(|deadline| entry.armed.covers(deadline.min(now + MAX_SLEEP))),
+                "what has a deadline has an entry in the wheel",
+            )?;
+            let known = self.table.lookup(flow) == Some(id);
+            let gone = matches!(&entry.slot, Slot::Connection(conn) if conn.is_closed());
+            holds(known || gone, "what is not CLOSED is found by its flow")?;
+        }
+        self.check_counts(&found)?;
+        self.check_listeners(&found)
+    }
+
+    fn check_counts(&self, found: &Found) -> Held {
+        let half_open: u32 = found.half_open.values().sum();
+        holds(
+            self.half_open == half_open as usize,
+            "handshakes equal a recount",
+        )?;
+        holds(
+            self.time_waits == found.time_waits,
+            "TIME-WAIT records equal a recount",
+        )?;
+        holds(self.orphans == found.orphans, "orphans equal a recount")?;
+        let alive = |id: &&_| self.table.get(**id).is_some_and(|entry| entry.ready);
+        holds(
+            self.ready.iter().filter(alive).count() == found.ready,
+            "what is ready stands in the ready list, once",
+        )?;
+        holds(
+            self.fired.is_empty(),
+            "every deadline that came was dealt with",
+        )?;
+        holds(
+            self.time_waits <= self.config.max_tw_buckets,
+            "TIME-WAIT records are bounded",
+        )
+    }
+
+    fn check_listeners(&self, found: &Found) -> Held {
+        for (id, listener) in self.listeners.iter() {
+            let half_open = found.half_open.get(&id).copied().unwrap_or(0);
+            holds(
+                listener.half_open == half_open,
+                "a listener's handshakes equal a recount",
+            )?;
+            let pending = found.fast_open_pending.get(&id).copied().unwrap_or(0);
+            holds(
+                listener.fast_open_pending == pending,
+                "pending Fast Opens equal a recount",
+            )?;
+            let mut waiting = listener.accept_queue.iter();
+            let opened =
+                |slot: &Slot| matches!(slot, Slot::Connection(conn) if conn.listener == Some(id));
+            holds(
+                waiting.all(|&conn| self.table.get(conn).is_none_or(|entry| opened(&entry.slot))),
+                "what waits to be accepted is the listener's",
+            )?;
+        }
+        Ok(())
+    }
+}
