@@ -217,7 +217,7 @@ impl End {
             self.knows_acked = self.knows_acked.max(ack);
         }
         if self.acked == 0 && ack > 0 {
-            self.timer.sample(seen.now, Some(self.began));
+            self.timer.sample(seen.now, Some(self.asked));
         }
         self.edge = self.edge.max(edge);
         self.acked = self.acked.max(ack);

@@ -63,8 +63,9 @@ pub(crate) struct End {
     pub(crate) sight: Sight,
     pub(crate) isn: Option<u32>,
     pub(crate) offer: Offer,
-    /// When it sent its first SYN, and when anything reached it last.
+    /// When it sent its first SYN, its last, and when anything reached it last.
     pub(crate) began: Duration,
+    pub(crate) asked: Duration,
     pub(crate) heard: Duration,
 
     /// After the highest position it sent, and where its FIN lies.
@@ -108,6 +109,7 @@ impl End {
             isn: None,
             offer: Offer::default(),
             began: Duration::ZERO,
+            asked: Duration::ZERO,
             heard: Duration::ZERO,
             sent: 0,
             fin: None,

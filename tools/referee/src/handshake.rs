@@ -34,6 +34,7 @@ impl Conversation {
             end.heard = seen.now;
         }
         end.reset = None;
+        end.asked = seen.now;
         if tcp.has(ACK) {
             check_agreed(end, peer, tcp, faults);
         } else if tcp.options.timestamps.is_some_and(|(_, tsecr)| tsecr != 0) {

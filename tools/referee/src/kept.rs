@@ -16,6 +16,8 @@ struct Piece {
     bytes: Bytes,
     sent: Duration,
     times: u32,
+    /// The last time was sooner than an answer to the one before could have come.
+    hurried: bool,
 }
 
 impl Piece {
@@ -40,15 +42,22 @@ pub(crate) struct Difference {
 }
 
 impl Kept {
-    /// When the byte at `at` was sent last, and how often in all.
-    pub(crate) fn sent(&self, at: u64) -> Option<(Duration, u32)> {
+    /// When the byte at `at` was sent last, and whether once more at once is too often: RFC 6675 §4,
+    /// NextSeg (4), lets the last that is missing follow its own repetition.
+    pub(crate) fn sent(&self, at: u64) -> Option<(Duration, bool)> {
         let piece = self.pieces.get(self.index(at))?;
-        (piece.start <= at).then_some((piece.sent, piece.times))
+        (piece.start <= at).then_some((piece.sent, piece.times == 1 || piece.hurried))
     }
 
     /// `bytes` are sent at `start`. Answers with the first that is another than before; from then
     /// on the new ones count.
-    pub(crate) fn send(&mut self, now: Duration, start: u64, bytes: &Bytes) -> Option<Difference> {
+    pub(crate) fn send(
+        &mut self,
+        now: Duration,
+        start: u64,
+        bytes: &Bytes,
+        hurried: bool,
+    ) -> Option<Difference> {
         let end = start + bytes.len() as u64;
         if start == end {
             return None;
@@ -82,6 +91,7 @@ impl Kept {
                 bytes: bytes.clone(),
                 sent: now,
                 times: times + 1,
+                hurried,
             },
         );
         difference
@@ -158,17 +168,23 @@ mod tests {
     #[test]
     fn the_same_bytes_in_other_pieces_are_the_same() {
         let mut kept = Kept::default();
-        assert_eq!(kept.send(SECOND, 1, &Bytes::from_static(b"abcdef")), None);
-        assert_eq!(kept.send(SECOND, 7, &Bytes::from_static(b"gh")), None);
         assert_eq!(
-            kept.send(2 * SECOND, 3, &Bytes::from_static(b"cdefghij")),
+            kept.send(SECOND, 1, &Bytes::from_static(b"abcdef"), false),
+            None
+        );
+        assert_eq!(
+            kept.send(SECOND, 7, &Bytes::from_static(b"gh"), false),
+            None
+        );
+        assert_eq!(
+            kept.send(2 * SECOND, 3, &Bytes::from_static(b"cdefghij"), false),
             None
         );
         assert_eq!(
             (kept.sent(2), kept.sent(3), kept.sent(11)),
-            (Some((SECOND, 1)), Some((2 * SECOND, 2)), None)
+            (Some((SECOND, true)), Some((2 * SECOND, false)), None)
         );
-        let difference = kept.send(SECOND, 2, &Bytes::from_static(b"bcdEf"));
+        let difference = kept.send(SECOND, 2, &Bytes::from_static(b"bcdEf"), false);
         assert_eq!(
             difference,
             Some(Difference {
@@ -178,7 +194,7 @@ mod tests {
             })
         );
         assert_eq!(
-            kept.send(SECOND, 5, &Bytes::from_static(b"E")),
+            kept.send(SECOND, 5, &Bytes::from_static(b"E"), false),
             None,
             "the new ones count"
         );
@@ -187,12 +203,12 @@ mod tests {
     #[test]
     fn what_is_acknowledged_is_forgotten() {
         let mut kept = Kept::default();
-        kept.send(SECOND, 1, &Bytes::from_static(b"abcdef"));
-        kept.send(2 * SECOND, 7, &Bytes::from_static(b"gh"));
+        kept.send(SECOND, 1, &Bytes::from_static(b"abcdef"), false);
+        kept.send(2 * SECOND, 7, &Bytes::from_static(b"gh"), false);
         assert_eq!(kept.youngest(1, 8, false), Some(2 * SECOND));
         assert_eq!(kept.acknowledge(4, false), Some(SECOND));
-        assert_eq!((kept.sent(3), kept.sent(4)), (None, Some((SECOND, 1))));
-        kept.send(3 * SECOND, 4, &Bytes::from_static(b"def"));
+        assert_eq!((kept.sent(3), kept.sent(4)), (None, Some((SECOND, true))));
+        kept.send(3 * SECOND, 4, &Bytes::from_static(b"def"), false);
         assert_eq!(kept.clone().acknowledge(7, true), Some(3 * SECOND));
         assert_eq!(
             kept.acknowledge(7, false),
@@ -207,7 +223,7 @@ mod tests {
         let mut kept = Kept::default();
         let bytes = Bytes::from(vec![0; 1 << 20]);
         for turn in 0..40 {
-            kept.send(SECOND, 1 + (turn << 20), &bytes);
+            kept.send(SECOND, 1 + (turn << 20), &bytes, false);
         }
         assert_eq!((kept.bytes, kept.pieces.len()), (MAX_BYTES, 16));
     }

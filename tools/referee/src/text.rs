@@ -39,9 +39,9 @@ impl Conversation {
                 end.check_path(seen, faults);
             }
         }
-        end.check_again(seen, seq, faults);
+        let hurried = end.check_again(seen, seq, faults);
         end.check_fin(seen, start + length, faults);
-        if let Some(difference) = end.kept.send(seen.now, start, &tcp.payload)
+        if let Some(difference) = end.kept.send(seen.now, start, &tcp.payload, hurried)
             && start + length > end.acked
         {
             let what = format!(
@@ -84,8 +84,8 @@ impl End {
         }
     }
 
-    /// What was sent before is sent again, in part at least.
-    fn check_again(&mut self, seen: &Seen<'_>, seq: u64, faults: &mut Faults) {
+    /// What was sent before is sent again, in part at least; answers whether in a hurry.
+    fn check_again(&mut self, seen: &Seen<'_>, seq: u64, faults: &mut Faults) -> bool {
         let tcp = seen.tcp;
         let end = seq + tcp.seq_len();
         let again = seq < self.sent;
@@ -97,12 +97,11 @@ impl End {
                 format!("is {seq}..{end}, {} was acknowledged", self.knows_acked),
             );
         }
-        if again && end > self.acked && !tcp.payload.is_empty() && !tcp.has(SYN) {
-            self.check_early(seen.now, seq, faults);
-        }
         if end > self.acked {
             self.check_timer(seen, seq, again, faults);
         }
+        let bytes = !tcp.payload.is_empty() && !tcp.has(SYN);
+        again && end > self.acked && bytes && self.check_early(seen.now, seq, faults)
     }
 
     fn check_fin(&mut self, seen: &Seen<'_>, end: u64, faults: &mut Faults) {

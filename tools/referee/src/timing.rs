@@ -143,24 +143,23 @@ impl End {
         }
     }
 
-    /// The byte at `start` is sent again: could its acknowledgment have come?
-    pub(crate) fn check_early(&self, now: Duration, start: u64, faults: &mut Faults) {
-        let (Some((sent, times)), Some(shortest)) = (self.kept.sent(start), self.timer.shortest)
+    /// The byte at `start` is sent again: could its acknowledgment have come? Answers whether not.
+    pub(crate) fn check_early(&self, now: Duration, start: u64, faults: &mut Faults) -> bool {
+        let (Some((sent, often)), Some(shortest)) = (self.kept.sent(start), self.timer.shortest)
         else {
-            return;
+            return false;
         };
         if self.path.is_some_and(|path| path.since >= sent) {
-            return; // it was too large
-        }
-        if times == 2 {
-            return; // RFC 6675 §4, NextSeg (4): the last that is missing may go again at once
+            return false; // it was too large
         }
         let waited = now.saturating_sub(sent);
-        if self.sight == Sight::Exact && !self.window_closed && waited < shortest {
+        let early = !self.window_closed && waited < shortest;
+        if early && often && self.sight == Sight::Exact {
             let what = format!(
                 "repeats {start} after {waited:?}, no answer came sooner than after {shortest:?}"
             );
             faults.push(Rule::RetransmittedEarly, what);
         }
+        early
     }
 }

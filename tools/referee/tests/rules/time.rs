@@ -70,6 +70,21 @@ fn retransmitted_early() {
 }
 
 #[test]
+fn a_repetition_may_be_repeated_at_once_and_once() {
+    let (mut packets, _) = intervals(&[300]);
+    let early = |packets: &[Recorded]| {
+        let found = play_ends(packets).into_iter();
+        let mut early = found.filter(|one| one.rule == Rule::RetransmittedEarly);
+        early.next().map(|one| one.packet)
+    };
+    let first = packets.len() - 1;
+    let rescue = repeat(&mut packets, first, first, Duration::from_nanos(1));
+    assert_eq!(early(&packets), None);
+    let third = repeat(&mut packets, rescue, rescue, Duration::from_nanos(1));
+    assert_eq!(early(&packets), Some(packets[third].number));
+}
+
+#[test]
 fn ecn_not_agreed() {
     let rule = Rule::EcnNotAgreed;
     broken(
