@@ -397,4 +397,6 @@ fn combine_ecn(seen: u8) -> Option<Ecn> {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

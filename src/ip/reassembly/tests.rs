@@ -2,13 +2,13 @@ use covers::covers;
 
 use super::*;
 
-const HEADER: &[u8] = b"head";
+pub(super) const HEADER: &[u8] = b"head";
 
 fn reassembler() -> Reassembler {
     Reassembler::new(4 << 20, 1 << 20, KeyedHash::new([1; 16]))
 }
 
-fn key(source: u32, id: u32) -> Key {
+pub(super) fn key(source: u32, id: u32) -> Key {
     Key {
         source: IpAddr::V4(std::net::Ipv4Addr::from_bits(source)),
         destination: "10.0.0.2".parse().expect("an address"),
