@@ -62,6 +62,9 @@ pub struct Faults {
     pub loses: bool,
     /// The ports are those of a connection that may be in TIME-WAIT.
     pub reuses_ports: bool,
+    /// Both ends probe a silent peer, and give up when it does not answer: where packets are lost,
+    /// all probes may be.
+    pub keepalive: bool,
 }
 
 /// What is wrong with what both ends saw, in words.
@@ -141,10 +144,14 @@ fn explains(theirs: &EndReport, ours: Ended, is_broken_off: bool, faults: Faults
     if faults.loses && ours == Ended::Reset && theirs.outlived {
         return true;
     }
+    let gave_up = theirs.ended == Ended::TimedOut || theirs.write_error == Some(Ended::TimedOut);
+    let unprobed = faults.loses && faults.keepalive && gave_up;
+    if unprobed && matches!(ours, Ended::TimedOut | Ended::Reset) {
+        return true;
+    }
     if !is_broken_off {
         return false;
     }
-    let gave_up = theirs.ended == Ended::TimedOut || theirs.write_error == Some(Ended::TimedOut);
     let broke_off = theirs.aborted || matches!(theirs.ended, Ended::Aborted | Ended::LetGo);
     match ours {
         Ended::Reset | Ended::Refused | Ended::NeverOpened => broke_off || gave_up,
@@ -182,7 +189,7 @@ mod tests {
         let orderly = flow("A>B at 0ms; A: w10 f | e; B: f | e");
         let lossy = Faults {
             loses: true,
-            reuses_ports: false,
+            ..Faults::default()
         };
         assert!(check_flow(&orderly, &[SENT_ALL, GOT_ALL], lossy).is_empty());
         let wrong = |report: EndReport, words: &str| {

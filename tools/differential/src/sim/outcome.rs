@@ -113,6 +113,7 @@ impl Case {
             let faults = Faults {
                 loses: self.loses(),
                 reuses_ports: self.script.reuses_ports(index),
+                keepalive: self.script.resets(),
             };
             let found = check_flow(flow, reports, faults).into_iter();
             findings

@@ -25,6 +25,10 @@ const LATE: Duration = Duration::from_secs(250);
 /// for ten minutes.
 const QUIET: Duration = Duration::from_secs(800);
 
+/// How long after its time a run may go without a byte read, and how long it may take in all.
+const PATIENCE: Duration = Duration::from_secs(900);
+const LONGEST: Duration = Duration::from_secs(86_400);
+
 /// What happened.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ran {
@@ -149,7 +153,13 @@ impl<'a> World<'a> {
     pub(crate) fn run(mut self) -> Ran {
         let begin = self.now;
         let deadline = begin + allowance(self.case);
-        let last = self.run_until(deadline, |world| world.open.is_empty());
+        let mut last = self.run_until(deadline, |world| world.open.is_empty());
+        // What moves on, however slowly, is not stuck.
+        let mut read = 0;
+        while !self.open.is_empty() && self.bytes_read() > read && self.now < begin + LONGEST {
+            read = self.bytes_read();
+            last = self.run_until(self.now + PATIENCE, |world| world.open.is_empty());
+        }
         if self.open.is_empty() {
             for host in &mut self.hosts {
                 host.close_listener(self.now);
@@ -180,6 +190,11 @@ impl<'a> World<'a> {
             packets,
             lost: (packets + twice).saturating_sub(arrived),
         }
+    }
+
+    fn bytes_read(&self) -> u64 {
+        let players = self.runs.iter().flat_map(|run| &run.players);
+        players.map(|player| player.report().read).sum()
     }
 
     /// Runs until `done`, or nothing more happens, or the time is up; says when something last
