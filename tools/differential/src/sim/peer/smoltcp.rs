@@ -8,6 +8,7 @@ use bytes::Bytes;
 use referee::packet::{self, Checksums};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
+use smoltcp::socket::AnySocket as _;
 use smoltcp::socket::tcp::{self, CongestionControl, State};
 use smoltcp::time::{Duration, Instant as SmolInstant};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpListenEndpoint};
@@ -59,6 +60,9 @@ struct Entry {
     released: bool,
     /// Its port and the peer's, once they are known.
     ports: Option<(u16, u16)>,
+    /// What a connection in TIME-WAIT held: smoltcp throws unread bytes and the end away when that
+    /// is over (RFC 9293 §3.9.1.3 lets the user have them), so its applications take them before.
+    kept: Option<Bytes>,
 }
 
 impl fmt::Debug for Host {
@@ -132,6 +136,7 @@ impl Host {
             opened: false,
             released: false,
             ports: None,
+            kept: None,
         });
         self.sockets.len() - 1
     }
@@ -155,6 +160,7 @@ impl Host {
         self.interface
             .poll(smol(now), &mut self.cable, &mut self.set);
         for entry in &mut self.sockets {
+            keep(entry, &mut self.set);
             reap(entry, &mut self.set);
         }
     }
@@ -172,6 +178,28 @@ impl Host {
         };
         let step = if self.polled.1 > POLLS { 1_000 } else { 0 };
         Some(now + std::time::Duration::from_micros(step))
+    }
+}
+
+fn tcp_sockets<'a>(set: &'a SocketSet<'static>) -> impl Iterator<Item = &'a tcp::Socket<'static>> {
+    set.iter()
+        .filter_map(|(_, socket)| tcp::Socket::downcast(socket))
+}
+
+/// Takes what a connection in TIME-WAIT holds.
+fn keep(entry: &mut Entry, set: &mut SocketSet<'static>) {
+    let Some(handle) = entry
+        .handle
+        .filter(|_| !entry.waits && entry.kept.is_none())
+    else {
+        return;
+    };
+    let socket = set.get_mut::<tcp::Socket<'_>>(handle);
+    if socket.state() == State::TimeWait {
+        let mut data = vec![0; socket.recv_queue()];
+        let read = socket.recv_slice(&mut data).unwrap_or(0);
+        data.truncate(read);
+        entry.kept = Some(data.into());
     }
 }
 
@@ -217,10 +245,9 @@ impl Peer for Host {
     }
 
     fn connect(&mut self, _now: Instant, local: u16, remote: u16) -> Result<Socket, Ended> {
-        let busy = self.set.iter().any(|(_, socket)| match socket {
-            smoltcp::socket::Socket::Tcp(socket) => socket
-                .local_endpoint()
-                .is_some_and(|endpoint| endpoint.port == local),
+        let busy = tcp_sockets(&self.set).any(|socket| {
+            let endpoint = socket.local_endpoint();
+            endpoint.is_some_and(|endpoint| endpoint.port == local)
         });
         if busy {
             return Err(Ended::InUse);
@@ -278,6 +305,14 @@ impl Peer for Host {
 
     fn read(&mut self, now: Instant, socket: Socket, most: usize) -> Got {
         self.next = Some(now);
+        if let Some(kept) = &mut self.sockets[socket].kept {
+            let data = kept.split_to(most.min(kept.len()));
+            return if data.is_empty() {
+                Got::End(Ended::Eof)
+            } else {
+                Got::Data(data)
+            };
+        }
         let ended = self.ended(socket);
         let Some(socket) = self.socket(socket) else {
             return Got::End(ended);
@@ -348,10 +383,10 @@ impl Peer for Host {
     }
 
     fn leftovers(&self) -> Vec<String> {
-        let sockets = self.set.iter().map(|(_, socket)| match socket {
-            smoltcp::socket::Socket::Tcp(socket) => format!("a socket in {}", socket.state()),
-        });
-        sockets.take(5).collect()
+        tcp_sockets(&self.set)
+            .map(|socket| format!("a socket in {}", socket.state()))
+            .take(5)
+            .collect()
     }
 }
 
