@@ -146,6 +146,11 @@ fn explains(theirs: &EndReport, ours: Ended, is_broken_off: bool, faults: Faults
     }
     let gave_up = theirs.ended == Ended::TimedOut || theirs.write_error == Some(Ended::TimedOut);
     let unprobed = faults.loses && faults.keepalive && gave_up;
+    // The last ACK of a handshake was lost, and so was every SYN,ACK that would have called for it.
+    let half_open = theirs.ended == Ended::NeverOpened && theirs.written == 0;
+    if faults.loses && half_open && ours == Ended::Reset {
+        return true;
+    }
     if unprobed && matches!(ours, Ended::TimedOut | Ended::Reset) {
         return true;
     }

@@ -49,6 +49,7 @@ impl Case {
             let faults = Faults {
                 loses: self.setting.loses(),
                 reuses_ports: self.script.reuses_ports(index),
+                keepalive: self.script.resets(),
             };
             let found = check_flow(flow, reports, faults);
             wrong.extend(

@@ -234,7 +234,7 @@ fn explain(case: &Case, shrinks: bool, out: &Path) -> io::Result<bool> {
         );
     }
     for (fault, finding) in &known {
-        println!("known ({}): {finding}", fault.name());
+        println!("known ({}): {finding}", fault.name);
     }
     for finding in &unexplained {
         println!("wrong: {finding}");

@@ -13,12 +13,12 @@ const RUNS: usize = 600;
 /// A case that fails in the same way as `case`, which had these findings, and is as small as a
 /// bounded number of attempts makes it.
 pub fn shrink(case: &Case, findings: &[Finding]) -> Case {
-    let wanted: Vec<_> = findings.iter().map(|finding| finding.rule).collect();
+    let wanted: Vec<_> = findings.iter().map(kind).collect();
     let mut runs = 0;
     let mut fails = |candidate: &Case| {
         runs += 1;
         let (_, found) = known::sort(candidate, &candidate.run());
-        runs <= RUNS && found.iter().any(|finding| wanted.contains(&finding.rule))
+        runs <= RUNS && found.iter().any(|finding| wanted.contains(&kind(finding)))
     };
     let mut best = case.clone();
     loop {
@@ -34,6 +34,14 @@ pub fn shrink(case: &Case, findings: &[Finding]) -> Case {
         if best == before {
             return best;
         }
+    }
+}
+
+/// What two findings have in common that are of one kind: the rule, or the words without numbers.
+fn kind(finding: &Finding) -> String {
+    match finding.rule {
+        Some(rule) => rule.name().to_owned(),
+        None => finding.what.replace(|c: char| c.is_ascii_digit(), ""),
     }
 }
 
