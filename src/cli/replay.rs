@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use bytes::Bytes;
-use replay::capture::CaptureError;
+use replay::capture::{Capture, CaptureError};
 use replay::conversation::Role;
 use replay::review::{self, Outcome, Review};
 use replay::talks::{self, Talk, Talks};
@@ -29,19 +29,20 @@ const LISTED: usize = 20;
 /// Replays what the arguments choose. Exit codes: 0 no divergence, 1 a divergence or a broken
 /// rule, 2 nothing that could be replayed.
 pub(crate) fn main(args: &ReplayArgs) -> Result<ExitCode, Error> {
-    let packets = capture::read(&args.file).map_err(|error| unreadable(&error))?;
-    let found = talks::talks(&packets);
+    let capture = capture::read_all(&args.file).map_err(|error| unreadable(&error))?;
+    let found = talks::talks(&capture);
     let talks = (1..).zip(&found.talks);
     let chosen: Vec<_> = talks.filter(|&(n, talk)| args.chooses(n, talk)).collect();
     if chosen.is_empty() {
-        return Err(nothing_to_replay(args, packets.len(), &found));
+        return Err(nothing_to_replay(args, capture.packets.len(), &found));
     }
     let role = match args.end {
         End::Server => Role::Server,
         End::Client => Role::Client,
     };
     let mut summary = Summary::default();
-    let result = print(&describe_damage(&found)).and_then(|()| {
+    let notes = describe_gaps(&capture) + &describe_damage(&found);
+    let result = print(&notes).and_then(|()| {
         chosen.iter().try_for_each(|&(number, talk)| {
             let review = review::review::<Stack>(talk, role);
             summary.add(&review);
@@ -151,6 +152,22 @@ fn nothing_to_replay(args: &ReplayArgs, packets: usize, found: &Talks) -> Error 
     }
     let message = format!("{file} holds no conversation like this, but these:");
     refused(message).hint(lines.join("\n"))
+}
+
+/// What of the file is not there.
+fn describe_gaps(capture: &Capture) -> String {
+    let mut lines = Vec::new();
+    if let Some(CaptureError::Format { after, .. }) = &capture.breaks_off {
+        lines.push(format!("the file breaks off after packet {after}\n"));
+    }
+    if let Some(first) = capture.cut.first() {
+        let count = capture.cut.len();
+        lines.push(format!(
+            "{count} packets were recorded in part, packet {first} is the first; zeros stand for the \
+             rest (record with tcpdump -s 0)\n"
+        ));
+    }
+    lines.concat()
 }
 
 fn describe_damage(found: &Talks) -> String {

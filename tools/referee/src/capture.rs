@@ -1,5 +1,6 @@
 //! Captures: pcap and pcapng files as a list of IP packets.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -12,9 +13,12 @@ use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPa
 use pcap_file::pcapng::blocks::opt_common::CommonOption;
 use pcap_file::pcapng::{Block, PcapNgReader};
 
+use crate::link;
+
 /// The first bytes of a pcapng file: the type of its section header.
 const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
-const ETHERNET_HEADER: usize = 14;
+/// Packets among which a copy of a sent packet is looked for.
+const RECENT: usize = 16;
 
 /// One recorded packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +55,10 @@ pub enum CaptureError {
         /// What the reader says.
         reason: String,
     },
-    /// A packet that is neither raw IP nor Ethernet.
+    /// A packet of a link that cannot be read.
     #[error(
-        "{} packet {number}: link type {link:?}; only raw IP and Ethernet can be read",
+        "{} packet {number}: link type {link:?}; raw IP, Ethernet, Linux's cooked captures and \
+         BSD's loopback can be read",
         path.display()
     )]
     LinkType {
@@ -82,8 +87,38 @@ pub enum CaptureError {
     },
 }
 
-/// Reads all IP packets of a pcap or pcapng file; frames of other protocols are left out.
+/// What could be read of a file.
+#[derive(Debug, Default)]
+pub struct Capture {
+    /// All IP packets; frames of other protocols are left out.
+    pub packets: Vec<Recorded>,
+    /// Numbers of the packets of which only the beginning was recorded (a snap length): they are
+    /// filled up with zeros, and their checksums are wrong.
+    pub cut: BTreeSet<usize>,
+    /// Where the file breaks off.
+    pub breaks_off: Option<CaptureError>,
+}
+
+/// Reads all IP packets of a pcap or pcapng file; frames of other protocols are left out. The file
+/// is whole, and so are all packets.
 pub fn read(path: &Path) -> Result<Vec<Recorded>, CaptureError> {
+    let list = read_list(path, false)?;
+    match list.breaks_off {
+        Some(error) => Err(error),
+        None => Ok(list.packets),
+    }
+}
+
+/// Reads what there is of a file that may break off, with packets that may be cut.
+pub fn read_all(path: &Path) -> Result<Capture, CaptureError> {
+    let capture = read_list(path, true)?;
+    match capture.breaks_off {
+        Some(error) if capture.packets.is_empty() => Err(error),
+        _ => Ok(capture),
+    }
+}
+
+fn read_list(path: &Path, fills_up: bool) -> Result<Capture, CaptureError> {
     let io_error = |source| CaptureError::Io {
         path: path.to_owned(),
         source,
@@ -92,29 +127,38 @@ pub fn read(path: &Path) -> Result<Vec<Recorded>, CaptureError> {
     let mut magic = [0; 4];
     let length = file.read(&mut magic).map_err(io_error)?;
     file.seek(SeekFrom::Start(0)).map_err(io_error)?;
-    let mut list = List::new(path);
-    if magic[..length] == SECTION_HEADER {
-        read_pcapng(BufReader::new(file), &mut list)?;
+    let mut list = List::new(path, fills_up);
+    let result = if magic[..length] == SECTION_HEADER {
+        read_pcapng(BufReader::new(file), &mut list)
     } else {
-        read_pcap(BufReader::new(file), &mut list)?;
+        read_pcap(BufReader::new(file), &mut list)
+    };
+    match result {
+        Err(error @ CaptureError::Format { .. }) => list.capture.breaks_off = Some(error),
+        other => other?,
     }
-    Ok(list.packets)
+    Ok(list.capture)
 }
 
 struct List<'a> {
     path: &'a Path,
+    fills_up: bool,
     count: usize,
     start: Option<Duration>,
-    packets: Vec<Recorded>,
+    /// The latest packets that a cooked capture has as sent.
+    sent: VecDeque<Bytes>,
+    capture: Capture,
 }
 
 impl<'a> List<'a> {
-    fn new(path: &'a Path) -> Self {
+    fn new(path: &'a Path, fills_up: bool) -> Self {
         Self {
             path,
+            fills_up,
             count: 0,
             start: None,
-            packets: Vec::new(),
+            sent: VecDeque::new(),
+            capture: Capture::default(),
         }
     }
 
@@ -136,7 +180,8 @@ impl<'a> List<'a> {
     ) -> Result<(), CaptureError> {
         self.count += 1;
         let number = self.count;
-        if data.len() < length {
+        let is_cut = data.len() < length;
+        if is_cut && !self.fills_up {
             return Err(CaptureError::Cut {
                 path: self.path.to_owned(),
                 number,
@@ -145,38 +190,47 @@ impl<'a> List<'a> {
             });
         }
         let start = *self.start.get_or_insert(time);
-        let packet = match link {
-            DataLink::RAW | DataLink::IPV4 | DataLink::IPV6 => Some(data),
-            DataLink::ETHERNET => ip_of_ethernet(data),
-            _ => {
-                return Err(CaptureError::LinkType {
-                    path: self.path.to_owned(),
-                    number,
-                    link,
-                });
-            }
-        };
-        if let Some(packet) = packet {
-            self.packets.push(Recorded {
+        if !link::is_known(link) {
+            return Err(CaptureError::LinkType {
+                path: self.path.to_owned(),
                 number,
-                time: time.saturating_sub(start),
-                lost,
-                data: Bytes::copy_from_slice(packet),
+                link,
             });
         }
+        let Some(content) = link::content(link, data) else {
+            return Ok(());
+        };
+        let mut data = content.packet.to_vec();
+        if is_cut {
+            data.resize(link::length(&data).unwrap_or(data.len()).max(data.len()), 0);
+            self.capture.cut.insert(number);
+        }
+        let data = Bytes::from(data);
+        if let Some(is_outgoing) = content.is_outgoing
+            && self.is_copy(&data, is_outgoing)
+        {
+            return Ok(());
+        }
+        self.capture.packets.push(Recorded {
+            number,
+            time: time.saturating_sub(start),
+            lost,
+            data,
+        });
         Ok(())
     }
-}
 
-/// The IP packet of an Ethernet frame, without the padding that short frames carry.
-fn ip_of_ethernet(frame: &[u8]) -> Option<&[u8]> {
-    let packet = frame.get(ETHERNET_HEADER..)?;
-    let length = match frame[12..14] {
-        [0x08, 0x00] => u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]) as usize,
-        [0x86, 0xdd] => 40 + u16::from_be_bytes([*packet.get(4)?, *packet.get(5)?]) as usize,
-        _ => return None,
-    };
-    packet.get(..length)
+    /// A capture of all devices has packets over loopback twice: as they are sent and as they
+    /// arrive.
+    fn is_copy(&mut self, data: &Bytes, is_outgoing: bool) -> bool {
+        if is_outgoing {
+            self.sent.truncate(RECENT - 1);
+            self.sent.push_front(data.clone());
+            return false;
+        }
+        let place = self.sent.iter().position(|sent| sent == data);
+        place.is_some_and(|place| self.sent.remove(place).is_some())
+    }
 }
 
 fn read_pcap(source: impl Read, list: &mut List<'_>) -> Result<(), CaptureError> {

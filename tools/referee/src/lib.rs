@@ -25,6 +25,7 @@ mod end;
 mod handshake;
 mod judge;
 mod kept;
+mod link;
 mod message;
 mod numbers;
 mod options;

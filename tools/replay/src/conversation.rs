@@ -140,6 +140,16 @@ impl Conversation {
         Ok(conversation)
     }
 
+    /// The MTU that the MSS of the recorded end stood for, whose place the stack takes; 0 where it
+    /// offered none.
+    pub(crate) fn mtu(&self) -> u16 {
+        let header = if self.local.is_ipv4() { 40 } else { 60 };
+        let mut said = self.said.iter();
+        let syn = said.find(|said| said.ours && said.tcp.has(SYN));
+        let mss = syn.and_then(|said| said.tcp.options.mss);
+        mss.map_or(0, |mss| mss.saturating_add(header))
+    }
+
     /// Kinds of options that the replayed end offered in its SYN and the other did not take: a
     /// stack that took them would speak to an end that did not agree to them.
     pub(crate) fn declined(&self) -> Vec<u8> {

@@ -1,8 +1,10 @@
 //! Frames of the recorded end, rewritten to speak to the stack: acknowledgments, SACK blocks and
 //! echoed timestamps are in the stack's numbers, everything else is as recorded.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
-use etherparse::{IpSlice, Ipv4HeaderSlice, TcpSlice};
+use etherparse::{IpNumber, IpSlice, Ipv4HeaderSlice, TcpSlice};
 
 use crate::conversation::Said;
 use crate::packet::{self, ACK, FIN, walk_options};
@@ -79,8 +81,32 @@ pub(crate) fn strip(said: &mut Said, kinds: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+/// The segment between other addresses of the same family.
+pub(crate) fn readdress(data: &[u8], source: IpAddr, destination: IpAddr) -> Result<Bytes, String> {
+    let mut data = data.to_vec();
+    let header = header_len(&data)?;
+    match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            data[12..16].copy_from_slice(&source.octets());
+            data[16..20].copy_from_slice(&destination.octets());
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            data[8..24].copy_from_slice(&source.octets());
+            data[24..40].copy_from_slice(&destination.octets());
+        }
+        _ => return Err("addresses of two families".to_owned()),
+    }
+    set_length(&mut data);
+    set_checksum(&mut data, header)?;
+    Ok(data.into())
+}
+
 /// The packet with its checksum completed, as the device does behind a stack that leaves it to it.
 pub(crate) fn complete(data: &[u8]) -> Result<Bytes, String> {
+    let ip = IpSlice::from_slice(data).map_err(|error| error.to_string())?;
+    if ip.payload_ip_number() != IpNumber::TCP || ip.is_fragmenting_payload() {
+        return Err("no whole segment".to_owned());
+    }
     let mut data = data.to_vec();
     let header = header_len(&data)?;
     set_checksum(&mut data, header)?;

@@ -151,6 +151,7 @@ impl<H: Host> Replay<H> {
         {
             lost.add(said.seq, said.end());
         }
+        let mtu = conversation.mtu().max(MTU);
         let declined = conversation.declined();
         if declined.contains(&WINDOW_SCALE) {
             conversation.theirs.window_scale = None;
@@ -164,9 +165,9 @@ impl<H: Host> Replay<H> {
             Ok(said)
         });
         Ok(Self {
-            host: H::new(conversation.local.ip(), MTU, plan.config.clone())?,
+            host: H::new(conversation.local.ip(), mtu, plan.config.clone())?,
             app: App::new(&conversation, steps, plan.reads, reads_from),
-            checker: Checker::new(&conversation, MTU as usize),
+            checker: Checker::new(&conversation, mtu as usize),
             frames: frames.collect::<Result<_, String>>()?,
             lost,
             now: Duration::ZERO,

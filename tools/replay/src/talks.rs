@@ -7,7 +7,7 @@ use etherparse::{IpNumber, IpSlice};
 
 use referee::Rule;
 
-use crate::capture::Recorded;
+use crate::capture::{Capture, Recorded};
 use crate::inject;
 use crate::packet::{self, ACK, Checksums, FIN, Malformed, RST, SYN, TcpPacket};
 
@@ -34,6 +34,8 @@ pub struct Talk {
     pub server: SocketAddr,
     /// Its packets, in the order of the capture.
     pub packets: Vec<Recorded>,
+    /// Some packets were recorded in part, and zeros stand for the rest.
+    pub is_cut: bool,
     /// It was recorded between a stack and a device that cuts and sums for it: segments may be
     /// larger than the MSS.
     pub is_offloaded: bool,
@@ -68,10 +70,14 @@ pub struct Talks {
 
 /// Sorts the packets of a capture by conversation. Ports that are used again after a connection
 /// has ended begin another one.
-pub fn talks(packets: &[Recorded]) -> Talks {
+pub fn talks(capture: &Capture) -> Talks {
     let mut sorter = Sorter::default();
-    for packet in packets {
-        sorter.add(packet);
+    for packet in &capture.packets {
+        if capture.cut.contains(&packet.number) {
+            sorter.add_cut(packet);
+        } else {
+            sorter.add(packet);
+        }
     }
     sorter.found
 }
@@ -111,6 +117,23 @@ impl Sorter {
         };
         if let Err(damage) = result {
             self.found.damaged.push((recorded.number, damage));
+        }
+    }
+
+    /// A segment of which only the beginning was recorded.
+    fn add_cut(&mut self, recorded: &Recorded) {
+        let data = inject::complete(&recorded.data);
+        self.add(&Recorded {
+            data: data.unwrap_or_else(|_| recorded.data.clone()),
+            ..recorded.clone()
+        });
+        let mut talks = self.found.talks.iter_mut();
+        let talk = talks.find(|talk| {
+            let last = talk.packets.last();
+            last.is_some_and(|last| last.number == recorded.number)
+        });
+        if let Some(talk) = talk {
+            talk.is_cut = true;
         }
     }
 
@@ -199,6 +222,7 @@ impl Talks {
             client,
             server,
             packets: Vec::new(),
+            is_cut: false,
             is_offloaded: false,
         });
         self.talks.len() - 1
