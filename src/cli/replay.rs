@@ -209,7 +209,7 @@ fn describe(number: usize, talk: &Talk, review: &Review, args: &ReplayArgs) -> S
         ]),
         Outcome::Diverges(divergence) => lines.extend([
             format!(
-                "DIVERGENCE at packet {}, {:.3} s into the replay ({})",
+                "DIVERGENCE at packet {}, {:.3} s ({})",
                 divergence.packet,
                 divergence.at.as_secs_f64(),
                 divergence.source

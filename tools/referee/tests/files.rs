@@ -91,3 +91,55 @@ fn what_cannot_be_replayed_is_named() {
     let error = capture::read(&broken.0).unwrap_err();
     assert!(matches!(error, CaptureError::Format { .. }), "{error}");
 }
+
+/// The packet behind the header of a link.
+fn behind(link: DataLink, header: &[u8]) -> Vec<capture::Recorded> {
+    let frame = [header, &PACKET].concat();
+    let name = format!("link-{}", u32::from(link));
+    let file = Scratch::new(&name, &pcap(link, frame.len() as u32, &frame));
+    capture::read(&file.0).unwrap()
+}
+
+#[test]
+fn links_of_many_kinds_are_read() {
+    let tagged = [&[0xff; 12][..], &[0x88, 0xa8, 0, 7, 0x81, 0, 0, 8, 8, 0]].concat();
+    let mut cooked = vec![0; 14];
+    cooked.extend([8, 0]);
+    let mut cooked_2 = vec![8, 0];
+    cooked_2.resize(20, 0);
+    for (link, header) in [
+        (DataLink::ETHERNET, tagged),
+        (DataLink::LINUX_SLL, cooked),
+        (DataLink::LINUX_SLL2, cooked_2),
+        (DataLink::NULL, vec![2, 0, 0, 0]),
+        (DataLink::LOOP, vec![0, 0, 0, 2]),
+    ] {
+        let packets = behind(link, &header);
+        assert_eq!(packets.len(), 1, "{link:?}");
+        assert_eq!(packets[0].data, PACKET[..], "{link:?}");
+    }
+}
+
+/// A file that tcpdump did not finish, and one with a snap length.
+#[test]
+fn what_is_there_is_read() {
+    let mut broken = pcap(DataLink::RAW, 20, &PACKET);
+    let whole = broken.len();
+    broken.extend_from_within(24..);
+    broken.truncate(whole + 17);
+    let file = Scratch::new("breaks-off", &broken);
+    let capture = capture::read_all(&file.0).unwrap();
+    assert_eq!(capture.packets.len(), 1);
+    let reason = capture.breaks_off.unwrap();
+    assert!(
+        matches!(reason, CaptureError::Format { after: 1, .. }),
+        "{reason}"
+    );
+
+    let mut packet = PACKET;
+    packet[3] = 40;
+    let file = Scratch::new("snap", &pcap(DataLink::RAW, 40, &packet));
+    let capture = capture::read_all(&file.0).unwrap();
+    assert_eq!(capture.packets[0].data, [packet, [0; 20]].concat());
+    assert_eq!(Vec::from_iter(capture.cut), [1]);
+}

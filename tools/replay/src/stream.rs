@@ -170,7 +170,10 @@ impl<H: Host> Replay<H> {
             checker: Checker::new(&conversation, mtu as usize),
             frames: frames.collect::<Result<_, String>>()?,
             lost,
-            now: Duration::ZERO,
+            now: conversation
+                .said
+                .first()
+                .map_or(Duration::ZERO, |said| said.time),
             delay: Duration::ZERO,
             waiting_since: None,
             last_ack: Duration::ZERO,
