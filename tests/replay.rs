@@ -136,3 +136,12 @@ fn broken_rules_are_named() {
         assert!(text.contains("no divergence that matters"), "{text}");
     }
 }
+
+/// What README shows is what the program prints.
+#[test]
+fn readme_tells_the_truth() {
+    let readme = include_str!("../README.md");
+    let output = readme.split_once("$ ustack replay pcaps/broken-window.pcapng\n");
+    let (shown, _) = output.unwrap().1.split_once("```").unwrap();
+    assert_eq!(stdout(&replay(&capture("broken-window"), &[])), shown);
+}

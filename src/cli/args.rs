@@ -54,7 +54,8 @@ timestamps. It may cut and time its segments as it likes; a divergence that matt
 other end or an application is served otherwise. Conversations must be recorded from their SYN on.
 
 Exit codes:
-  0 no divergence that matters   1 a divergence   2 nothing there that can be replayed";
+  0 no divergence that matters   1 a divergence, or a rule broken by a recorded end
+  2 nothing there that can be replayed";
 
 /// A TCP/UDP/IP stack in user space: a host of its own behind a TUN device.
 ///
