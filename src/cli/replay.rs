@@ -30,7 +30,7 @@ const LISTED: usize = 20;
 /// rule, 2 nothing that could be replayed.
 pub(crate) fn main(args: &ReplayArgs) -> Result<ExitCode, Error> {
     let capture = capture::read_all(&args.file).map_err(|error| unreadable(&error))?;
-    let found = talks::talks(&capture);
+    let found = talks::talks_of(&capture);
     let talks = (1..).zip(&found.talks);
     let chosen: Vec<_> = talks.filter(|&(n, talk)| args.chooses(n, talk)).collect();
     if chosen.is_empty() {

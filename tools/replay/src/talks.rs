@@ -68,9 +68,18 @@ pub struct Talks {
     pub others: usize,
 }
 
-/// Sorts the packets of a capture by conversation. Ports that are used again after a connection
-/// has ended begin another one.
-pub fn talks(capture: &Capture) -> Talks {
+/// Sorts packets by conversation. Ports that are used again after a connection has ended begin
+/// another one.
+pub fn talks(packets: &[Recorded]) -> Talks {
+    let mut sorter = Sorter::default();
+    for packet in packets {
+        sorter.add(packet);
+    }
+    sorter.found
+}
+
+/// Like [`talks`], for a file of which not everything may be there.
+pub fn talks_of(capture: &Capture) -> Talks {
     let mut sorter = Sorter::default();
     for packet in &capture.packets {
         if capture.cut.contains(&packet.number) {

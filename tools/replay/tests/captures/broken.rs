@@ -1,6 +1,5 @@
 //! Servers that break a rule: it is named with the packet, and the stack serves in their place.
 
-use replay::capture::Capture;
 use replay::conversation::Role;
 use replay::review::{Outcome, review};
 use replay::talks::talks;
@@ -11,10 +10,7 @@ use crate::stack::Stack;
 /// The server breaks this rule in this packet, and nothing else is wrong, whichever end the stack
 /// plays.
 fn broken(name: &str, rule: &str, packet: usize) {
-    let found = talks(&Capture {
-        packets: read(name),
-        ..Capture::default()
-    });
+    let found = talks(&read(name));
     let [talk] = &found.talks[..] else {
         panic!("{} conversations", found.talks.len());
     };
