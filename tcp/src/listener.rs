@@ -167,3 +167,79 @@ impl Listeners {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(address: &str) -> SocketAddr {
+        address.parse().expect("an address")
+    }
+
+    /// Listeners in this order; `*` before the address: it takes every destination.
+    fn listeners(addresses: &[&str]) -> Listeners {
+        let mut listeners = Listeners::default();
+        for address in addresses {
+            let mut options = ListenOptions::new(at(address.trim_start_matches('*')));
+            options.transparent = address.starts_with('*');
+            listeners.insert(options).expect("a free address");
+        }
+        listeners
+    }
+
+    fn found(addresses: &[&str], local: &str, own: bool) -> Option<u32> {
+        let id = listeners(addresses).lookup(at(local), own);
+        id.map(|id| id.0)
+    }
+
+    #[test]
+    fn the_most_exact_address_is_found() {
+        let all = ["[::]:80", "0.0.0.0:80", "10.0.0.1:80", "10.0.0.1:81"];
+        assert_eq!(found(&all, "10.0.0.1:80", true), Some(2));
+        assert_eq!(found(&all, "10.0.0.2:80", true), Some(1));
+        assert_eq!(found(&all, "[fd00::1]:80", true), Some(0));
+        assert_eq!(
+            found(&all[..1], "10.0.0.1:80", true),
+            Some(0),
+            "[::] takes both"
+        );
+        assert_eq!(found(&all[1..], "[fd00::1]:80", true), None);
+        assert_eq!(found(&all, "10.0.0.1:82", true), None);
+        assert_eq!(found(&all, "10.0.0.1:80", false), None, "another host's");
+    }
+
+    #[test]
+    fn transparent_listeners_take_what_nobody_is_bound_to() {
+        for own in [false, true] {
+            assert_eq!(found(&["*0.0.0.0:0"], "192.0.2.1:80", own), Some(0));
+            assert_eq!(found(&["*0.0.0.0:0"], "[fd00::1]:80", own), None);
+            assert_eq!(found(&["*[::]:0"], "[fd00::1]:80", own), Some(0));
+            assert_eq!(found(&["*[::]:0"], "192.0.2.1:80", own), Some(0));
+            assert_eq!(found(&["*0.0.0.0:80"], "192.0.2.1:80", own), Some(0));
+            assert_eq!(found(&["*0.0.0.0:80"], "192.0.2.1:81", own), None);
+            assert_eq!(found(&["*192.0.2.1:0"], "192.0.2.1:81", own), Some(0));
+            assert_eq!(found(&["*192.0.2.1:0"], "192.0.2.2:81", own), None);
+        }
+        let both = ["*0.0.0.0:0", "*0.0.0.0:80", "192.0.2.1:80"];
+        assert_eq!(found(&both, "192.0.2.1:80", true), Some(2));
+        assert_eq!(found(&both, "192.0.2.1:80", false), Some(0), "the oldest");
+    }
+
+    #[test]
+    fn an_address_is_taken_once() {
+        let again = ListenOptions::new(at("10.0.0.1:80"));
+        let mut transparent = again.clone();
+        transparent.transparent = true;
+        let mut listeners = listeners(&["10.0.0.1:80", "*10.0.0.1:80"]);
+        for options in [again, transparent] {
+            let refused = listeners.insert(options);
+            assert!(matches!(refused, Err(ListenError::AddrInUse)));
+        }
+        for id in [0, 1] {
+            assert!(listeners.remove(ListenerId(id)).is_some());
+        }
+        for own in [false, true] {
+            assert_eq!(listeners.lookup(at("10.0.0.1:80"), own), None);
+        }
+    }
+}

@@ -90,7 +90,6 @@ impl Connection {
         }
         self.check_app_limited();
         self.acks.on_timeout(now);
-        self.timers.pacing = self.timers.pacing.filter(|&at| at > now);
         if self.patience_deadline().is_some_and(|at| at <= now) {
             self.on_patience_end(now);
             return;
