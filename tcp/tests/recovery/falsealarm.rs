@@ -51,6 +51,29 @@ fn a_late_window_of_acks_restores_the_window() {
     });
 }
 
+/// RFC 5682 §2.1 step 2b: two segments, so a FIN that would be the third waits for the next ACK.
+#[test]
+#[covers("RT-11")]
+fn nothing_follows_the_two_new_segments() {
+    Setup::each(|mut setup| {
+        setup.syn.sack_permitted = false;
+        let mut peer = wrote(&setup, 12);
+        assert_eq!(segments(&peer.take()).len(), 10);
+        peer.run(300 * MS);
+        assert_eq!(ack(&mut peer, 1, &[]), [10, 11]);
+        peer.tcp.shutdown(peer.now, peer.id).unwrap();
+        let held = peer.run(50 * MS); // longer than pacing would hold it
+        assert!(held.is_empty(), "the timeout may have been needless");
+        let segment = peer.segment(Flags::NONE, 1, at(2), 0);
+        peer.recv(segment);
+        let sent = peer.take();
+        assert!(
+            sent.len() == 1 && sent[0].flags.contains(Flags::FIN),
+            "{sent:?}"
+        );
+    });
+}
+
 /// The second ACK is a duplicate: the losses were real.
 #[test]
 #[covers("RT-11")]
