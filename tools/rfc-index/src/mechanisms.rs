@@ -87,23 +87,23 @@ pub(crate) fn read(
                 complaints.push(format!("mechanism {name:?}: no requirement {id}"));
             }
         }
-        match fs::read_to_string(root.join(&mechanism.file)) {
-            Ok(text) => match text.matches(&mechanism.find).count() {
-                1 => {}
-                n => complaints.push(format!(
-                    "mechanism {name:?}: its text stands in {} {n} times, not once",
-                    mechanism.file
-                )),
-            },
-            Err(error) => {
-                complaints.push(format!("mechanism {name:?}: {}: {error}", mechanism.file));
-            }
+        if let Err(why) = check_place(root, &mechanism.file, &mechanism.find) {
+            complaints.push(format!("mechanism {name:?}: {why}"));
         }
     }
     if complaints.is_empty() {
         Ok(table.mechanisms)
     } else {
         Err(complaints)
+    }
+}
+
+/// Whether `find` stands in the file once.
+fn check_place(root: &Path, file: &str, find: &str) -> Result<(), String> {
+    let text = fs::read_to_string(root.join(file)).map_err(|error| format!("{file}: {error}"))?;
+    match text.matches(find).count() {
+        1 => Ok(()),
+        n => Err(format!("its text stands in {file} {n} times, not once")),
     }
 }
 
@@ -321,6 +321,21 @@ mod tests {
         assert_eq!(command("udp/src/a.rs::x"), "-p ustack-udp --lib");
         let quick = Target::of("udp/src/a.rs::x");
         assert!(quick < Target::of("tcp/tests/states/main.rs::x"));
+    }
+
+    /// `tools/mutants` has a table of its own, and runs too long for anybody to notice soon.
+    #[test]
+    fn the_mutants_made_by_hand_find_their_place() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let text = fs::read_to_string(root.join("tools/mutants/by-hand.toml")).unwrap();
+        let table: toml::Table = text.parse().unwrap();
+        let mutants = table["mutant"].as_array().unwrap();
+        assert!(mutants.len() >= 20);
+        for mutant in mutants {
+            let [name, file, find] =
+                ["name", "file", "find"].map(|key| mutant[key].as_str().unwrap());
+            check_place(&root, file, find).unwrap_or_else(|why| panic!("{name}: {why}"));
+        }
     }
 
     #[test]
