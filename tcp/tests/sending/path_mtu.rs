@@ -423,6 +423,42 @@ fn a_small_segment_is_no_sign_of_a_black_hole() {
     assert_eq!(largest(&peer.take()), 1500);
 }
 
+/// A router's word about a probe ends the search: the next one has the size that it named.
+#[test]
+#[covers("PM-9")]
+fn a_report_about_a_probe_names_the_size_of_the_next() {
+    Setup::each(|setup| {
+        let mut peer = Peer::open(&wide(setup));
+        peer.take();
+        peer.write(100_000);
+        peer.take();
+        peer.too_big(1, 1300);
+        let mut path = Path::new(1400);
+        path.bulk(&mut peer, SEC);
+        peer.ip.mtu = 1500;
+        path.pause(&mut peer, 10 * MINUTE);
+        path.log.clear();
+        let probe = loop {
+            peer.fill();
+            if let Some(probe) = peer.sent.iter().find(|sent| sent.packet > 1400) {
+                break probe.clone();
+            }
+            path.round(&mut peer);
+        };
+        peer.too_big(probe.seq, 1400);
+        path.bulk(&mut peer, SEC);
+        let larger: Vec<_> = path.larger(1300).iter().map(|sent| sent.packet).collect();
+        let after = larger
+            .iter()
+            .skip_while(|&&size| size != probe.packet)
+            .skip(1);
+        assert!(
+            larger.len() > 10 && after.clone().all(|&size| size == 1400),
+            "{larger:?}"
+        );
+    });
+}
+
 /// The search costs nothing but the probes: no loss response, one probe at a time, a congestion
 /// epoch between a lost one and the next, ten minutes after the last.
 #[test]
