@@ -100,7 +100,13 @@ impl Tcp {
         let flow = conn.flow;
         let done = match outcome {
             SynReceivedOutcome::Noted | SynReceivedOutcome::Deferred => Ok(()),
-            SynReceivedOutcome::Drop(reason) => Err(reason),
+            SynReceivedOutcome::Drop(reason) => {
+                // The connection knows what it has offered since the SYN,ACK.
+                if syn.take_owed_ack() {
+                    conn.owe_ack();
+                }
+                Err(reason)
+            }
             SynReceivedOutcome::Reply(segment) => {
                 self.reset(&flow, segment);
                 Err(Dropped::BadAck)

@@ -207,6 +207,11 @@ impl SynReceived {
         }
     }
 
+    /// The ACK that is owed, for whoever sends it in the handshake's place.
+    pub(crate) const fn take_owed_ack(&mut self) -> bool {
+        core::mem::replace(&mut self.ack_due, false)
+    }
+
     /// Whether a listener still waits for data rather than an open connection
     /// (`TCP_DEFER_ACCEPT`).
     fn is_deferred(&self, now: Instant) -> bool {

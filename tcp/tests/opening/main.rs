@@ -4,6 +4,7 @@ mod addresses;
 mod cookies;
 mod ecn;
 mod fast_open;
+mod fast_open_client;
 mod handshake;
 mod host;
 mod listen;
