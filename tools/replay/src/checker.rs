@@ -32,6 +32,8 @@ pub struct Tally {
     pub ece: usize,
     /// Segments that say the window was reduced (CWR, RFC 3168 §6.1.2).
     pub cwr: usize,
+    /// Bytes of the peer's SYN that the SYN,ACK acknowledges (RFC 7413).
+    pub fast_open: u64,
     /// A RST was sent.
     pub reset: bool,
 }
@@ -154,6 +156,8 @@ impl Checker {
         }
         if tcp.has(SYN) && self.their_syn.is_none() {
             self.their_syn = Some(tcp.clone());
+            // Fast Open: an answer may leave before the handshake is over (RFC 7413 §4.2.2).
+            self.send_edge = 1 + tcp.window as u64;
         }
         self.tsvals
             .extend(tcp.options.timestamps.map(|(tsval, _)| tsval));
@@ -299,11 +303,14 @@ impl Checker {
                 .their_syn
                 .as_ref()
                 .ok_or("acknowledges a SYN that never came")?;
-            if tcp.ack != self.their_isn.wrapping_add(1) {
+            // Fast Open: what came with the SYN may be acknowledged with it (RFC 7413 §4.2.2).
+            let acked = tcp.ack.wrapping_sub(self.their_isn) as u64;
+            if !(1..=self.arrived.contiguous()).contains(&acked) {
                 return Err(format!("is a SYN that acknowledges {}", tcp.ack));
             }
             self.check_agreed(tcp, &theirs.options)?;
-            self.acked = self.acked.max(1);
+            self.acked = self.acked.max(acked);
+            self.tally.fast_open = acked - 1;
         }
         let header = if tcp.source.is_ipv4() { 40 } else { 60 };
         match options.mss {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use referee::position;
 
 use crate::capture::Recorded;
+use crate::icmp::{self, IcmpError};
 use crate::packet::{self, ACK, FIN, RST, SYN, TcpPacket};
 
 /// Which end of the recorded conversation the stack plays.
@@ -89,6 +90,8 @@ pub struct Conversation {
     pub said: Vec<Said>,
     /// The position up to which the replayed end acknowledged what ours said.
     pub acknowledged: u64,
+    /// ICMP errors that reached our end.
+    pub(crate) errors: Vec<IcmpError>,
 }
 
 impl Conversation {
@@ -115,6 +118,7 @@ impl Conversation {
             theirs: Direction::default(),
             said: Vec::new(),
             acknowledged: 0,
+            errors: Vec::new(),
         };
         let isn_of = |source: SocketAddr| {
             let mut syns = segments.iter().map(|(_, tcp)| tcp);
@@ -135,6 +139,7 @@ impl Conversation {
                 conversation.add(packet, tcp.clone(), ours);
             }
         }
+        conversation.errors = icmp::errors(packets, &conversation);
         conversation.ours.stream = stream(&conversation.said, true)?;
         conversation.theirs.stream = stream(&conversation.said, false)?;
         Ok(conversation)

@@ -14,6 +14,7 @@ pub mod dialogue;
 pub mod divergence;
 mod frames;
 mod host;
+mod icmp;
 mod inject;
 pub mod message;
 pub mod ports;

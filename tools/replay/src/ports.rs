@@ -193,7 +193,7 @@ impl Answers {
                 (flow, self.describe(&tcp))
             }
             None => match self.assembler.push(data)? {
-                Some(message) => (flow_of(&message), message.describe()),
+                Some(message) => (flow_of(&message), describe_message(&message)),
                 None => return Ok(()),
             },
         };
@@ -231,6 +231,17 @@ impl Answers {
             }
         }
         words.join(" ")
+    }
+}
+
+/// A message, and the number of an echo.
+fn describe_message(message: &Message) -> String {
+    let words = message.describe();
+    match message {
+        Message::Icmp { body, .. } if body.len() >= 4 => {
+            format!("{words}, number {}", u16::from_be_bytes([body[2], body[3]]))
+        }
+        _ => words,
     }
 }
 

@@ -21,6 +21,7 @@ use crate::conversation::{Conversation, Role, Said};
 use crate::dialogue::{self, Dialogue, Speaker};
 use crate::divergence::{Error, Fault};
 use crate::host::{Host, MTU};
+use crate::icmp::IcmpError;
 use crate::inject;
 use crate::packet::{self, ACK, RST, SYN, TcpOptions, TcpPacket};
 use crate::script;
@@ -87,6 +88,8 @@ pub struct Report {
     pub error: Option<SocketError>,
     /// How much later than recorded the last frame went in.
     pub delay: Duration,
+    /// The length of each packet of the stack, in order.
+    pub sizes: Vec<usize>,
     /// What was said.
     pub dialogue: Dialogue,
 }
@@ -115,6 +118,10 @@ pub(crate) struct Replay<H> {
     pub(crate) app: App,
     pub(crate) checker: Checker,
     pub(crate) frames: VecDeque<Said>,
+    errors: VecDeque<IcmpError>,
+    /// When the recording ended.
+    last_said: Duration,
+    sizes: Vec<usize>,
     /// Ranges of the recorded end's that were lost, as often as they were.
     pub(crate) lost: Counted,
     pub(crate) now: Duration,
@@ -169,6 +176,9 @@ impl<H: Host> Replay<H> {
             app: App::new(&conversation, steps, plan.reads, reads_from),
             checker: Checker::new(&conversation, mtu as usize),
             frames: frames.collect::<Result<_, String>>()?,
+            errors: conversation.errors.clone().into(),
+            last_said: (conversation.said.last()).map_or(Duration::ZERO, |said| said.time),
+            sizes: Vec::new(),
             lost,
             now: conversation
                 .said
@@ -201,27 +211,49 @@ impl<H: Host> Replay<H> {
         let mut idle_since = None;
         for _ in 0..MAX_TURNS {
             self.turn()?;
-            if self.inject_due()? {
+            if self.inject_error()? || self.inject_due()? {
                 idle_since = None;
                 continue;
             }
             let next = match self.frames.front() {
                 Some(_) if self.waiting_since.is_some() => self.now + STEP,
                 Some(said) => said.time + self.delay,
-                None if self.now.saturating_sub(*idle_since.get_or_insert(self.now)) > LINGER => {
-                    return Ok(self.check_end(plan)?);
-                }
+                None if self.is_over(&mut idle_since) => return Ok(self.check_end(plan)?),
                 None => self.now + STEP * 5,
             };
             let deadline = self.host.tcp().poll_timeout();
             let deadline = deadline.map(|at| at.saturating_since(Instant::ZERO));
-            let step = self.now + if self.app.is_done() { LINGER } else { STEP };
+            let is_quiet = self.app.is_done() && self.errors.is_empty();
+            let step = self.now + if is_quiet { LINGER } else { STEP };
             self.now = next.min(deadline.unwrap_or(next)).min(step).max(self.now);
             if deadline == Some(self.now) || deadline.is_some_and(|at| at < self.now) {
                 self.now += Duration::from_nanos(1);
             }
         }
         Err(self.endless(MAX_TURNS).into())
+    }
+
+    /// All frames are in, all that is owed had time to come out, and the recording has come to its
+    /// end.
+    fn is_over(&self, idle_since: &mut Option<Duration>) -> bool {
+        let idle = self.now.saturating_sub(*idle_since.get_or_insert(self.now));
+        idle > LINGER && (self.app.is_done() || self.now > self.last_said + self.delay + LINGER)
+    }
+
+    /// Puts the next ICMP error in, once the stack has said what it is about.
+    fn inject_error(&mut self) -> Result<bool, Fault> {
+        let Some(isn) = self.checker.isn() else {
+            return Ok(false);
+        };
+        let (now, sent) = (self.now, self.checker.end());
+        let is_due = |error: &mut IcmpError| now >= error.time + self.delay && sent > error.seq;
+        let Some(error) = self.errors.pop_front_if(is_due) else {
+            return Ok(false);
+        };
+        self.last_number = error.number;
+        let now = self.instant();
+        self.host.on_packet(now, error.about(isn)?);
+        Ok(true)
     }
 
     /// One turn of the stack: timeouts, application, output, all of it checked.
@@ -261,6 +293,7 @@ impl<H: Host> Replay<H> {
                 return Err(self.diverged(ours, "RFC 9293 §3.1").into());
             }
         };
+        self.sizes.push(data.len());
         if tcp.has(SYN) {
             self.syn = tcp.options.clone();
         }
@@ -315,6 +348,7 @@ impl<H: Host> Replay<H> {
             closed: self.app.closed,
             error: self.app.error,
             delay: self.delay,
+            sizes: self.sizes,
             dialogue: self.dialogue,
         }
     }
