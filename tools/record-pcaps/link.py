@@ -15,6 +15,7 @@ import struct
 import threading
 import time
 
+from checksum import checksum
 from pcapng import FROM_CLIENT, FROM_SERVER
 
 TUNSETIFF = 0x400454CA
@@ -45,15 +46,6 @@ class Refuse:
 
     def __init__(self, answer):
         self.answer = answer
-
-
-def checksum(data):
-    """The Internet checksum (RFC 1071), in two bytes."""
-    total = sum(struct.unpack(f">{len(data) // 2}H", data[:len(data) & ~1]))
-    total += data[-1] << 8 if len(data) % 2 else 0
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return struct.pack(">H", ~total & 0xFFFF)
 
 
 class Packet:
@@ -94,7 +86,7 @@ class Packet:
             return bytes(data)
         data[1] |= 3
         data[10:12] = b"\0\0"
-        data[10:12] = checksum(data[:(data[0] & 15) * 4])
+        data[10:12] = checksum(bytes(data[:(data[0] & 15) * 4]))
         return bytes(data)
 
     @property

@@ -4,20 +4,12 @@ import socket
 import struct
 import time
 
+from checksum import checksum
 from ends import C4, S4
 
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 ETH_P_IP = 0x0800
 MSS = 1460
-
-
-def checksum(data):
-    """RFC 1071."""
-    data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 class Segment:
@@ -79,10 +71,9 @@ class RawServer:
             (self.their_isn + ack) & 0xFFFFFFFF if flags & ACK else 0,
             (20 + len(options)) // 4 << 4, flags, window, 0, 0) + options + payload
         ends = socket.inet_aton(S4) + socket.inet_aton(C4)
-        total = checksum(ends + struct.pack(">HH", 6, len(tcp)) + tcp)
-        tcp = tcp[:16] + struct.pack(">H", total) + tcp[18:]
+        tcp = tcp[:16] + checksum(ends + struct.pack(">HH", 6, len(tcp)) + tcp) + tcp[18:]
         ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0x4000, 64, 6, 0) + ends
-        ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
+        ip = ip[:10] + checksum(ip) + ip[12:]
         self.output.sendto(ip + tcp, (C4, 0))
 
     def accept(self):

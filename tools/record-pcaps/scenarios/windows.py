@@ -1,12 +1,13 @@
 """Windows, probes of idle ends, urgent data."""
 
+import contextlib
 import socket
 import time
 
 from ends import S4, curl, drain, nginx, noise, pair
-from pcapng import FROM_CLIENT
+from pcapng import FROM_CLIENT, FROM_SERVER
 from registry import scenario
-from rules import lose_window_update
+from rules import between, both, lose_window_update
 
 
 @scenario("Zero window of the client: the server stops, probes, and goes on")
@@ -98,4 +99,25 @@ def urgent(x):
     drain(ours, 4)
     ours.close()
     drain(theirs)
+    theirs.close()
+
+
+@scenario("Keep-alive probes of a peer that is gone: the client gives up",
+          tests=("keepalive_dead_peer_as_client",), vantage=FROM_CLIENT,
+          rule=both(between(FROM_CLIENT, 6, 99), between(FROM_SERVER, 5, 99)))
+def keepalive_dead_peer(x):
+    """Python sockets: TCP_KEEPIDLE 1 s, TCP_KEEPINTVL 1 s, TCP_KEEPCNT 3; the link loses everything
+    after the first words"""
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+               (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1),
+               (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1),
+               (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)]
+    ours, theirs = pair(x, client_options=options)
+    ours.send(b"hello")
+    drain(theirs, 5)
+    theirs.send(b"hello to you")
+    drain(ours, 12)
+    with contextlib.suppress(TimeoutError):
+        drain(ours)
+    ours.close()
     theirs.close()

@@ -9,7 +9,12 @@ use common::play_ends;
 use referee::{Options, Referee, View, Violation, capture};
 
 /// Recorded at the client's device; all others at the server's.
-const SEEN_BY_THE_CLIENT: [&str; 3] = ["ecn-echo", "simultaneous-open", "simultaneous-open-ipv6"];
+const SEEN_BY_THE_CLIENT: [&str; 4] = [
+    "ecn-echo",
+    "keepalive-dead-peer",
+    "simultaneous-open",
+    "simultaneous-open-ipv6",
+];
 
 /// The client's packets were made by hand in these: only what the kernel answers counts.
 fn is_crafted(name: &str) -> bool {

@@ -9,7 +9,12 @@ use replay::packet;
 use replay::talks::{Kind, talks};
 
 /// Recorded at the client's device; all others at the server's.
-const SEEN_BY_THE_CLIENT: [&str; 3] = ["ecn-echo", "simultaneous-open", "simultaneous-open-ipv6"];
+const SEEN_BY_THE_CLIENT: [&str; 4] = [
+    "ecn-echo",
+    "keepalive-dead-peer",
+    "simultaneous-open",
+    "simultaneous-open-ipv6",
+];
 
 fn captures() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pcaps");

@@ -6,6 +6,8 @@ mod broken;
 mod closing;
 mod common;
 mod congestion;
+mod fastopen;
+mod path;
 mod programs;
 mod resets;
 mod scans;

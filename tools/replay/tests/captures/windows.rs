@@ -5,6 +5,7 @@ use std::time::Duration;
 use replay::conversation::Role;
 use replay::stream::Plan;
 use ustack_tcp::State::*;
+use ustack_tcp::{CloseReason, Keepalive};
 
 use crate::common::replay;
 
@@ -33,4 +34,21 @@ fn long_fat_download_as_client() {
     let report = replay("long-fat-download", &Plan::new(Role::Client));
     assert!(report.received > 120_000);
     assert_eq!(report.states, [SynSent, Established, FinWait1, TimeWait]);
+}
+
+#[test]
+fn keepalive_dead_peer_as_client() {
+    let second = Duration::from_secs(1);
+    let mut plan = Plan::new(Role::Client);
+    plan.socket.keepalive = Some(Keepalive {
+        idle: second,
+        interval: second,
+        count: 3,
+    });
+    let report = replay("keepalive-dead-peer", &plan);
+    assert_eq!(report.states, [SynSent, Established]);
+    assert_eq!(report.closed, Some(CloseReason::TimedOut));
+    // Handshake, the words, their ACK; a probe that is answered, three that are not, the RST.
+    assert_eq!(report.tally.segments, 2 + 2 + 1 + 3 + 1);
+    assert!(report.tally.reset);
 }
