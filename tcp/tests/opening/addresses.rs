@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use covers::covers;
-use ustack_tcp::{ConnectError, Dropped, Flags, FlowKey, SocketOptions};
+use ustack_tcp::{ConnectError, Dropped, Ecn, Flags, FlowKey, SocketOptions};
 
 use crate::host::{MS, SEC, address, each};
 
@@ -91,5 +91,26 @@ fn the_local_address_stays_what_was_asked_for() {
             assert!(all.len() >= 6 && all.last().unwrap().1.has(Flags::RST));
             assert!(all.iter().all(|(sent, _)| *sent == flow));
         }
+    });
+}
+
+/// Nobody takes what leaves: resets for SYNs to a port where nobody listens wait up to a bound.
+#[test]
+fn answers_beyond_the_bound_are_dropped_and_counted() {
+    each(|mut host| {
+        for port in 1..=300 {
+            let peer = host.nth_peer(port);
+            let syn = peer.syn_segment();
+            let done = host
+                .tcp
+                .on_segment(host.now, &peer.flow, true, Ecn::NotEct, syn);
+            assert_eq!(done, Err(Dropped::NoSocket));
+        }
+        let counters = host.tcp.counters();
+        assert_eq!(
+            (counters.out_rsts, counters.replies_dropped),
+            (300, 300 - 256)
+        );
+        assert_eq!(host.drain().len(), 256);
     });
 }
