@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn an_address_is_taken_once() {
         let again = ListenOptions::new(at("10.0.0.1:80"));
-        let mut transparent = again.clone();
+        let mut transparent = again;
         transparent.transparent = true;
         let mut listeners = listeners(&["10.0.0.1:80", "*10.0.0.1:80"]);
         for options in [again, transparent] {

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod falsealarm;
+mod info;
 mod lossy;
 mod newreno;
 #[path = "../sending/peer.rs"]
