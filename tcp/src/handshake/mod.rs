@@ -102,6 +102,7 @@ impl Ours {
         Self {
             data: self.data.clone(),
             syn_data: self.syn_data,
+            repeat: Repeat::after_syn(),
             ..Self::new(self.flow, self.options, self.iss, self.ts_offset)
         }
     }

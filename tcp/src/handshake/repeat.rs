@@ -12,6 +12,8 @@ pub(super) struct Repeat {
     first_sent_at: Option<Instant>,
     sent_at: Option<Instant>,
     deadline: Option<Instant>,
+    /// Another segment carried the same SYN before.
+    follows_syn: bool,
     pub(super) due: bool,
 }
 
@@ -22,7 +24,16 @@ impl Repeat {
             first_sent_at: None,
             sent_at: None,
             deadline: None,
+            follows_syn: false,
             due: true,
+        }
+    }
+
+    /// For a SYN,ACK whose SYN went out alone before.
+    pub(super) const fn after_syn() -> Self {
+        Self {
+            follows_syn: true,
+            ..Self::new()
         }
     }
 
@@ -75,7 +86,8 @@ impl Repeat {
 
     /// Karn's rule: no sample once anything was sent twice.
     pub(super) fn rtt(&self, now: Instant) -> Option<Duration> {
-        self.sent_at.filter(|_| self.sent == 1).map(|at| now - at)
+        let once = self.sent == 1 && !self.follows_syn;
+        self.sent_at.filter(|_| once).map(|at| now - at)
     }
 
     pub(super) const fn is_first(&self) -> bool {

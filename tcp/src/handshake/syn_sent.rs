@@ -85,6 +85,8 @@ impl SynSent {
         };
         let mut peer = PeerSyn::new(seg, *options, config);
         if !seg.has(Flags::ACK) {
+            // RFC 3168 §6.1.1: nobody uses ECN who has sent a SYN without.
+            peer.ecn &= self.ecn;
             return SynSentOutcome::SimultaneousOpen(peer);
         }
         // EC-1: ECE alone says yes; both flags are our own, reflected.

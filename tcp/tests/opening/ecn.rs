@@ -121,6 +121,28 @@ fn no_packet_of_a_handshake_is_ecn_capable() {
 }
 
 #[test]
+#[covers("EC-1")]
+fn crossed_syns_agree_only_if_both_ask() {
+    for mode in MODES {
+        for asked in FLAGS {
+            each_with(&config(mode), |mut host| {
+                let mut peer = host.peer();
+                let (_, syn) = host.connect(&mut peer, SocketOptions::default());
+                assert_eq!(ecn(syn.flags) == ECN_SETUP, mode == EcnMode::On);
+                let mut theirs = peer.syn_segment();
+                theirs.flags = theirs.flags | asked;
+                host.recv(&peer, theirs).unwrap();
+                let agrees = mode == EcnMode::On && asked == ECN_SETUP;
+                let wanted = if agrees { Flags::ECE } else { Flags::NONE };
+                assert_eq!(ecn(host.one().flags), wanted, "{mode:?} {asked:?}");
+                host.recv(&peer, peer.ack()).unwrap();
+                assert_eq!(host.uses_ecn(&peer), agrees, "{mode:?} {asked:?}");
+            });
+        }
+    }
+}
+
+#[test]
 #[covers("EC-9")]
 fn a_lost_ecn_syn_is_followed_by_a_plain_one() {
     each_with(&config(EcnMode::On), |mut host| {

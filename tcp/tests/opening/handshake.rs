@@ -410,6 +410,24 @@ fn without_a_sample_the_tail_is_probed_after_a_second() {
     });
 }
 
+/// Our SYN went out twice, the second time with an ACK: which of both the peer has acknowledged
+/// nobody knows.
+#[test]
+#[covers("RT-6")]
+fn crossed_syns_give_no_sample() {
+    each(|mut host| {
+        let mut peer = host.peer();
+        let (id, _) = host.connect(&mut peer, plain());
+        host.pass(300 * MS);
+        host.recv(&peer, peer.syn_segment()).unwrap();
+        assert!(host.one().has(SYN_ACK));
+        host.pass(10 * MS);
+        host.recv(&peer, peer.syn_ack(0)).unwrap();
+        assert_eq!(host.state(&peer), State::Established);
+        assert_eq!(host.tcp.info(host.now, id).unwrap().rtt, None);
+    });
+}
+
 #[test]
 #[covers("SHLD-26", "BL-8")]
 fn icmp_ends_an_attempt_if_it_quotes_our_syn() {

@@ -196,10 +196,17 @@ impl End {
         let got = self.got.contiguous();
         // A server whose queue is full ignores what would open the connection.
         let opened = self.opened || self.offer.first;
-        let due = opened && end <= self.said_edge && self.reset.is_none();
+        let current = !self.acks_long_ago(tcp);
+        let due = opened && current && end <= self.said_edge && self.reset.is_none();
         if got > before && !tcp.has(SYN) && due {
             self.owe_ack(seen, got);
         }
+    }
+
+    /// RFC 5961 §5: what acknowledges less than a window ago is answered and not processed.
+    fn acks_long_ago(&self, tcp: &TcpPacket) -> bool {
+        let ack = position(self.isn.unwrap_or_default(), self.sent, tcp.ack);
+        tcp.has(ACK) && ack + self.widest < self.acked
     }
 
     /// An acknowledgment of the peer reaches this end.
@@ -209,7 +216,9 @@ impl End {
         if ack > self.sent {
             return; // of something never sent, or of a conversation before this one
         }
-        let edge = ack + ((tcp.window as u64) << peer.scale(self, tcp));
+        let window = (tcp.window as u64) << peer.scale(self, tcp);
+        let edge = ack + window;
+        self.widest = self.widest.max(window);
         if ack >= self.acked {
             self.window_closed = tcp.window == 0;
         }

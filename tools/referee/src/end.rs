@@ -78,6 +78,8 @@ pub(crate) struct End {
     /// The highest of acknowledgments that it must have read.
     pub(crate) knows_acked: u64,
     pub(crate) window_closed: bool,
+    /// The largest window that it was given.
+    pub(crate) widest: u64,
     /// Acknowledgment numbers that reached it, as long as it has no ISN.
     pub(crate) acks: VecDeque<u32>,
     pub(crate) timer: Timer,
@@ -118,6 +120,7 @@ impl End {
             edge: 0,
             knows_acked: 0,
             window_closed: false,
+            widest: 0,
             acks: VecDeque::new(),
             timer: Timer::default(),
             got: Ranges::default(),

@@ -33,7 +33,8 @@ impl Conversation {
         // RFC 5927 §4.1: an end believes what quotes something in flight.
         let seq = position(isn, end.sent, quote.seq);
         let in_flight = end.acked <= seq && seq < end.sent;
-        let minimum = if quote.source.is_ipv4() { 576 } else { 1280 };
+        // Linux's min_pmtu; RFC 8200 §5.
+        let minimum = if quote.source.is_ipv4() { 552 } else { 1280 };
         if let Some(mtu) = quote.mtu.filter(|&mtu| in_flight && mtu >= minimum) {
             end.path = Some(PathMtu { mtu, since: now });
         }

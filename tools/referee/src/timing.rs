@@ -135,7 +135,8 @@ impl End {
                 Sight::Near => DOUBLED,
                 Sight::Passing => DOUBLED_FROM_AFAR,
             };
-            if before < LONGEST_RTO && interval.as_secs_f64() < before.as_secs_f64() * doubled {
+            let least = before.mul_f64(doubled).min(LONGEST_RTO);
+            if before < LONGEST_RTO && interval < least {
                 let what =
                     format!("is sent again after {interval:?}, before that after {before:?}");
                 faults.push(Rule::BackOff, what);
@@ -153,7 +154,11 @@ impl End {
             return false; // it was too large
         }
         let waited = now.saturating_sub(sent);
-        let early = !self.window_closed && waited < shortest;
+        // A timer of something older may be what ran out, and repeat this in its stead (RFC 8985
+        // §7.3).
+        let oldest = self.kept.sent(self.acked).map_or(sent, |(sent, _)| sent);
+        let longest = now.saturating_sub(oldest.min(sent));
+        let early = !self.window_closed && longest < shortest;
         if early && often && self.sight == Sight::Exact {
             let what = format!(
                 "repeats {start} after {waited:?}, no answer came sooner than after {shortest:?}"

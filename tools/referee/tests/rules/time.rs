@@ -57,6 +57,8 @@ fn back_off() {
     assert_eq!(play(&packets, Options::default()), []);
     let (packets, number) = intervals(&[200, 300, 600, 1200, 1300]);
     assert_first(&play(&packets, Options::default()), Rule::BackOff, number);
+    let (packets, _) = intervals(&[300, 20_000, 50_000, 60_000, 60_000]);
+    assert_eq!(play(&packets, Options::default()), []);
     let (packets, number) = intervals(&[300, 300, 300]);
     assert_first(&play(&packets, Options::default()), Rule::BackOff, number);
 }
@@ -136,6 +138,9 @@ fn path_mtu_exceeded() {
     let (number, found) = with(1400);
     assert_first(&found, Rule::PathMtuExceeded, number);
     let (_, found) = with(1500);
+    assert_eq!(found, []);
+    // Less than this nobody believes.
+    let (_, found) = with(551);
     assert_eq!(found, []);
 }
 
