@@ -307,6 +307,7 @@ impl Connection {
             self.snd.buffer.push(data.slice(..room));
         }
         self.write_blocked |= room < data.len();
+        self.wake_writer(); // the buffer may have come to cost less by what was joined
         Ok(room)
     }
 

@@ -233,3 +233,17 @@ fn notsent_lowat_bounds_what_is_queued_and_not_sent() {
         assert_eq!(peer.tcp.write_room(peer.id), Ok(4_000));
     });
 }
+
+/// The rest of a large write keeps all of it alive, until it is copied together with what follows.
+#[test]
+fn a_writer_hears_of_room_that_its_own_write_has_made() {
+    Setup::each(|setup| {
+        let mut peer = Peer::open(&setup.options(|options| options.send_buffer = Some(5_218)));
+        assert_eq!(peer.write(5_000), 5_000);
+        peer.ack(4_901);
+        peer.events.clear();
+        assert_eq!(peer.write(200), 122);
+        assert!(peer.events.contains(&Event::Writable(peer.id)));
+        assert!(peer.tcp.write_room(peer.id).unwrap() > 4_000);
+    });
+}
