@@ -196,8 +196,11 @@ impl End {
         let got = self.got.contiguous();
         // A server whose queue is full ignores what would open the connection.
         let opened = self.opened || self.offer.first;
-        let current = !self.acks_long_ago(tcp);
-        let due = opened && current && end <= self.said_edge && self.reset.is_none();
+        if end > self.said_edge {
+            self.overrun = self.overrun.max(end);
+        }
+        let current = !self.acks_long_ago(tcp) && self.said_ack >= self.overrun;
+        let due = opened && current && self.reset.is_none();
         if got > before && !tcp.has(SYN) && due {
             self.owe_ack(seen, got);
         }
@@ -237,7 +240,7 @@ impl End {
             let at = |wire| position(self.isn.unwrap_or_default(), self.sent, wire);
             sent = sent.max(self.kept.youngest(at(left), at(right), twice));
         }
-        self.timer.sample(seen.now, sent);
+        self.timer.sample_of_text(seen.now, sent);
     }
 }
 

@@ -88,6 +88,8 @@ pub(crate) struct End {
     pub(crate) got: Ranges,
     pub(crate) got_fin: Option<u64>,
     pub(crate) ack_due: Option<AckDue>,
+    /// The end of what came beyond the window that it gave: it may have taken less.
+    pub(crate) overrun: u64,
     /// It said something after its SYN.
     pub(crate) opened: bool,
     /// What it told the peer: the highest acknowledgment, and the highest right edge.
@@ -126,6 +128,7 @@ impl End {
             got: Ranges::default(),
             got_fin: None,
             ack_due: None,
+            overrun: 0,
             opened: false,
             said_ack: 0,
             said_edge: 0,
@@ -141,7 +144,7 @@ impl End {
     pub(crate) fn forget_peer(&mut self) {
         self.got = Ranges::default();
         self.got_fin = None;
-        self.ack_due = None;
+        (self.ack_due, self.overrun) = (None, 0);
         (self.said_ack, self.said_edge) = (0, 0);
         self.got_times = Values::default();
         self.echoed = Values::default();

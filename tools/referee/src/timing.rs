@@ -12,6 +12,8 @@ const DELAYED_ACK_LIMIT: Duration = Duration::from_millis(500);
 const SLACK: Duration = Duration::from_millis(50);
 /// A timer may stop doubling at a minute (RFC 6298 §2.5).
 const LONGEST_RTO: Duration = Duration::from_secs(60);
+/// The timer of who has measured nothing (RFC 6298 §2.1, RFC 8985 §7.2).
+const FIRST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Two intervals whose quotient is below this did not double; timers fire a little late.
 const DOUBLED: f64 = 1.7;
 /// The same from afar, where a retransmission between may have been lost before it was seen.
@@ -38,6 +40,8 @@ pub(crate) struct Timer {
     repeated: bool,
     /// The shortest time from a transmission to its acknowledgment.
     shortest: Option<Duration>,
+    /// Some of them was not that of a SYN, which may have come too late for a sample.
+    measured: bool,
 }
 
 impl Timer {
@@ -50,6 +54,12 @@ impl Timer {
     pub(crate) fn sample(&mut self, now: Duration, sent: Option<Duration>) {
         let sample = sent.map(|sent| now.saturating_sub(sent));
         self.shortest = [self.shortest, sample].into_iter().flatten().min();
+    }
+
+    /// The same for text.
+    pub(crate) fn sample_of_text(&mut self, now: Duration, sent: Option<Duration>) {
+        self.measured |= sent.is_some();
+        self.sample(now, sent);
     }
 }
 
@@ -158,7 +168,8 @@ impl End {
         // §7.3).
         let oldest = self.kept.sent(self.acked).map_or(sent, |(sent, _)| sent);
         let longest = now.saturating_sub(oldest.min(sent));
-        let early = !self.window_closed && longest < shortest;
+        let unmeasured = !self.timer.measured && waited >= FIRST_TIMEOUT;
+        let early = !self.window_closed && !unmeasured && longest < shortest;
         if early && often && self.sight == Sight::Exact {
             let what = format!(
                 "repeats {start} after {waited:?}, no answer came sooner than after {shortest:?}"
