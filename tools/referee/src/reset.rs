@@ -45,7 +45,8 @@ impl Conversation {
         }
     }
 
-    /// After a RST, neither end of a conversation says anything but RST.
+    /// After a RST, neither end of a conversation says anything but RST. What leaves at the same
+    /// moment may have been ready before it was read.
     pub(crate) fn check_after_reset(&mut self, side: usize, seen: &Seen<'_>, faults: &mut Faults) {
         let end = &mut self.ends[side];
         let patience = match end.sight {
@@ -54,7 +55,7 @@ impl Conversation {
             Sight::Passing => return,
         };
         if let Some(since) = end.reset.filter(|_| !seen.tcp.has(SYN))
-            && seen.now.saturating_sub(since) >= patience
+            && seen.now.saturating_sub(since) > patience
         {
             faults.push(
                 Rule::AfterReset,
