@@ -48,6 +48,16 @@ pub struct EndReport {
     /// Its stack had longer for what was left to send when the application let go than stacks keep
     /// such a connection for ([`ORPHAN_LIMIT`]).
     pub outlived: bool,
+    /// Nothing of the peer had reached it for long when it ended.
+    pub deaf: bool,
+}
+
+impl EndReport {
+    /// Its stack gave up, having heard nothing for long.
+    fn is_cut_off(&self) -> bool {
+        let timed_out = Some(Ended::TimedOut);
+        self.deaf && (Some(self.ended) == timed_out || self.write_error == timed_out)
+    }
 }
 
 /// How long a stack tries to deliver what an application has left behind without an answer: Linux's
@@ -80,9 +90,16 @@ pub fn check_flow(flow: &Flow, reports: &[EndReport; 2], faults: Faults) -> Vec<
         return wrong; // every SYN, or every answer, was lost
     }
     let is_broken_off = flow.programs.iter().any(Program::resets);
+    // Where everything was lost for so long that one end gave up, the other may never hear of it.
+    let is_cut_off = faults.loses && reports.iter().any(EndReport::is_cut_off);
     for end in End::BOTH {
         let (ours, theirs) = (&reports[end as usize], &reports[end.peer() as usize]);
-        let found = check_end(ours, theirs, is_broken_off, faults);
+        let mut found = check_bytes(ours, theirs);
+        if is_cut_off {
+            wrong.extend(found.into_iter().map(|what| format!("end {end:?} {what}")));
+            continue;
+        }
+        found.extend(check_ending(ours, theirs, is_broken_off, faults));
         let planned = flow.programs[end as usize].written();
         let short = (!is_broken_off && ours.written != planned)
             .then(|| format!("wrote {} of {planned} bytes", ours.written));
@@ -92,12 +109,7 @@ pub fn check_flow(flow: &Flow, reports: &[EndReport; 2], faults: Faults) -> Vec<
     wrong
 }
 
-fn check_end(
-    ours: &EndReport,
-    theirs: &EndReport,
-    is_broken_off: bool,
-    faults: Faults,
-) -> Vec<String> {
+fn check_bytes(ours: &EndReport, theirs: &EndReport) -> Vec<String> {
     let mut wrong = Vec::new();
     if let Some(at) = ours.difference {
         wrong.push(format!("read another byte at {at} than was written"));
@@ -108,6 +120,16 @@ fn check_end(
             ours.read, theirs.written
         ));
     }
+    wrong
+}
+
+fn check_ending(
+    ours: &EndReport,
+    theirs: &EndReport,
+    is_broken_off: bool,
+    faults: Faults,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
     match ours.ended {
         Ended::Unfinished => wrong.push(format!(
             "is not done: it has written {} bytes and read {} of {}",
@@ -182,6 +204,7 @@ mod tests {
         ended: Ended::Eof,
         aborted: false,
         outlived: false,
+        deaf: false,
     };
     const GOT_ALL: EndReport = EndReport {
         written: 0,
@@ -251,6 +274,32 @@ mod tests {
         assert!(
             !check_flow(&orderly, &[short, EndReport { read: 9, ..GOT_ALL }], lossy).is_empty()
         );
+    }
+
+    #[test]
+    fn who_hears_nothing_may_give_up() {
+        let orderly = flow("A>B at 0ms; A: w10 f | e; B: f | e");
+        let lossy = Faults {
+            loses: true,
+            ..Faults::default()
+        };
+        let cut_off = EndReport {
+            ended: Ended::TimedOut,
+            deaf: true,
+            ..SENT_ALL
+        };
+        let waits = EndReport {
+            read: 4,
+            ended: Ended::Unfinished,
+            ..GOT_ALL
+        };
+        assert!(check_flow(&orderly, &[cut_off, waits], lossy).is_empty());
+        assert!(!check_flow(&orderly, &[cut_off, waits], Faults::default()).is_empty());
+        let heard = EndReport {
+            deaf: false,
+            ..cut_off
+        };
+        assert!(!check_flow(&orderly, &[heard, waits], lossy).is_empty());
     }
 
     #[test]

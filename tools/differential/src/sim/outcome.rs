@@ -1,6 +1,8 @@
 //! Running a case, and judging it.
 
+use std::any::Any;
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 use referee::Rule;
@@ -70,7 +72,7 @@ impl Case {
     }
 
     fn play(&self, record: bool) -> (Outcome, Vec<Seen>) {
-        let world = match World::new(self, record) {
+        let mut world = match World::new(self, record) {
             Ok(world) => world,
             Err(error) => {
                 let what = format!("the hosts cannot be set up: {error}");
@@ -81,7 +83,16 @@ impl Case {
                 return (outcome, Vec::new());
             }
         };
-        let ran = world.run();
+        let ran = match panic::catch_unwind(AssertUnwindSafe(|| world.run())) {
+            Ok(ran) => ran,
+            Err(payload) => {
+                let outcome = Outcome {
+                    findings: vec![Finding::of_run(format!("panic: {}", words(&*payload)))],
+                    ..Outcome::default()
+                };
+                return (outcome, world.finish().1);
+            }
+        };
         let mut findings: Vec<_> = ran.wrong.iter().cloned().map(Finding::of_run).collect();
         findings.extend(self.compare(&ran));
         findings.extend(ran.violations.iter().map(|violation| {
@@ -121,4 +132,11 @@ impl Case {
         }
         findings
     }
+}
+
+/// What a panic says.
+fn words(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref().copied())
+        .unwrap_or("without a word")
 }

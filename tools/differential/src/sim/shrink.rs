@@ -39,10 +39,11 @@ pub fn shrink(case: &Case, findings: &[Finding]) -> Case {
 
 /// What two findings have in common that are of one kind: the rule, or the words without numbers.
 fn kind(finding: &Finding) -> String {
-    match finding.rule {
-        Some(rule) => rule.name().to_owned(),
-        None => finding.what.replace(|c: char| c.is_ascii_digit(), ""),
-    }
+    let line = finding.what.lines().next().unwrap_or_default();
+    finding.rule.map_or_else(
+        || line.replace(|c: char| c.is_ascii_digit(), ""),
+        |rule| rule.name().to_owned(),
+    )
 }
 
 /// Settings, links, clocks: what is as usual is no reason.

@@ -3,7 +3,9 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use referee::Violation;
+use referee::packet::{self, Checksums};
 use ustack::device::impair::Lane;
 use ustack_tcp::time::{Duration, Instant};
 
@@ -24,6 +26,10 @@ const LATE: Duration = Duration::from_secs(250);
 /// How long hosts may remember things after everything is over, besides TIME-WAIT: path MTUs stay
 /// for ten minutes.
 const QUIET: Duration = Duration::from_secs(800);
+
+/// An end that gave up is believed if it had heard nothing for so long: the last of a dozen doubled
+/// timeouts, or of the six of a handshake.
+const DEAF: Duration = Duration::from_secs(30);
 
 /// How long after its time a run may go without a byte read, and how long it may take in all.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -57,6 +63,8 @@ struct Run<'a> {
     done: [Option<Instant>; 2],
     /// When the first of the two ends was done.
     ending: Option<Instant>,
+    /// When anything of the connection reached each end last.
+    heard: [Option<Instant>; 2],
 }
 
 impl Run<'_> {
@@ -67,11 +75,14 @@ impl Run<'_> {
     fn reports(&self) -> [EndReport; 2] {
         End::BOTH.map(|end| {
             let (ours, theirs) = (self.done[end as usize], self.done[end.peer() as usize]);
+            let heard = self.heard[end as usize];
             let outlived = ours
                 .zip(theirs)
                 .is_some_and(|(ours, theirs)| theirs >= ours + ORPHAN_LIMIT);
+            let deaf = ours.is_some_and(|ours| heard.is_none_or(|at| at + DEAF <= ours));
             EndReport {
                 outlived,
+                deaf,
                 ..*self.players[end as usize].report()
             }
         })
@@ -139,6 +150,7 @@ impl<'a> World<'a> {
                 begun: false,
                 done: [None; 2],
                 ending: None,
+                heard: [None; 2],
             });
         }
         for end in End::BOTH {
@@ -150,7 +162,7 @@ impl<'a> World<'a> {
     }
 
     /// Runs to the end: everything over and quiet, or the time up.
-    pub(crate) fn run(mut self) -> Ran {
+    pub(crate) fn run(&mut self) -> Ran {
         let begin = self.now;
         let deadline = begin + allowance(self.case);
         let mut last = self.run_until(deadline, |world| world.open.is_empty());
@@ -175,7 +187,7 @@ impl<'a> World<'a> {
                 self.wrong.extend(found);
             }
         }
-        let (violations, seen) = self.wire.finish(self.now);
+        let (violations, seen) = self.finish();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = self.lanes.each_ref().map(|lane| lane.counters().clone());
         let packets: u64 = counters.iter().map(|lane| count(&lane.packets)).sum();
@@ -183,13 +195,18 @@ impl<'a> World<'a> {
         let arrived: u64 = counters.iter().map(|lane| count(&lane.delivered)).sum();
         Ran {
             flows: self.runs.iter().map(Run::reports).collect(),
-            wrong: self.wrong,
+            wrong: std::mem::take(&mut self.wrong),
             violations,
             seen,
             time: last.saturating_since(begin),
             packets,
             lost: (packets + twice).saturating_sub(arrived),
         }
+    }
+
+    /// What passed so far, and what the referee says of it.
+    pub(crate) fn finish(&mut self) -> (Vec<Violation>, Vec<Seen>) {
+        std::mem::replace(&mut self.wire, Wire::new(false)).finish(self.now)
     }
 
     fn bytes_read(&self) -> u64 {
@@ -259,10 +276,36 @@ impl<'a> World<'a> {
         while let Some(packet) = self.lanes[end.peer() as usize].poll_due(self.now) {
             let packet = packet.into();
             self.wire.on_delivered(end, self.now, &packet);
+            self.note(end, &packet);
             self.hosts[end as usize].on_packet(self.now, packet);
             moved = true;
         }
         moved
+    }
+
+    /// Whose a packet is that has arrived at `end`.
+    fn note(&mut self, end: End, packet: &Bytes) {
+        if !self.case.loses() {
+            return;
+        }
+        let Ok(Some(segment)) = packet::read(packet, Checksums::Whole) else {
+            return;
+        };
+        let reached = [segment.destination.port(), segment.source.port()];
+        for &index in &self.open {
+            let ports = self.case.script.ports(index);
+            let there = match self.case.script.flows[index].opener {
+                Opener::One(End::B) => [ports.other, ports.opener],
+                _ => [ports.opener, ports.other],
+            };
+            let there = match end {
+                End::A => there,
+                End::B => [there[1], there[0]],
+            };
+            if there == reached && self.runs[index].begun {
+                self.runs[index].heard[end as usize] = Some(self.now);
+            }
+        }
     }
 
     /// A host's turn, if it has one.

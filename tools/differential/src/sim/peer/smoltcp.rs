@@ -257,7 +257,9 @@ impl Peer for Host {
         let connected = socket.connect(self.interface.context(), remote, local);
         connected.expect("a fresh socket and an address");
         let number = self.add(socket, false);
-        self.sockets[number].ports = Some((local, remote.1));
+        let ports = (local, remote.1);
+        self.sockets[number].ports = Some(ports);
+        self.resets.remove(&ports);
         Ok(number)
     }
 
@@ -288,7 +290,8 @@ impl Peer for Host {
         match state {
             _ if opened => Phase::Open,
             State::SynSent | State::SynReceived | State::Listen => Phase::Opening,
-            State::Closed => Phase::Failed(Ended::Refused),
+            State::Closed if self.ended(socket) == Ended::Reset => Phase::Failed(Ended::Refused),
+            State::Closed => Phase::Failed(Ended::TimedOut),
             _ => {
                 self.sockets[socket].opened = true;
                 Phase::Open
