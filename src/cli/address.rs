@@ -173,12 +173,8 @@ pub(crate) fn resolve(stack: &[String], host: &[String]) -> Result<Addresses, Ba
         (_, false) => host,
     };
     let stack = if stack.is_empty() {
-        host.iter()
-            .map(|host| Prefix {
-                addr: host.neighbour(),
-                ..*host
-            })
-            .collect()
+        let derive = |host: &Prefix| other_side("host-addr", *host, "addr");
+        host.iter().map(derive).collect::<Result<Vec<_>, _>>()?
     } else {
         stack
             .into_iter()
@@ -234,6 +230,16 @@ fn host_prefix(arg: AddressArg) -> Result<Prefix, BadAddress> {
     Ok(prefix)
 }
 
+/// What follows for the side that was left out.
+fn other_side(given: &'static str, prefix: Prefix, left_out: &str) -> Result<Prefix, BadAddress> {
+    let addr = prefix.neighbour();
+    check_usable(given, addr).map_err(|unusable| {
+        let why = unusable.message;
+        bad(given, format!("{prefix} needs --{left_out}, too, as {why}"))
+    })?;
+    Ok(Prefix { addr, ..prefix })
+}
+
 /// The host's side for stack addresses that came alone.
 fn derive_host(stack: &[AddressArg]) -> Result<Vec<Prefix>, BadAddress> {
     let mut host: Vec<Prefix> = Vec::new();
@@ -250,10 +256,7 @@ fn derive_host(stack: &[AddressArg]) -> Result<Vec<Prefix>, BadAddress> {
                     let message = format!("{theirs} leaves no room for the host's side");
                     return Err(bad("addr", message));
                 }
-                host.push(Prefix {
-                    addr: theirs.neighbour(),
-                    len,
-                });
+                host.push(other_side("addr", theirs, "host-addr")?);
             }
             (None, None) => {
                 let example = if addr.is_ipv4() { 24 } else { 64 };
@@ -413,6 +416,16 @@ mod tests {
             "--host-addr 10.77.0.1/32 leaves no room",
         ),
         ("", "10.77.0.1/0", "--host-addr 10.77.0.1/0 leaves no room"),
+        (
+            "",
+            "9.1.0.1/3",
+            "--host-addr 9.1.0.1/3 needs --addr, too, as 0.0.0.1 is a reserved address",
+        ),
+        (
+            "::2/64",
+            "",
+            "--addr ::2/64 needs --host-addr, too, as ::1 is a loopback address",
+        ),
         (
             "",
             "10.77.0.0/24",
