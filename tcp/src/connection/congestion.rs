@@ -131,7 +131,8 @@ impl Connection {
         algorithm: CongestionAlgorithm,
     ) {
         let mut setup = Setup::new(self.snd.mss, self.cc.cwnd());
-        setup.ssthresh = self.cc.ssthresh();
+        // BBR's is its window, which may be one segment (RFC 5681 (4)).
+        setup.ssthresh = self.cc.ssthresh().max(2 * self.snd.mss);
         (setup.hystart, setup.super_segments) = (config.hystart, config.tso);
         (setup.now, setup.srtt, setup.sack) = (now, self.rtt.srtt(), self.sack);
         setup.paced = config.pacing != Pacing::Off;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use covers::covers;
-use ustack_tcp::CongestionAlgorithm::{Cubic, Custom, Reno};
+use ustack_tcp::CongestionAlgorithm::{Bbr, Cubic, Custom, Reno};
 use ustack_tcp::CustomCongestion;
 use ustack_tcp::congestion::{AckSample, CongestionController, CongestionEvent, Setup};
 
@@ -95,5 +95,27 @@ fn another_algorithm_goes_on_from_the_same_window() {
         let left = path.segments() * 100 / flight;
         let expected = if second == Reno { 50 } else { 70 };
         assert!(left.abs_diff(expected) <= 5, "{second:?}: {left} % left");
+    }
+}
+
+/// BBR has no threshold: its window stands for it, which a timeout leaves at one segment.
+#[test]
+fn after_bbr_the_threshold_is_two_segments_at_least() {
+    for algorithm in [Cubic, Reno] {
+        let mut path = Path::bulk(config(Bbr), false, 100 * MS);
+        path.gap = MS;
+        let threshold = |path: &Path| {
+            let info = path.tcp.info(path.now, path.id);
+            info.expect("it lives").snd_ssthresh
+        };
+        path.run_to(|path| threshold(path).is_some());
+        path.lose = Box::new(|_| true);
+        path.run_for(Duration::from_secs(20));
+        assert_eq!(threshold(&path), Some(MSS));
+        let (now, id) = (path.now, path.id);
+        path.tcp
+            .set_options(now, id, |options| options.congestion = Some(algorithm))
+            .expect("it lives");
+        assert_eq!(threshold(&path), Some(2 * MSS));
     }
 }
