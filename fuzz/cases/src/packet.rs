@@ -3,7 +3,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use etherparse::{IpNumber, IpSlice, PacketBuilder, SlicedPacket, TransportSlice};
+use etherparse::{
+    IpNumber, IpSlice, Ipv6ExtensionSlice, PacketBuilder, SlicedPacket, TransportSlice,
+};
 
 pub(crate) const ICMP: u8 = 1;
 pub(crate) const TCP: u8 = 6;
@@ -70,6 +72,8 @@ pub(crate) struct Packet {
     pub(crate) protocol: u8,
     /// It is a piece of a larger one.
     pub(crate) is_fragment: bool,
+    /// Not the first piece: its body begins in the middle.
+    pub(crate) is_later: bool,
     /// What follows the IP headers.
     pub(crate) body: Vec<u8>,
 }
@@ -155,7 +159,18 @@ impl Packet {
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let slice = IpSlice::from_slice(bytes).ok()?;
         let payload = slice.payload();
+        let is_later = match &slice {
+            IpSlice::Ipv4(slice) => slice.header().fragments_offset().value() != 0,
+            IpSlice::Ipv6(slice) => {
+                let mut headers = slice.extensions().clone().into_iter();
+                headers.any(|header| match header {
+                    Ipv6ExtensionSlice::Fragment(header) => header.fragment_offset().value() != 0,
+                    _ => false,
+                })
+            }
+        };
         Some(Self {
+            is_later,
             source: slice.source_addr(),
             destination: slice.destination_addr(),
             protocol: payload.ip_number.0,
@@ -171,7 +186,7 @@ impl Packet {
 
     /// An ICMP error.
     pub(crate) fn is_icmp_error(&self) -> bool {
-        let kind = self.body.first().copied();
+        let kind = self.body.first().copied().filter(|_| !self.is_later);
         match self.protocol {
             ICMP if self.source.is_ipv4() => {
                 kind.is_some_and(|kind| matches!(kind, 3 | 4 | 5 | 11 | 12))

@@ -73,7 +73,10 @@ impl Ledger {
             arrived: Vec::new(),
         };
         if sent.has(Flags::ACK) {
-            ledger.irs = Some(sent.ack.0.wrapping_sub(1));
+            // Fast Open acknowledges what came with the SYN, too.
+            let acknowledges = |syn: &&Segment| sent.ack.0.wrapping_sub(syn.seq.0) <= syn.len();
+            let irs = syn.filter(acknowledges).map(|syn| syn.seq.0);
+            ledger.irs = irs.or(Some(sent.ack.0.wrapping_sub(1)));
         }
         if let Some(syn) = syn {
             ledger.on_delivered(syn);
@@ -161,12 +164,15 @@ impl Ledger {
             end <= 1 + self.written as Position,
             "text that nobody wrote"
         );
-        assert!(end <= self.edge, "{} past the window", end - self.edge);
+        // Fast Open sends before the peer has said anything.
+        let is_first = segment.has(Flags::SYN) && !segment.has(Flags::ACK);
+        let past = end - self.edge;
+        assert!(is_first || past <= 0, "{past} past the window");
         let expected = pattern(text as u64 - 1, segment.payload.len());
         assert_eq!(segment.payload, expected, "other bytes");
         let limit = usize::from(self.peer_mss.max(MSS_FLOOR));
         assert!(
-            segment.payload.len() <= limit,
+            is_first || segment.payload.len() <= limit,
             "more than {limit} in a segment"
         );
     }
@@ -207,18 +213,26 @@ impl Ledger {
     ///
     /// When these are not the peer's bytes, in order and from the first on.
     pub(super) fn on_read(&mut self, bytes: &[u8]) {
+        self.check_unread(bytes);
+        self.read += bytes.len() as u64;
+    }
+
+    /// What the application will read next.
+    ///
+    /// # Panics
+    ///
+    /// When these are not the peer's bytes.
+    pub(super) fn check_unread(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         let irs = self.irs.expect("bytes of a peer that never spoke");
         let first = irs.wrapping_add(1).wrapping_add(self.read as u32);
         for (index, &byte) in bytes.iter().enumerate() {
             let wire = first.wrapping_add(index as u32);
-            assert_eq!(
-                byte,
-                byte_at(wire),
-                "byte {} of the stream",
-                self.read + index as u64
-            );
+            let place = self.read + index as u64;
+            assert_eq!(byte, byte_at(wire), "byte {place} of the stream");
         }
-        self.read += bytes.len() as u64;
     }
 
     /// The wire's number of a position of the endpoint's stream.

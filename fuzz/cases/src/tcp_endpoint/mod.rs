@@ -13,7 +13,7 @@ use ustack_tcp::testing::{Recorder, Sent, pattern};
 use ustack_tcp::time::Instant;
 use ustack_tcp::{
     ConnId, Ecn, Event, Flags, FlowKey, IcmpError, ListenOptions, ListenerId, Options, Read,
-    Segment, SocketOptions, State, Tcp,
+    Segment, SocketOptions, State, Tcp, Verdict,
 };
 
 use self::ledger::Ledger;
@@ -58,6 +58,10 @@ struct World {
     socket: SocketOptions,
     /// The application's connection.
     held: Option<ConnId>,
+    /// A SYN that waits for the application's verdict.
+    incoming: Option<ConnId>,
+    /// Bytes that a SYN yet to be sent may carry.
+    early: u64,
     peer: Peer,
     ledger: Option<Ledger>,
     /// That of the incarnation before, in TIME-WAIT.
@@ -98,6 +102,7 @@ impl World {
         };
         let mut options = ListenOptions::new(SocketAddr::new(us, 80));
         (options.socket, options.backlog) = (socket, 4);
+        options.hold = shape & 16 != 0;
         let listener = tcp.listen(options).expect("a free port");
         let port = if shape & 2 == 0 { 80 } else { 5000 };
         let flow = FlowKey::new(SocketAddr::new(us, port), SocketAddr::new(them, 1000));
@@ -108,6 +113,8 @@ impl World {
             flow,
             socket,
             held: None,
+            incoming: None,
+            early: 0,
             peer,
             ledger: None,
             before: None,
@@ -132,13 +139,14 @@ impl World {
             return; // LISTEN or CLOSED
         }
         if self.is_active() {
-            self.connect(); // SYN-SENT
+            self.connect(0); // SYN-SENT
         } else {
             self.plain(Flags::SYN, 0); // SYN-RECEIVED
         }
         if steps == 1 {
             return;
         }
+        self.decide(Verdict::Accept);
         let answer = if self.is_active() {
             Flags::SYN | Flags::ACK
         } else {
@@ -221,12 +229,19 @@ impl World {
                 self.tcp.abort(self.now, id);
             }
             (4 | 5, _) => self.release(),
-            (6 | 7, None) if self.is_active() => self.connect(),
+            (6 | 7, None) if self.is_active() => self.connect(usize::from(call & 1) * 2000),
+            (6, _) => self.decide(input.choose(&[Verdict::Accept, Verdict::Refuse, Verdict::Drop])),
+            (7, _) => {
+                let change = |options: &mut SocketOptions| settings::change(options, input);
+                let changed = self.tcp.set_listen_options(self.listener, change);
+                changed.expect("it listens");
+            }
             (8, _) => {
                 let now = self.now;
                 self.tcp.close_listener(now, self.listener);
                 let mut options = ListenOptions::new(SocketAddr::new(self.flow.local.ip(), 80));
                 (options.socket, options.backlog) = (self.socket, 4);
+                options.hold = input.byte() & 1 != 0;
                 self.listener = self.tcp.listen(options).expect("the port is free again");
             }
             (_, Some(id)) => {
@@ -239,11 +254,30 @@ impl World {
         }
     }
 
-    fn connect(&mut self) {
-        let connected = self.tcp.connect(self.now, self.flow, self.socket);
+    /// Opens the connection, with some data if the peer gave a cookie before.
+    fn connect(&mut self, len: usize) {
+        let (now, flow, socket) = (self.now, self.flow, self.socket);
+        let connected = if len == 0 {
+            let connected = self.tcp.connect(now, flow, socket);
+            connected.map(|(id, _)| (id, 0))
+        } else {
+            let data: Bytes = pattern(0, len);
+            let connected = self.tcp.connect_with_data(now, flow, socket, &data);
+            connected.map(|(id, _, taken)| (id, taken as u64))
+        };
         // The flow may be in TIME-WAIT.
-        self.held = connected.ok().map(|(id, _)| id);
+        if let Ok((id, taken)) = connected {
+            (self.held, self.ledger, self.early) = (Some(id), None, taken);
+        }
         self.transmit();
+    }
+
+    /// What the application says to a SYN that waits for it.
+    fn decide(&mut self, verdict: Verdict) {
+        if let Some(id) = self.incoming.take() {
+            self.tcp.decide(self.now, id, verdict);
+            self.transmit();
+        }
     }
 
     fn accept(&mut self) {
@@ -316,9 +350,16 @@ impl World {
         (self.only_resets, self.is_busy) = (false, false);
         self.is_over = self.state().is_none();
         while let Some(event) = self.tcp.poll_event() {
-            if let Event::Closed(id, _) = event {
-                let is_known = self.held == Some(id) || self.tcp.info(self.now, id).is_err();
-                assert!(is_known || !self.is_active(), "{event:?}");
+            match event {
+                Event::Incoming { conn, flow, .. } => {
+                    assert_eq!(flow, self.flow);
+                    self.incoming = Some(conn);
+                }
+                Event::Closed(id, _) => {
+                    let is_known = self.held == Some(id) || self.tcp.info(self.now, id).is_err();
+                    assert!(is_known || !self.is_active(), "{event:?}");
+                }
+                _ => {}
             }
         }
     }
@@ -339,7 +380,8 @@ impl World {
         if segment.has(Flags::SYN) && self.ledger.as_ref().is_none_or(is_other) {
             self.is_over = false;
             let syn = self.syn.as_ref().filter(|_| segment.has(Flags::ACK));
-            let next = Ledger::new(segment, syn);
+            let mut next = Ledger::new(segment, syn);
+            next.written = std::mem::take(&mut self.early);
             self.before = self.ledger.replace(next);
             if self.held.is_some() && self.behind.is_none() {
                 self.behind.clone_from(&self.before);
@@ -363,6 +405,10 @@ impl World {
             && segment.has(Flags::ACK)
         {
             self.peer.uses_timestamps &= options.timestamps.is_some();
+            if self.peer.syn.fast_open.is_some() {
+                // The cookie that it was given, from now on.
+                self.peer.syn.fast_open = options.fast_open.or(self.peer.syn.fast_open);
+            }
         }
         let ledger = self.ledger.as_mut().expect("something before its SYN");
         ledger.on_sent(sent);
@@ -470,6 +516,7 @@ impl World {
         let unread = info.bytes_received.saturating_sub(ledger.read);
         let limit = u64::from(RECV_BUFFER_MAX);
         assert!(unread <= limit, "{unread} bytes wait for the reader");
+        ledger.check_unread(&self.tcp.peek(id, 64));
         let notsent = u64::from(info.notsent_bytes);
         assert!(
             notsent <= ledger.written,

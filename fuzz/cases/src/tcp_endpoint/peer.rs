@@ -26,6 +26,7 @@ pub(super) struct Peer {
 impl Peer {
     pub(super) fn new(input: &mut Input<'_>) -> Self {
         let (shape, mss) = (input.byte(), input.byte());
+        let fast_open = (mss & 8 != 0).then(|| FastOpen::new(&[7; 8]));
         let mss = match mss & 7 {
             0 => None,
             1 => Some(u16::from(mss)),
@@ -45,7 +46,7 @@ impl Peer {
                 window_scale: scale,
                 sack_permitted: shape & 0x80 == 0,
                 timestamps,
-                fast_open: None,
+                fast_open,
             },
             tsecr: 0,
             clock: 1000,

@@ -16,11 +16,7 @@ pub(super) fn config(input: &mut Input<'_>) -> Config {
     let (first, second) = (input.byte(), input.byte());
     let bit = |byte: u8, bit: u8| byte >> bit & 1 != 0;
     let mut config = Config::default();
-    config.congestion = match first & 3 {
-        0 | 1 => CongestionAlgorithm::Cubic,
-        2 => CongestionAlgorithm::Reno,
-        _ => CongestionAlgorithm::Bbr,
-    };
+    config.congestion = algorithm(first);
     config.mtu = [1500, 1500, 1280, 9000][usize::from(first >> 2 & 3)];
     config.tso = bit(first, 4);
     config.timestamps = !bit(first, 5);
@@ -45,12 +41,20 @@ pub(super) fn config(input: &mut Input<'_>) -> Config {
     config
 }
 
+const fn algorithm(choice: u8) -> CongestionAlgorithm {
+    match choice & 3 {
+        0 | 1 => CongestionAlgorithm::Cubic,
+        2 => CongestionAlgorithm::Reno,
+        _ => CongestionAlgorithm::Bbr,
+    }
+}
+
 /// What a socket may be asked for.
 pub(super) fn change(options: &mut SocketOptions, input: &mut Input<'_>) {
     let value = input.byte();
     let some = value & 1 != 0;
     let millis = Duration::from_millis(u64::from(value) * 20);
-    match input.below(14) {
+    match input.below(15) {
         0 => options.nodelay = some,
         1 => {
             options.keepalive = some.then_some(Keepalive {
@@ -70,6 +74,7 @@ pub(super) fn change(options: &mut SocketOptions, input: &mut Input<'_>) {
         10 => options.linger2 = some.then_some(millis),
         11 => options.linger = some.then_some(Duration::ZERO),
         12 => options.quickack = some,
+        13 => options.congestion = Some(algorithm(value)),
         _ => options.dscp = value & 63,
     }
 }
