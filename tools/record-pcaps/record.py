@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Records the captures of pcaps/ again, from nothing: kernel clients and servers in two throw-away
 network namespaces, joined by a link of this program's own. Needs root and the programs of PROGRAMS
-below, which it looks for first. Takes some minutes. With names, only those captures are recorded.
+below, which it looks for first. Takes some minutes. With names, only those captures are recorded;
+`--into` leaves pcaps/ as it is and records into another directory.
 
-    sudo tools/record-pcaps/record.py [NAME…]
+    sudo tools/record-pcaps/record.py [--into DIRECTORY] [NAME…]
 """
 
+import argparse
 import os
 import pathlib
 import shutil
@@ -22,7 +24,7 @@ from registry import SCENARIOS
 from scenarios import KINDS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TARGET = ROOT / "pcaps"
+PCAPS = ROOT / "pcaps"
 # What is needed, and the Debian package it comes in.
 PROGRAMS = {
     "ip": "iproute2", "ss": "iproute2", "curl": "curl", "wget": "wget", "nginx": "nginx",
@@ -50,11 +52,11 @@ class Bench:
         raise TimeoutError(f"nothing listens on port {port}")
 
 
-def record(wanted):
-    """One scenario into one file."""
+def record(wanted, target):
+    """One scenario into one file of the directory `target`."""
     scratch = pathlib.Path(tempfile.mkdtemp(prefix="record-pcaps-"))
     scratch.chmod(0o755)
-    partial = TARGET / f"{wanted['name']}.pcapng.tmp"
+    partial = target / f"{wanted['name']}.pcapng.tmp"
     tag = f"rec{os.getpid()}"
     signal.alarm(SECONDS_EACH)
     try:
@@ -72,7 +74,7 @@ def record(wanted):
             link.settle()
             link.stop()
             writer.close()
-        partial.rename(TARGET / f"{wanted['name']}.pcapng")
+        partial.rename(target / f"{wanted['name']}.pcapng")
     finally:
         signal.alarm(0)
         partial.unlink(missing_ok=True)
@@ -112,16 +114,27 @@ def row(one):
     return f"| `{one['name']}.pcapng` | {one['shows']} | {how} | {tests} |\n"
 
 
-def write_readme():
+def write_readme(target):
     """The tables of pcaps/README.md."""
     page = HEAD
     for kind in KINDS:
         page += TABLE.format(kind=kind.__doc__.strip().rstrip("."))
         page += "".join(row(one) for one in SCENARIOS if one["kind"] == kind.__name__)
-    (TARGET / "README.md").write_text(page)
+    (target / "README.md").write_text(page)
 
 
-def main(names):
+def arguments():
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="record.py", description="Records the captures of pcaps/ again, from nothing.")
+    parser.add_argument("--into", type=pathlib.Path, default=PCAPS, metavar="DIRECTORY",
+                        help="where the captures go (default: pcaps/)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
+    return parser.parse_args()
+
+
+def check(names, known):
+    """Ends the program when it cannot record what was asked for."""
     if os.geteuid() != 0:
         sys.exit("record.py: namespaces and TUN devices need root: run it with sudo")
     missing = [program for program in PROGRAMS if not shutil.which(program)]
@@ -129,24 +142,29 @@ def main(names):
         packages = sorted({PROGRAMS[program] for program in missing})
         sys.exit(f"record.py: not installed: {', '.join(missing)}; "
                  f"apt-get install {' '.join(packages)}")
-    known = {one["name"]: one for one in SCENARIOS}
     for name in names:
         if name not in known:
             sys.exit(f"record.py: no recording is named {name}; there are {', '.join(known)}")
-    TARGET.mkdir(exist_ok=True)
+
+
+def main(names, target):
+    known = {one["name"]: one for one in SCENARIOS}
+    check(names, known)
+    target.mkdir(parents=True, exist_ok=True)
     failed = []
     for name in names or known:
         try:
-            record(known[name])
-            size = (TARGET / f"{name}.pcapng").stat().st_size
+            record(known[name], target)
+            size = (target / f"{name}.pcapng").stat().st_size
             print(f"{name:28} {size:8} bytes", flush=True)
         except Exception as error:
             failed.append(name)
             print(f"{name:28} failed: {error!r}", flush=True)
-    write_readme()
+    write_readme(target)
     if failed:
         sys.exit(f"record.py: failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    asked = arguments()
+    main(asked.names, asked.into)

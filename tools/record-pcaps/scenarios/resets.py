@@ -1,13 +1,15 @@
-"""A reset in every state: what the server's state is when the client's RST reaches it."""
+"""A reset in every state: what the state is when the other end's RST arrives."""
 
+import contextlib
 import socket
 import time
 
 from ends import LINGER_RST, S4, client, drain, listen, noise, pair
 from link import Later
-from pcapng import FROM_SERVER
+from pcapng import FROM_CLIENT, FROM_SERVER
+from raw import ACK
 from registry import scenario
-from rules import nth
+from rules import between, nth
 
 
 def reset(sock):
@@ -22,6 +24,17 @@ def greet(ours, theirs):
     drain(theirs, 5)
     theirs.send(b"hello to you")
     drain(ours, 12)
+
+
+@scenario("RST in SYN-SENT, in answer to the second SYN: the first was lost",
+          tests=("reset_in_syn_sent_as_client",),
+          rule=between(FROM_CLIENT, 1, 1))
+def reset_in_syn_sent(x):
+    """Python sockets: a client that connects to a port nobody listens on, its first SYN lost"""
+    ours = client(x)
+    with contextlib.suppress(ConnectionRefusedError):
+        ours.connect((S4, 9000))
+    ours.close()
 
 
 @scenario("RST in SYN-RECEIVED: the client takes its SYN back", delay=0.02)
@@ -127,6 +140,24 @@ def reset_in_last_ack(x):
           client={"net.ipv4.tcp_max_tw_buckets": 0})
 def reset_in_time_wait(x):
     """Python sockets: the server closes first; the link delivers its FIN once more 0.4 s later"""
+    ours, theirs = pair(x)
+    greet(ours, theirs)
+    theirs.close()
+    drain(ours)
+    ours.close()
+    x.link.settle(0.6)
+
+
+def last_ack(packet):
+    """The server's ACK of the client's FIN: it says nothing, and its own FIN was before it."""
+    return packet.flags == ACK and not packet.payload
+
+
+@scenario("RST in TIME-WAIT that has the exact number: a late copy of our last ACK meets a client that "
+          "has forgotten all (RFC 1337 §1)", rule=nth(FROM_SERVER, {2}, Later(0.4), of=last_ack),
+          client={"net.ipv4.tcp_max_tw_buckets": 0})
+def reset_in_time_wait_exact(x):
+    """Python sockets: the server closes first; the link delivers its last ACK once more 0.4 s later"""
     ours, theirs = pair(x)
     greet(ours, theirs)
     theirs.close()

@@ -74,6 +74,8 @@ impl Plan {
 pub struct Report {
     /// The states the connection was seen in, in order.
     pub states: Vec<State>,
+    /// The state that the replay left it in; `None` once nothing is left of it.
+    pub last_state: Option<State>,
     /// What the stack sent, in numbers.
     pub tally: Tally,
     /// Options of the stack's SYN.
@@ -134,6 +136,7 @@ pub(crate) struct Replay<H> {
     pub(crate) last_number: usize,
     pub(crate) syn: TcpOptions,
     pub(crate) states: Vec<State>,
+    last_state: Option<State>,
     pub(crate) echo: Option<u32>,
     /// The recorded end's last timestamp.
     pub(crate) tsval: Option<u32>,
@@ -191,6 +194,7 @@ impl<H: Host> Replay<H> {
             last_number: 0,
             syn: TcpOptions::default(),
             states: Vec::new(),
+            last_state: None,
             echo: None,
             tsval: None,
             sacked: 0,
@@ -330,17 +334,17 @@ impl<H: Host> Replay<H> {
         let state = self.host.tcp().connections().find(|summary| {
             conn == Some(summary.id) || (summary.flow.local, summary.flow.remote) == flow
         });
-        if let Some(state) = state.map(|summary| summary.state)
-            && state != State::Closed
-            && self.states.last() != Some(&state)
-        {
-            self.states.push(state);
+        self.last_state = state.map(|summary| summary.state);
+        self.last_state.take_if(|state| *state == State::Closed);
+        if self.last_state != self.states.last().copied() {
+            self.states.extend(self.last_state);
         }
     }
 
     fn report(self) -> Report {
         Report {
             states: self.states,
+            last_state: self.last_state,
             tally: self.checker.tally.clone(),
             syn: self.syn,
             received: self.app.received.len(),

@@ -78,7 +78,7 @@ fn scan_operating_system() {
     let [(syn_fin, said), (icmp, no_reply)] = others[..] else {
         panic!("{others:?}");
     };
-    assert_eq!(syn_fin, "TCP 10.88.0.2:80 > 10.88.0.1:56379");
+    assert!(syn_fin.starts_with("TCP 10.88.0.2:80 > 10.88.0.1:"));
     took_the_syn(said);
     // An echo request has code 0 (RFC 792); the kernel does not look at it.
     assert_eq!(icmp, "ICMP (0, 9) 10.88.0.2 > 10.88.0.1");
