@@ -495,6 +495,9 @@ impl Connection {
             return;
         };
         self.state = next;
+        if !next.sends() {
+            self.timers.pacing = None;
+        }
         match next {
             State::Closed => self.close(CloseReason::Finished),
             State::TimeWait => self.enter_time_wait(now),

@@ -1,12 +1,14 @@
 //! How large segments are: both ends' MSS, the path, options.
 
+use core::num::NonZeroU64;
+
 use bytes::Bytes;
 use covers::covers;
 use ustack_tcp::seq::WindowScale;
 use ustack_tcp::time::Duration;
-use ustack_tcp::{Config, Flags, Options, Pacing, SocketOptions};
+use ustack_tcp::{Config, Flags, Options, Pacing, SocketOptions, State};
 
-use crate::peer::{MS, Peer, Setup, overhead, texts};
+use crate::peer::{MS, Peer, SEC, Setup, overhead, texts};
 
 /// The MSS of our SYN,ACK.
 fn offered(peer: &mut Peer) -> Option<u16> {
@@ -232,5 +234,22 @@ fn rounding_does_not_take_back_what_was_offered() {
         }
         let after = peer.tcp.connections().next().unwrap().bytes_received;
         assert_eq!(after, 65_535);
+    });
+}
+
+/// Repairs wait for their turn when a late ACK says that none was needed.
+#[test]
+fn nothing_waits_to_be_paced_after_the_last_ack() {
+    Setup::each(|setup| {
+        let setup = setup.options(|options| options.max_pacing_rate = NonZeroU64::new(100_000));
+        let mut peer = Peer::open(&setup);
+        peer.write(5_000);
+        peer.tcp.shutdown(peer.now, peer.id).unwrap();
+        peer.run(100 * MS);
+        assert_eq!(peer.state(), State::FinWait1);
+        peer.run(5 * SEC);
+        peer.ack(1_001);
+        peer.ack(5_002);
+        assert_eq!(peer.state(), State::FinWait2);
     });
 }
