@@ -107,6 +107,7 @@ impl Tcp {
 
     fn insert_syn_sent(&mut self, now: Instant, syn: SynSent) -> (ConnId, FlowKey) {
         let flow = syn.ours.flow;
+        self.counters.active_opens += 1;
         let id = self.insert(flow, Slot::SynSent(Box::new(syn)));
         self.settle(now, id);
         (id, flow)
@@ -162,7 +163,6 @@ impl Tcp {
             SynSentOutcome::Connected(settled, cookie) => {
                 self.note_fast_open(now, id, &settled, cookie);
                 self.open(now, id, &settled);
-                self.counters.active_opens += 1;
                 self.events.push_back(Event::Connected(id));
                 self.on_rest(now, id, seg);
             }

@@ -6,9 +6,9 @@ use crate::error::Dropped;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// `tcpActiveOpens`.
+    /// `tcpActiveOpens`: connections begun, whatever became of them.
     pub active_opens: u64,
-    /// `tcpPassiveOpens`.
+    /// `tcpPassiveOpens`: connections that listeners had to accept.
     pub passive_opens: u64,
     /// `tcpAttemptFails`.
     pub attempt_fails: u64,

@@ -6,6 +6,9 @@ use crate::endpoint::{ListenerId, MAX_SLEEP, Slot, Tcp};
 use crate::invariant::{Held, holds};
 use crate::time::Instant;
 
+/// What a look at one entry costs, its lookups included, where a counter's element costs one.
+const ENTRY_COST: usize = 8;
+
 /// What is counted, found by looking.
 #[derive(Default)]
 struct Found {
@@ -21,7 +24,7 @@ impl Tcp {
     /// that is cheap.
     pub(super) fn check_invariants(&mut self, now: Instant) {
         let len = self.table.slot_count() + self.wheel.len() + self.ready.len();
-        if !self.recounts.is_due(len) {
+        if !self.recounts.is_due(len * ENTRY_COST) {
             return;
         }
         if let Err(broken) = self.held(now) {

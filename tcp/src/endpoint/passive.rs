@@ -236,7 +236,6 @@ impl Tcp {
     fn on_opened(&mut self, now: Instant, id: ConnId, settled: &Negotiated) {
         self.open(now, id, settled);
         let Some(listener_id) = settled.listener else {
-            self.counters.active_opens += 1;
             self.events.push_back(Event::Connected(id));
             return;
         };

@@ -119,6 +119,9 @@ fn data_that_was_not_taken_follows_the_handshake() {
                 assert_eq!(data.payload, pattern(u64::from(acked), bytes));
             }
         }
+        let counters = host.tcp.counters();
+        let (taken, failed) = (counters.fast_open_active, counters.fast_open_active_fail);
+        assert_eq!((taken, failed), (2, 1));
         // An ACK of more than was sent is none.
         let mut peer = host.nth_peer(4);
         connect(&mut host, &mut peer, 200);

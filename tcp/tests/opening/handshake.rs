@@ -530,3 +530,33 @@ fn answers_to_strangers_come_twice_a_second() {
         assert_eq!(acks, 2);
     });
 }
+
+/// RFC 4022's names for what becomes of connections.
+#[test]
+fn openings_and_endings_are_counted() {
+    each_with(&Config::default(), |mut host| {
+        let counts = |host: &Host| {
+            let counters = host.tcp.counters();
+            let opens = (counters.active_opens, counters.passive_opens);
+            let ends = (counters.attempt_fails, counters.estab_resets);
+            (opens, ends, counters.time_waits)
+        };
+        let listener = host.listen(|_| {});
+        let [mut first, mut second, mut refused] = [1, 2, 3].map(|n| host.nth_peer(n));
+        let id = host.open(listener, &mut first);
+        assert_eq!(counts(&host), ((0, 1), (0, 0), 0));
+        host.open(listener, &mut second);
+        let reset = second.segment(Flags::RST, 1, 0, 0);
+        assert_eq!(host.recv(&second, reset), Err(Dropped::Reset));
+        assert_eq!(counts(&host), ((0, 2), (0, 1), 0));
+        host.connect(&mut refused, SocketOptions::default());
+        let reset = refused.segment(Flags::RST | Flags::ACK, 0, 1, 0);
+        assert_eq!(host.recv(&refused, reset), Err(Dropped::Reset));
+        assert_eq!(counts(&host), ((1, 2), (1, 1), 0));
+        host.tcp.release(host.now, id);
+        let fin = first.segment(Flags::FIN | Flags::ACK, 1, 2, 0);
+        assert!(host.take().pop().unwrap().1.has(Flags::FIN));
+        host.recv(&first, fin).unwrap();
+        assert_eq!(counts(&host), ((1, 2), (1, 1), 1));
+    });
+}
