@@ -26,6 +26,8 @@ use crate::trace::trace;
 const MAX_ROUNDS: usize = 500;
 const MAX_SEGMENTS: usize = 2_000;
 
+const BACKLOG: u16 = 4;
+
 /// Operations of one input; those behind say nothing new.
 const MAX_OPERATIONS: usize = 300;
 
@@ -101,7 +103,7 @@ impl World {
             ),
         };
         let mut options = ListenOptions::new(SocketAddr::new(us, 80));
-        (options.socket, options.backlog) = (socket, 4);
+        (options.socket, options.backlog) = (socket, BACKLOG);
         options.hold = shape & 16 != 0;
         let listener = tcp.listen(options).expect("a free port");
         let port = if shape & 2 == 0 { 80 } else { 5000 };
@@ -240,7 +242,7 @@ impl World {
                 let now = self.now;
                 self.tcp.close_listener(now, self.listener);
                 let mut options = ListenOptions::new(SocketAddr::new(self.flow.local.ip(), 80));
-                (options.socket, options.backlog) = (self.socket, 4);
+                (options.socket, options.backlog) = (self.socket, BACKLOG);
                 options.hold = input.byte() & 1 != 0;
                 self.listener = self.tcp.listen(options).expect("the port is free again");
             }
@@ -313,6 +315,7 @@ impl World {
             let (now, state) = (self.now, self.state());
             format!("{now:?} in {header:?} len {len}: {done:?}, {was:?} to {state:?}")
         });
+        self.is_over |= self.state().is_none();
         if was == Some(State::SynSent)
             && self.state() == Some(State::SynSent)
             && let Some(ledger) = &mut self.ledger
@@ -505,7 +508,8 @@ impl World {
     }
 
     fn check(&self) {
-        assert!(self.tcp.connection_count() <= 2);
+        // Those that wait to be accepted, the application's, and one under way.
+        assert!(self.tcp.connection_count() <= usize::from(BACKLOG) + 3);
         let ledger = self.behind.as_ref().or(self.ledger.as_ref());
         let Some((id, ledger)) = self.held.zip(ledger) else {
             return;
