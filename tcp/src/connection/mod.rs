@@ -507,7 +507,7 @@ impl Connection {
     }
 
     fn enter_time_wait(&mut self, now: Instant) {
-        (self.timers.loss, self.timers.pacing) = (None, None); // all has arrived
+        self.timers.loss = None;
         self.timers.entered_time_wait = Some(now);
     }
 

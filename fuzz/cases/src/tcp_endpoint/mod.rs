@@ -238,6 +238,11 @@ impl World {
                 let changed = self.tcp.set_listen_options(self.listener, change);
                 changed.expect("it listens");
             }
+            (9, Some(id)) => {
+                // Each may say that the connection is over.
+                let _ = (self.tcp.urgent_left(id), self.tcp.take_error(id));
+                let _ = (self.tcp.write_room(id), self.tcp.is_flushed(id));
+            }
             (8, _) => {
                 let now = self.now;
                 self.tcp.close_listener(now, self.listener);
@@ -517,16 +522,23 @@ impl World {
         let Ok(info) = self.tcp.info(self.now, id) else {
             return;
         };
+        let queued = self.tcp.queued(id);
         let unread = info.bytes_received.saturating_sub(ledger.read);
-        let limit = u64::from(RECV_BUFFER_MAX);
-        assert!(unread <= limit, "{unread} bytes wait for the reader");
-        ledger.check_unread(&self.tcp.peek(id, 64));
-        let notsent = u64::from(info.notsent_bytes);
         assert!(
-            notsent <= ledger.written,
-            "{notsent} bytes to send of {}",
-            ledger.written
+            unread <= RECV_BUFFER_MAX.into(),
+            "{unread} bytes wait for the reader"
         );
+        assert!(queued.unread <= RECV_BUFFER_MAX, "{queued:?}");
+        let peeked = self.tcp.peek(id, 64);
+        assert_eq!(peeked.len(), queued.unread.min(64) as usize);
+        ledger.check_unread(&peeked);
+        let written = ledger.written;
+        let notsent = u64::from(info.notsent_bytes);
+        assert!(notsent <= written, "{notsent} bytes to send of {written}");
+        // Of what was given up, a FIN counts, too.
+        let unacked = u64::from(queued.unacked);
+        let is_in_order = queued.unsent <= queued.unacked && unacked <= written + 1;
+        assert!(is_in_order, "{queued:?} of {written} written");
     }
 
     /// Lets go of everything; nothing is left.
