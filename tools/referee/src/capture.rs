@@ -1,8 +1,9 @@
 //! Captures: pcap and pcapng files as a list of IP packets.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::error::Error;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +18,12 @@ use crate::link;
 
 /// The first bytes of a pcapng file: the type of its section header.
 const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+/// The first bytes of a file that gzip made.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// What a capture may hold, in bytes: it is kept in memory.
+const ROOM: usize = 1 << 30;
+/// What a packet takes up besides its bytes, about.
+const OVERHEAD: usize = 256;
 /// Packets among which a copy of a sent packet is looked for.
 const RECENT: usize = 16;
 
@@ -45,7 +52,15 @@ pub enum CaptureError {
         /// What the system says.
         source: io::Error,
     },
-    /// The file is no capture, or breaks off.
+    /// The file is no capture.
+    #[error("{} is no capture: {reason}; pcap and pcapng are read (tcpdump -w, Wireshark)", path.display())]
+    NoCapture {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The file is damaged or breaks off.
     #[error("{} after packet {after}: {reason}; record it again, or cut it with editcap", path.display())]
     Format {
         /// Which file.
@@ -54,6 +69,18 @@ pub enum CaptureError {
         after: usize,
         /// What the reader says.
         reason: String,
+    },
+    /// The capture is too large to be kept in memory.
+    #[error(
+        "{} holds more than can be kept in memory, {ROOM} bytes up to packet {number}; take out what \
+         matters: tcpdump -r FILE -w PART host ADDR",
+        path.display()
+    )]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// The first packet that is too much.
+        number: usize,
     },
     /// A packet of a link that cannot be read.
     #[error(
@@ -124,14 +151,28 @@ fn read_list(path: &Path, fills_up: bool) -> Result<Capture, CaptureError> {
         source,
     };
     let mut file = File::open(path).map_err(io_error)?;
-    let mut magic = [0; 4];
-    let length = file.read(&mut magic).map_err(io_error)?;
-    file.seek(SeekFrom::Start(0)).map_err(io_error)?;
+    let mut magic = Vec::new();
+    let limit = SECTION_HEADER.len() as u64;
+    (&mut file)
+        .take(limit)
+        .read_to_end(&mut magic)
+        .map_err(io_error)?;
     let mut list = List::new(path, fills_up);
-    let result = if magic[..length] == SECTION_HEADER {
-        read_pcapng(BufReader::new(file), &mut list)
+    let is_pcapng = magic == SECTION_HEADER;
+    let no_capture = match &magic[..] {
+        [] => Some("it is empty"),
+        [first, second, ..] if [*first, *second] == GZIP => Some("it is compressed, gunzip it"),
+        _ => None,
+    };
+    if let Some(reason) = no_capture {
+        return Err(list.no_capture(reason.to_owned()));
+    }
+    // A pipe cannot go back to its beginning.
+    let source = BufReader::new(Cursor::new(magic).chain(file));
+    let result = if is_pcapng {
+        read_pcapng(source, &mut list)
     } else {
-        read_pcap(BufReader::new(file), &mut list)
+        read_pcap(source, &mut list)
     };
     match result {
         Err(error @ CaptureError::Format { .. }) => list.capture.breaks_off = Some(error),
@@ -145,6 +186,11 @@ struct List<'a> {
     fills_up: bool,
     count: usize,
     start: Option<Duration>,
+    /// When the latest packet was recorded. Recorders with many queues may tell times that go
+    /// back; the order of the file holds.
+    latest: Duration,
+    /// How many bytes there is room for yet.
+    room: usize,
     /// The latest packets that a cooked capture has as sent.
     sent: VecDeque<Bytes>,
     capture: Capture,
@@ -157,16 +203,25 @@ impl<'a> List<'a> {
             fills_up,
             count: 0,
             start: None,
+            latest: Duration::ZERO,
+            room: ROOM,
             sent: VecDeque::new(),
             capture: Capture::default(),
         }
     }
 
-    fn format_error(&self, reason: &dyn ToString) -> CaptureError {
+    fn no_capture(&self, reason: String) -> CaptureError {
+        CaptureError::NoCapture {
+            path: self.path.to_owned(),
+            reason,
+        }
+    }
+
+    fn format_error(&self, reason: String) -> CaptureError {
         CaptureError::Format {
             path: self.path.to_owned(),
             after: self.count,
-            reason: reason.to_string(),
+            reason,
         }
     }
 
@@ -189,7 +244,14 @@ impl<'a> List<'a> {
                 length,
             });
         }
+        let taken = data.len() + OVERHEAD;
+        let room = self.room.checked_sub(taken);
+        self.room = room.ok_or_else(|| CaptureError::TooLarge {
+            path: self.path.to_owned(),
+            number,
+        })?;
         let start = *self.start.get_or_insert(time);
+        self.latest = self.latest.max(time.saturating_sub(start));
         if !link::is_known(link) {
             return Err(CaptureError::LinkType {
                 path: self.path.to_owned(),
@@ -213,7 +275,7 @@ impl<'a> List<'a> {
         }
         self.capture.packets.push(Recorded {
             number,
-            time: time.saturating_sub(start),
+            time: self.latest,
             lost,
             data,
         });
@@ -234,10 +296,10 @@ impl<'a> List<'a> {
 }
 
 fn read_pcap(source: impl Read, list: &mut List<'_>) -> Result<(), CaptureError> {
-    let mut reader = PcapReader::new(source).map_err(|error| list.format_error(&error))?;
+    let mut reader = PcapReader::new(source).map_err(|error| list.no_capture(words(&error)))?;
     let link = reader.header().datalink;
     while let Some(packet) = reader.next_packet() {
-        let packet = packet.map_err(|error| list.format_error(&error))?;
+        let packet = packet.map_err(|error| list.format_error(words(&error)))?;
         let length = packet.orig_len() as usize;
         list.push(link, packet.timestamp(), length, packet.data(), false)?;
     }
@@ -245,15 +307,17 @@ fn read_pcap(source: impl Read, list: &mut List<'_>) -> Result<(), CaptureError>
 }
 
 fn read_pcapng(source: impl Read, list: &mut List<'_>) -> Result<(), CaptureError> {
-    let mut reader = PcapNgReader::new(source).map_err(|error| list.format_error(&error))?;
+    let mut reader = PcapNgReader::new(source).map_err(|error| list.no_capture(words(&error)))?;
     while let Some(block) = reader.next_block() {
-        let (block, state) = block.map_err(|error| list.format_error(&error))?;
+        let (block, state) = block.map_err(|error| list.format_error(words(&error)))?;
         let Block::EnhancedPacket(packet) = block else {
             continue;
         };
         let interface = state.interfaces().get(packet.interface_id as usize);
         let link = interface
-            .ok_or_else(|| list.format_error(&"a packet of an interface never described"))?
+            .ok_or_else(|| {
+                list.format_error("a packet of an interface never described".to_owned())
+            })?
             .linktype;
         let length = packet.original_len as usize;
         list.push(
@@ -267,6 +331,18 @@ fn read_pcapng(source: impl Read, list: &mut List<'_>) -> Result<(), CaptureErro
     Ok(())
 }
 
+/// What the reader says, or the system.
+fn words(error: &(dyn Error + 'static)) -> String {
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    match causes.find_map(|error| error.downcast_ref::<io::Error>()) {
+        Some(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "the file ends too early".to_owned()
+        }
+        Some(error) => error.to_string(),
+        None => error.to_string(),
+    }
+}
+
 fn is_lost(packet: &EnhancedPacketBlock<'_>) -> bool {
     packet.options.iter().any(|option| {
         matches!(
@@ -274,4 +350,37 @@ fn is_lost(packet: &EnhancedPacketBlock<'_>) -> bool {
             EnhancedPacketOption::Common(CommonOption::Comment(text)) if text.starts_with("lost")
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut list = List::new(Path::new("large"), true);
+        list.room = 3 * (20 + OVERHEAD);
+        for _ in 0..3 {
+            list.push(DataLink::RAW, Duration::ZERO, 20, &[0x45; 20], false)
+                .unwrap();
+        }
+        let result = list.push(DataLink::RAW, Duration::ZERO, 20, &[0x45; 20], false);
+        assert!(
+            matches!(result, Err(CaptureError::TooLarge { number: 4, .. })),
+            "{result:?}"
+        );
+    }
+
+    #[test]
+    fn time_never_goes_back() {
+        let mut list = List::new(Path::new("queues"), true);
+        for millis in [1000, 1005, 1003, 1007] {
+            let time = Duration::from_millis(millis);
+            list.push(DataLink::RAW, time, 20, &[0x45; 20], false)
+                .unwrap();
+        }
+        let times = list.capture.packets.iter();
+        let times: Vec<u128> = times.map(|packet| packet.time.as_millis()).collect();
+        assert_eq!(times, [0, 5, 5, 7]);
+    }
 }

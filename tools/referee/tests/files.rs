@@ -69,10 +69,7 @@ fn what_cannot_be_replayed_is_named() {
 
     let text = Scratch::new("text", b"this is no capture, is it?");
     let error = capture::read(&text.0).unwrap_err();
-    assert!(
-        matches!(error, CaptureError::Format { after: 0, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, CaptureError::NoCapture { .. }), "{error}");
 
     let wifi = Scratch::new("wifi", &pcap(DataLink::IEEE802_11, 20, &PACKET));
     let error = capture::read(&wifi.0).unwrap_err();
