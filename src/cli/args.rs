@@ -44,8 +44,8 @@ found, 126: not executable).";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
-  ustack replay trace.pcapng                   the stack as the server of each conversation
-  ustack replay trace.pcap --as client
+  ustack replay trace.pcapng                   the stack as either end of each conversation
+  ustack replay trace.pcap --as client         as the client only
   ustack replay trace.pcap --port 443 --show   every segment of these conversations
   ustack replay trace.pcap --conversation 3
 
@@ -114,9 +114,9 @@ pub(crate) struct ReplayArgs {
     /// The capture: pcap or pcapng
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// The end whose place the stack takes
-    #[arg(long = "as", value_name = "END", default_value = "server")]
-    pub(crate) end: End,
+    /// The end whose place the stack takes [default: one after the other]
+    #[arg(long = "as", value_name = "END")]
+    pub(crate) end: Option<End>,
     /// Print every segment: the recorded ones, and the stack's beside them
     #[arg(long)]
     pub(crate) show: bool,

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use replay::capture::{Capture, CaptureError};
 use replay::conversation::Role;
-use replay::review::{self, Outcome, Review};
-use replay::talks::{self, Talk, Talks};
-use replay::{Host, capture};
+use replay::review::{self, Outcome, Replayed, Review};
+use replay::talks::{self, Kind, Talk, Talks};
+use replay::{Host, Violation, capture};
 use ustack::batch::{Frame, TxBatch};
 use ustack::device::{Caps, Offload};
 use ustack::tcp::time::Instant;
@@ -23,8 +23,10 @@ use super::error::{Error, ExitStatus, reason};
 /// Secrets of the stack are the same each time, so that a replay can be repeated.
 const SEED: [u8; 32] = [0x5a; 32];
 
-/// Conversations and damaged packets that a list shows; the rest is counted.
+/// Conversations that a list shows; the rest is counted.
 const LISTED: usize = 20;
+/// Damaged packets that are named; the rest is counted.
+const NAMED: usize = 3;
 
 /// Replays what the arguments choose. Exit codes: 0 no divergence, 1 a divergence or a broken
 /// rule, 2 nothing that could be replayed.
@@ -34,17 +36,13 @@ pub(crate) fn main(args: &ReplayArgs) -> Result<ExitCode, Error> {
     let talks = (1..).zip(&found.talks);
     let chosen: Vec<_> = talks.filter(|&(n, talk)| args.chooses(n, talk)).collect();
     if chosen.is_empty() {
-        return Err(nothing_to_replay(args, capture.packets.len(), &found));
+        return Err(nothing_to_replay(args, &capture, &found));
     }
-    let role = match args.end {
-        End::Server => Role::Server,
-        End::Client => Role::Client,
-    };
     let mut summary = Summary::default();
     let notes = describe_gaps(&capture) + &describe_damage(&found);
     let result = print(&notes).and_then(|()| {
         chosen.iter().try_for_each(|&(number, talk)| {
-            let review = review::review::<Stack>(talk, role);
+            let review = review::review::<Stack>(talk, args.roles(talk));
             summary.add(&review);
             print(&describe(number, talk, &review, args))
         })
@@ -66,6 +64,16 @@ impl ReplayArgs {
             && self.port.is_none_or(|port| talk.is_of_port(port))
             && self.host.is_none_or(|host| talk.is_of_host(host))
     }
+
+    /// The ends to play: both, unless one is chosen. Who asks over UDP and ICMP is no part of the
+    /// stack.
+    fn roles(&self, talk: &Talk) -> &'static [Role] {
+        match (self.end, talk.kind) {
+            (Some(End::Server), _) | (None, Kind::Datagrams) => &[Role::Server],
+            (Some(End::Client), _) => &[Role::Client],
+            (None, Kind::Tcp) => &[Role::Server, Role::Client],
+        }
+    }
 }
 
 /// How many conversations came to what.
@@ -82,10 +90,12 @@ impl Summary {
     fn add(&mut self, review: &Review) {
         self.all += 1;
         self.broken += usize::from(!review.broken.is_empty());
-        match review.outcome {
-            Outcome::Agrees(_) => {}
-            Outcome::Diverges(_) | Outcome::Differs(_) => self.diverged += 1,
-            Outcome::Unusable(_) => self.unusable += 1,
+        let outcomes = || review.replays.iter().map(|replayed| &replayed.outcome);
+        let is_unusable = |outcome: &Outcome| matches!(outcome, Outcome::Unusable(_));
+        if outcomes().any(|outcome| matches!(outcome, Outcome::Diverges(_) | Outcome::Differs(_))) {
+            self.diverged += 1;
+        } else if outcomes().all(is_unusable) {
+            self.unusable += 1;
         }
     }
 
@@ -134,14 +144,14 @@ fn unreadable(error: &CaptureError) -> Error {
     }
 }
 
-fn nothing_to_replay(args: &ReplayArgs, packets: usize, found: &Talks) -> Error {
+fn nothing_to_replay(args: &ReplayArgs, capture: &Capture, found: &Talks) -> Error {
     let file = args.file.display();
-    if packets == 0 {
+    if capture.packets.is_empty() {
         return refused(format!("{file} holds no IP packet"));
     }
     if found.talks.is_empty() {
         let message = format!("{file} holds no conversation over TCP, UDP or ICMP");
-        return refused(message).hint(describe_damage(found));
+        return refused(message).hint(describe_gaps(capture) + &describe_damage(found));
     }
     let talks = (1..).zip(&found.talks).take(LISTED);
     let mut lines: Vec<String> = talks
@@ -157,25 +167,30 @@ fn nothing_to_replay(args: &ReplayArgs, packets: usize, found: &Talks) -> Error 
 /// What of the file is not there.
 fn describe_gaps(capture: &Capture) -> String {
     let mut lines = Vec::new();
-    if let Some(CaptureError::Format { after, .. }) = &capture.breaks_off {
-        lines.push(format!("the file breaks off after packet {after}\n"));
+    if let Some(error) = &capture.breaks_off {
+        lines.push(match error {
+            CaptureError::Format { after, reason, .. } => {
+                format!("the file is damaged after packet {after}, what comes before is replayed: {reason}\n")
+            }
+            other => format!("{other}\n"),
+        });
     }
     if let Some(first) = capture.cut.first() {
         let count = capture.cut.len();
         lines.push(format!(
             "{count} packets were recorded in part, packet {first} is the first; zeros stand for the \
-             rest (record with tcpdump -s 0)\n"
+             rest (tcpdump -s 0 records all)\n"
         ));
     }
     lines.concat()
 }
 
 fn describe_damage(found: &Talks) -> String {
-    let damaged = found.damaged.iter().take(LISTED);
+    let damaged = found.damaged.iter().take(NAMED);
     let mut lines: Vec<String> = damaged
         .map(|(number, reason)| format!("packet {number} is left out: {reason}\n"))
         .collect();
-    if found.damaged.len() > LISTED {
+    if found.damaged.len() > NAMED {
         let count = found.damaged.len();
         lines.push(format!("… {count} packets are left out in all\n"));
     }
@@ -183,53 +198,76 @@ fn describe_damage(found: &Talks) -> String {
 }
 
 fn describe(number: usize, talk: &Talk, review: &Review, args: &ReplayArgs) -> String {
+    let mut lines = review.about.clone();
+    let broken = review.broken.iter();
+    lines.extend(broken.map(|violation| describe_violation(talk, violation)));
+    match &review.replays[..] {
+        [one, other] if is_same_reason(one, other) => lines.extend(describe_reason(one)),
+        replays => {
+            for replayed in replays {
+                lines.extend(describe_outcome(replayed));
+                let dialogue = replayed.dialogue.as_ref().filter(|_| args.show);
+                let dialogue = dialogue.map(ToString::to_string).unwrap_or_default();
+                lines.extend(dialogue.lines().map(str::to_owned));
+            }
+        }
+    }
     let number = number.to_string();
     let indent = " ".repeat(number.len() + 2);
-    let mut lines = review.about.clone();
-    let end = match args.end {
-        End::Server => "server",
-        End::Client => "client",
+    format!("{number}  {}\n", lines.join(&format!("\n{indent}")))
+}
+
+fn describe_violation(talk: &Talk, violation: &Violation) -> String {
+    let by = if violation.flow.source == talk.client {
+        Role::Client
+    } else {
+        Role::Server
     };
-    lines.extend(review.broken.iter().map(|violation| {
-        let by = if violation.flow.source == talk.client {
-            "client"
-        } else {
-            "server"
-        };
-        let (rule, packet, what) = (violation.rule, violation.packet, &violation.what);
-        format!(
-            "RULE BROKEN by the {by} in packet {packet}: {rule}: {what} ({})",
-            rule.source()
-        )
-    }));
-    match &review.outcome {
-        Outcome::Agrees(how) => lines.extend([
-            format!("ustack as the {end}: {how}"),
-            "no divergence that matters".to_owned(),
-        ]),
-        Outcome::Diverges(divergence) => lines.extend([
+    let (by, rule, packet, what) = (name(by), violation.rule, violation.packet, &violation.what);
+    format!(
+        "RULE BROKEN by the {by} in packet {packet}: {rule}: {what} ({})",
+        rule.source()
+    )
+}
+
+/// Neither end can be played, and for one reason.
+fn is_same_reason(one: &Replayed, other: &Replayed) -> bool {
+    let reason = describe_reason(one);
+    reason.is_some() && reason == describe_reason(other)
+}
+
+fn describe_reason(replayed: &Replayed) -> Option<String> {
+    match &replayed.outcome {
+        Outcome::Unusable(why) => Some(format!("cannot be replayed: {why}")),
+        _ => None,
+    }
+}
+
+fn describe_outcome(replayed: &Replayed) -> Vec<String> {
+    let end = name(replayed.role);
+    let role = format!("ustack as the {end}:");
+    match &replayed.outcome {
+        Outcome::Agrees(how) => vec![format!("{role} no divergence that matters: {how}")],
+        Outcome::Diverges(divergence) => vec![
             format!(
-                "DIVERGENCE at packet {}, {:.3} s ({})",
+                "{role} DIVERGENCE at packet {}, {:.3} s ({})",
                 divergence.packet,
                 divergence.at.as_secs_f64(),
                 divergence.source
             ),
             format!("  the recorded {end} {}", divergence.recorded),
             format!("  ustack {}", divergence.ours),
-        ]),
-        Outcome::Differs(how) => lines.push(format!("DIVERGENCE: {how}")),
-        Outcome::Unusable(why) => lines.push(format!("cannot be replayed: {why}")),
+        ],
+        Outcome::Differs(how) => vec![format!("{role} DIVERGENCE: {how}")],
+        Outcome::Unusable(why) => vec![format!("{role} cannot be replayed: {why}")],
     }
-    if let Some(dialogue) = review.dialogue.as_ref().filter(|_| args.show) {
-        lines.extend(dialogue.to_string().lines().map(str::to_owned));
+}
+
+const fn name(role: Role) -> &'static str {
+    match role {
+        Role::Server => "server",
+        Role::Client => "client",
     }
-    let mut text = format!("{number}  {}\n", lines.remove(0));
-    for line in lines {
-        text += &indent;
-        text += &line;
-        text.push('\n');
-    }
-    text
 }
 
 /// The stack behind a plain device, as the replay drives it.

@@ -107,6 +107,14 @@ impl App {
         is_over || (self.steps.is_empty() && self.rest.is_empty())
     }
 
+    /// When it next does something by itself, after this recorded time. Everything else it does
+    /// when something arrives.
+    pub(crate) fn next_at(&self, recorded: Duration) -> Option<Duration> {
+        let call = self.steps.front().and_then(|step| step.at);
+        let times = [call, Some(self.reads_from)].into_iter().flatten();
+        times.filter(|at| *at > recorded).min()
+    }
+
     /// What it waits for, in words.
     pub(crate) fn waits_for(&self) -> String {
         format!("the application has yet to make {:?}", self.steps.front())

@@ -105,7 +105,9 @@ impl Conversation {
         }
         let (_, open) = segments.first().ok_or("the capture holds no TCP segment")?;
         if !open.has(SYN) || open.has(ACK) {
-            return Err("the conversation does not begin with a SYN".to_owned());
+            return Err(
+                "the conversation does not begin with a SYN; start to record before it".to_owned(),
+            );
         }
         let (local, remote) = match role {
             Role::Client => (open.source, open.destination),

@@ -64,22 +64,30 @@ pub fn replay<H: Host>(
     if ours.incomplete() > 0 {
         return Err(format!("{} answers lack fragments", ours.incomplete()));
     }
-    for (index, (number, kernel)) in expected.iter().enumerate() {
-        match report.messages.get(index) {
-            Some(said) if said.agrees(kernel) => {}
-            said => {
-                let said = said.map_or("nothing".to_owned(), Message::describe);
-                let kernel = kernel.describe();
-                return Err(format!(
-                    "packet {number} is {kernel}; the stack says {said}"
-                ));
-            }
-        }
-    }
-    if let Some(more) = report.messages.get(expected.len()) {
-        return Err(format!("the stack also says {}", more.describe()));
-    }
+    compare(&expected, &report.messages)?;
     Ok(report)
+}
+
+/// Both said the same in the same order, or what differs first.
+fn compare(expected: &[(usize, Message)], ours: &[Message]) -> Result<(), String> {
+    let is_expected = |ours: &Message| expected.iter().any(|(_, said)| said.agrees(ours));
+    let is_said = |recorded: &Message| ours.iter().any(|said| said.agrees(recorded));
+    for (index, (number, recorded)) in expected.iter().enumerate() {
+        let instead = match ours.get(index) {
+            Some(said) if said.agrees(recorded) => continue,
+            Some(said) if is_said(recorded) => format!("first says {}", said.describe()),
+            Some(said) if !is_expected(said) => format!("says {}", said.describe()),
+            Some(_) | None => "does not say it".to_owned(),
+        };
+        return Err(format!(
+            "packet {number} is {}; the stack {instead}",
+            recorded.describe()
+        ));
+    }
+    match ours.get(expected.len()) {
+        Some(more) => Err(format!("the stack also says {}", more.describe())),
+        None => Ok(()),
+    }
 }
 
 fn sender(packet: &[u8]) -> Option<IpAddr> {

@@ -16,6 +16,7 @@ mod frames;
 mod host;
 mod icmp;
 mod inject;
+mod judge;
 pub mod message;
 pub mod ports;
 pub mod review;
@@ -28,5 +29,5 @@ mod verdict;
 
 pub use app::Reads;
 pub use host::Host;
-pub use referee::{capture, packet};
+pub use referee::{Violation, capture, packet};
 pub use services::Services;

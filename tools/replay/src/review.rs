@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use referee::{Options, Referee, Rule, View, Violation};
+use referee::Violation;
 
 use crate::conversation::{Conversation, Direction, Role};
 use crate::datagram;
@@ -11,11 +11,15 @@ use crate::dialogue::Dialogue;
 use crate::divergence::{Divergence, Error};
 use crate::host::Host;
 use crate::inject;
-use crate::packet::{self, RST, SYN, TcpPacket};
+use crate::judge;
+use crate::packet::{self, FIN, RST, SYN, TcpPacket};
 use crate::ports;
 use crate::services::Services;
 use crate::stream::{self, Plan, Report};
 use crate::talks::{Kind, Talk};
+
+/// Kind of the Fast Open option (RFC 7413 §4.1.1).
+const FAST_OPEN: u8 = 34;
 
 /// What the replay of a conversation came to.
 #[derive(Clone, Debug)]
@@ -30,70 +34,64 @@ pub enum Outcome {
     Unusable(String),
 }
 
-/// A replayed conversation.
+/// A conversation, replayed and judged.
 #[derive(Clone, Debug)]
 pub struct Review {
     /// What it was, line by line.
     pub about: Vec<String>,
-    /// What the replay came to.
-    pub outcome: Outcome,
     /// Rules that the recorded ends broke, each end's first packet of each rule.
     pub broken: Vec<Violation>,
+    /// What the replay came to, for each end that the stack played.
+    pub replays: Vec<Replayed>,
+}
+
+/// What a replay came to.
+#[derive(Clone, Debug)]
+pub struct Replayed {
+    /// The end that the stack played.
+    pub role: Role,
+    /// Whether the stack did as recorded.
+    pub outcome: Outcome,
     /// What was said, recorded and replayed, for conversations over TCP.
     pub dialogue: Option<Dialogue>,
 }
 
-/// Replays a conversation with the stack in the place of one end, and judges both recorded ends.
-pub fn review<H: Host>(talk: &Talk, role: Role) -> Review {
-    let (mut about, broken) = (vec![describe_packets(talk)], broken_rules(talk));
-    let replayed = between_hosts(talk).and_then(|talk| replay::<H>(&talk, role));
-    let replayed = replayed.unwrap_or_else(|reason| Replayed {
-        about: Vec::new(),
-        outcome: Outcome::Unusable(reason),
-        dialogue: None,
-    });
-    about.extend(replayed.about);
+/// Replays a conversation with the stack in the place of each of these ends, and judges both
+/// recorded ends.
+pub fn review<H: Host>(talk: &Talk, roles: &[Role]) -> Review {
+    let moved = between_hosts(talk);
+    let gap = judge::find_gap(talk);
+    let mut about = vec![describe_packets(talk)];
+    let mut replays = Vec::new();
+    for &role in roles {
+        let talk = moved.as_deref().map_err(Clone::clone);
+        let result = match &gap {
+            Some(reason) => Err(reason.clone()),
+            None => talk.and_then(|talk| replay::<H>(talk, role)),
+        };
+        let (lines, outcome, dialogue) =
+            result.unwrap_or_else(|reason| (Vec::new(), Outcome::Unusable(reason), None));
+        if about.len() == 1 {
+            about.extend(lines);
+        }
+        replays.push(Replayed {
+            role,
+            outcome,
+            dialogue,
+        });
+    }
     Review {
         about,
-        outcome: replayed.outcome,
-        broken,
-        dialogue: replayed.dialogue,
+        broken: judge::broken_rules(talk, gap.is_some()),
+        replays,
     }
 }
 
-/// What is left of a [`Review`] to the replay itself; an error is why it cannot be done.
-struct Replayed {
-    about: Vec<String>,
-    outcome: Outcome,
-    dialogue: Option<Dialogue>,
-}
+/// What the conversation was, what its replay came to, and what was said. An error is why it
+/// cannot be replayed.
+type Result = std::result::Result<(Vec<String>, Outcome, Option<Dialogue>), String>;
 
-/// What the recorded ends did that nobody may do, as far as one can tell from where it was
-/// recorded.
-fn broken_rules(talk: &Talk) -> Vec<Violation> {
-    let options = Options {
-        offload: talk.is_offloaded,
-    };
-    let mut referee = Referee::new(View::Point { near: Vec::new() }, options);
-    for packet in &talk.packets {
-        referee.on_seen(packet.number, packet.time, &packet.data, packet.lost);
-    }
-    let mut first: Vec<Violation> = Vec::new();
-    for violation in referee.take_violations() {
-        if violation.rule == Rule::OtherBytes && talk.is_cut {
-            continue; // they may be zeros that stand for bytes
-        }
-        let same = |known: &Violation| {
-            (known.rule, known.flow.source) == (violation.rule, violation.flow.source)
-        };
-        if !first.iter().any(same) {
-            first.push(violation);
-        }
-    }
-    first
-}
-
-fn replay<H: Host>(talk: &Talk, role: Role) -> Result<Replayed, String> {
+fn replay<H: Host>(talk: &Talk, role: Role) -> Result {
     if talk.kind == Kind::Datagrams {
         return replay_datagrams::<H>(talk, role);
     }
@@ -106,32 +104,54 @@ fn replay<H: Host>(talk: &Talk, role: Role) -> Result<Replayed, String> {
         }
     }
     match role {
-        _ if !is_answered => Err("the server never answered".to_owned()),
+        _ if !is_answered => {
+            Err("the server never answered, there is nothing to compare".to_owned())
+        }
         Role::Server if is_refused => Ok(replay_closed::<H>(talk)),
         _ => replay_stream::<H>(talk, role),
     }
 }
 
-fn replay_stream<H: Host>(talk: &Talk, role: Role) -> Result<Replayed, String> {
+fn replay_stream<H: Host>(talk: &Talk, role: Role) -> Result {
     let conversation = Conversation::first(&talk.packets, role)?;
+    if role == Role::Client {
+        check_open(&conversation)?;
+    }
     let plan = Plan::new(role);
     let result = stream::replay_conversation::<H>(conversation.clone(), &plan);
     let (outcome, dialogue) = match result {
-        Ok(report) => (Outcome::Agrees(describe_report(&report)), report.dialogue),
+        Ok(report) => (
+            Outcome::Agrees(describe_report(&report, &conversation)),
+            report.dialogue,
+        ),
         Err(Error::Unusable(reason)) => return Err(reason),
         Err(Error::Diverged(diverged)) => (Outcome::Diverges(diverged.0), diverged.1),
     };
-    Ok(Replayed {
-        about: describe_ends(&conversation, role),
+    Ok((
+        describe_ends(&conversation, role),
         outcome,
-        dialogue: Some(dialogue.beside(&conversation)),
-    })
+        Some(dialogue.beside(&conversation)),
+    ))
+}
+
+/// Scanners open with what no application can ask for.
+fn check_open(conversation: &Conversation) -> std::result::Result<(), String> {
+    let first = conversation.said.first().map(|said| &said.tcp);
+    let oddity = match first {
+        Some(syn) if syn.source.port() == 0 => "comes from port 0",
+        Some(syn) if syn.has(FIN) => "carries FIN",
+        Some(syn) if !syn.payload.is_empty() && !syn.options.unknown.contains(&FAST_OPEN) => {
+            "carries data without Fast Open"
+        }
+        _ => return Ok(()),
+    };
+    Err(format!("its SYN {oddity}, which no application asks for"))
 }
 
 /// The conversation between two addresses of the documentation's networks (RFC 5737, RFC 3849) if
 /// its own are of a kind that no packet between hosts has: of the loopback, or of one host to
 /// itself.
-fn between_hosts(talk: &Talk) -> Result<Cow<'_, Talk>, String> {
+fn between_hosts(talk: &Talk) -> std::result::Result<Cow<'_, Talk>, String> {
     let (client, server) = (talk.client.ip(), talk.server.ip());
     if client != server && !client.is_loopback() && !server.is_loopback() {
         return Ok(Cow::Borrowed(talk));
@@ -155,44 +175,39 @@ fn between_hosts(talk: &Talk) -> Result<Cow<'_, Talk>, String> {
     Ok(Cow::Owned(moved))
 }
 
-fn replay_closed<H: Host>(talk: &Talk) -> Replayed {
+fn replay_closed<H: Host>(talk: &Talk) -> (Vec<String>, Outcome, Option<Dialogue>) {
     let address = talk.server.ip();
     let result = ports::replay::<H>(&talk.packets, address, &[], Services::None);
     let outcome = match result.map(|report| (report.same, report.differences)) {
-        Ok((same, differences)) => match (same, differences.first()) {
-            (_, Some(difference)) => Outcome::Differs(difference.to_string()),
-            (1, None) => Outcome::Agrees("refused with the recorded RST".to_owned()),
-            (count, None) => Outcome::Agrees(format!("refused with the recorded {count} RST")),
+        Ok((same, differences)) => match differences.first() {
+            Some(difference) => Outcome::Differs(difference.to_string()),
+            None => Outcome::Agrees(format!(
+                "it refused with {}, as recorded",
+                count(same, "RST")
+            )),
         },
         Err(reason) => Outcome::Differs(reason),
     };
-    Replayed {
-        about: vec!["the port is closed".to_owned()],
-        outcome,
-        dialogue: None,
-    }
+    (vec!["the port is closed".to_owned()], outcome, None)
 }
 
-fn replay_datagrams<H: Host>(talk: &Talk, role: Role) -> Result<Replayed, String> {
+fn replay_datagrams<H: Host>(talk: &Talk, role: Role) -> Result {
     if role == Role::Client {
-        return Err("UDP and ICMP are replayed with the stack as the server only".to_owned());
+        let reason = "UDP and ICMP are replayed with the stack as the server only (--as server)";
+        return Err(reason.to_owned());
     }
     if talk.is_cut {
-        return Err("UDP and ICMP need whole packets".to_owned());
+        return Err("UDP and ICMP need whole packets; record with tcpdump -s 0".to_owned());
     }
     let address = talk.server.ip();
     let outcome = match datagram::replay::<H>(&talk.packets, address, Services::AsRecorded) {
         Ok(report) => {
-            let count = report.messages.len();
-            Outcome::Agrees(format!("answered with the recorded {count} messages"))
+            let messages = count(report.messages.len(), "message");
+            Outcome::Agrees(format!("it answered with {messages}, as recorded"))
         }
         Err(reason) => Outcome::Differs(reason),
     };
-    Ok(Replayed {
-        about: Vec::new(),
-        outcome,
-        dialogue: None,
-    })
+    Ok((Vec::new(), outcome, None))
 }
 
 /// Who, and how many packets over what time.
@@ -246,14 +261,14 @@ fn describe_end(conversation: &Conversation, address: SocketAddr, direction: &Di
     };
     let lost = said().filter(|said| said.lost).count();
     let mut words = vec![format!(
-        "{} segments{}, {} bytes",
-        said().count(),
+        "{}{}, {}",
+        count(said().count(), "segment"),
         if lost > 0 {
             format!(" ({lost} lost)")
         } else {
             String::new()
         },
-        direction.stream.len()
+        count(direction.stream.len(), "byte")
     )];
     if let Some(syn) = said().find(|said| said.tcp.has(SYN)) {
         words.push(format!("SYN with {}", describe_options(&syn.tcp)));
@@ -286,17 +301,57 @@ fn describe_options(syn: &TcpPacket) -> String {
     names.join(", ")
 }
 
-fn describe_report(report: &Report) -> String {
+/// What the stack did as recorded.
+fn describe_report(report: &Report, conversation: &Conversation) -> String {
+    let Conversation { ours, theirs, .. } = conversation;
     let tally = &report.tally;
+    let is_cut = ours.reset || theirs.reset;
+    let sent = describe_stream(
+        describe_bytes(report.sent.min(ours.stream.len()), ours),
+        ours.fin.is_some() && report.sent > ours.stream.len(),
+        tally.reset,
+    );
+    let received = describe_stream(
+        describe_bytes(report.received, theirs),
+        theirs.fin.is_some() && !is_cut,
+        theirs.reset,
+    );
     let again = match tally.retransmissions {
         0 => String::new(),
-        count => format!(", {count} of them repeated"),
+        count => format!(" ({count} repeated)"),
     };
+    let segments = count(tally.segments, "segment");
     let states: Vec<String> = report.states.iter().map(ToString::to_string).collect();
     format!(
-        "{} segments{again}, and {} bytes received, all as recorded; {}",
-        tally.segments,
-        report.received,
+        "it sent {sent} in {segments}{again} and received {received}, as recorded; {}",
         states.join(", ")
     )
+}
+
+fn describe_stream(bytes: Option<String>, fin: bool, reset: bool) -> String {
+    let fin = fin.then(|| "FIN".to_owned());
+    let reset = reset.then(|| "RST".to_owned());
+    let words: Vec<String> = [bytes, fin, reset].into_iter().flatten().collect();
+    if words.is_empty() {
+        return "nothing".to_owned();
+    }
+    words.join(" and ")
+}
+
+/// How many of the bytes that an end said, if it said any.
+fn describe_bytes(bytes: usize, of: &Direction) -> Option<String> {
+    let all = of.stream.len();
+    match all {
+        0 => None,
+        _ if all == bytes => Some(count(all, "byte")),
+        _ => Some(format!("{bytes} of {}", count(all, "byte"))),
+    }
+}
+
+fn count(count: usize, what: &str) -> String {
+    match count {
+        0 => format!("no {what}"),
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
 }

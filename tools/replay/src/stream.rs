@@ -213,10 +213,12 @@ impl<H: Host> Replay<H> {
         self.app
             .open(self.host.tcp(), now, plan.role, flow, plan.socket)?;
         let mut idle_since = None;
+        let mut last = self.now;
         for _ in 0..MAX_TURNS {
             self.turn()?;
             if self.inject_error()? || self.inject_due()? {
                 idle_since = None;
+                last = self.now;
                 continue;
             }
             let next = match self.frames.front() {
@@ -227,14 +229,27 @@ impl<H: Host> Replay<H> {
             };
             let deadline = self.host.tcp().poll_timeout();
             let deadline = deadline.map(|at| at.saturating_since(Instant::ZERO));
-            let is_quiet = self.app.is_done() && self.errors.is_empty();
-            let step = self.now + if is_quiet { LINGER } else { STEP };
+            let step = self.step(next, last);
             self.now = next.min(deadline.unwrap_or(next)).min(step).max(self.now);
             if deadline == Some(self.now) || deadline.is_some_and(|at| at < self.now) {
                 self.now += Duration::from_nanos(1);
             }
         }
         Err(self.endless(MAX_TURNS).into())
+    }
+
+    /// When to look again at the latest: often while there is something going on, and in a pause
+    /// when the application does its next.
+    fn step(&self, next: Duration, last: Duration) -> Duration {
+        let is_pause = self.now.saturating_sub(last) > LINGER && self.errors.is_empty();
+        let is_quiet = self.app.is_done() && self.errors.is_empty();
+        let recorded = self.now.saturating_sub(self.delay);
+        match self.app.next_at(recorded) {
+            Some(at) if is_pause => at + self.delay,
+            None if is_pause => next,
+            _ if is_quiet => self.now + LINGER,
+            _ => self.now + STEP,
+        }
     }
 
     /// All frames are in, all that is owed had time to come out, and the recording has come to its

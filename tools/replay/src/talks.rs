@@ -129,13 +129,17 @@ impl Sorter {
         }
     }
 
-    /// A segment of which only the beginning was recorded.
+    /// A packet of which only the beginning was recorded.
     fn add_cut(&mut self, recorded: &Recorded) {
+        let damaged = self.found.damaged.len();
         let data = inject::complete(&recorded.data);
         self.add(&Recorded {
             data: data.unwrap_or_else(|_| recorded.data.clone()),
             ..recorded.clone()
         });
+        if let Some((_, reason)) = self.found.damaged.get_mut(damaged) {
+            "not even its headers were recorded (tcpdump -s 0 records all)".clone_into(reason);
+        }
         let mut talks = self.found.talks.iter_mut();
         let talk = talks.find(|talk| {
             let last = talk.packets.last();
@@ -168,7 +172,8 @@ impl Sorter {
         });
         let progress = progress.get_or_insert_with(|| {
             // A capture that begins with SYN,ACK lacks the client's SYN.
-            let (client, server) = if tcp.has(SYN) && tcp.has(ACK) {
+            let answers = tcp.has(SYN) && tcp.has(ACK) && !tcp.has(FIN | RST);
+            let (client, server) = if answers {
                 (tcp.destination, tcp.source)
             } else {
                 (tcp.source, tcp.destination)

@@ -8,7 +8,7 @@ use crate::dialogue;
 use crate::divergence::Divergence;
 use crate::frames::Waits;
 use crate::host::Host;
-use crate::packet::FIN;
+use crate::packet::{FIN, SYN};
 use crate::stream::{Plan, Replay};
 
 impl<H: Host> Replay<H> {
@@ -29,8 +29,9 @@ impl<H: Host> Replay<H> {
     }
 
     fn differs(&self, recorded: String, ours: String, source: &'static str) -> Divergence {
+        let first = self.conversation.said.first().map_or(0, |said| said.number);
         Divergence {
-            packet: self.last_number,
+            packet: self.last_number.max(first),
             at: self.now,
             recorded,
             ours,
@@ -102,6 +103,12 @@ impl<H: Host> Replay<H> {
     pub(crate) fn check_end(&self, plan: &Plan) -> Result<(), Divergence> {
         let Conversation { ours, theirs, .. } = &self.conversation;
         let is_cut = ours.reset || theirs.reset;
+        let mut said = self.conversation.said.iter();
+        let syn = said.find(|said| said.ours && said.tcp.has(SYN));
+        if let (Some(syn), None) = (syn, self.checker.isn()) {
+            let recorded = format!("said SYN in packet {}", syn.number);
+            return Err(self.differs(recorded, self.instead_of_syn(), "RFC 9293 §3.5"));
+        }
         if !self.app.is_done() && !is_cut {
             let waits_for = self.app.waits_for();
             let stack = format!("goes no further: {waits_for}");

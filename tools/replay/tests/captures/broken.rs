@@ -14,17 +14,18 @@ fn broken(name: &str, rule: &str, packet: usize) {
     let [talk] = &found.talks[..] else {
         panic!("{} conversations", found.talks.len());
     };
-    for role in [Role::Server, Role::Client] {
-        let review = review::<Stack>(talk, role);
-        let [violation] = &review.broken[..] else {
-            panic!("{:?}", review.broken);
-        };
-        assert_eq!(violation.rule.name(), rule);
-        assert_eq!(violation.packet, packet);
-        assert_eq!(violation.flow.source, talk.server);
-        let agrees = matches!(review.outcome, Outcome::Agrees(_));
-        assert!(agrees, "{role:?}: {:?}", review.outcome);
+    let review = review::<Stack>(talk, &[Role::Server, Role::Client]);
+    let [violation] = &review.broken[..] else {
+        panic!("{:?}", review.broken);
+    };
+    assert_eq!(violation.rule.name(), rule);
+    assert_eq!(violation.packet, packet);
+    assert_eq!(violation.flow.source, talk.server);
+    for replayed in &review.replays {
+        let agrees = matches!(replayed.outcome, Outcome::Agrees(_));
+        assert!(agrees, "{replayed:?}");
     }
+    assert_eq!(review.replays.len(), 2);
 }
 
 #[test]
