@@ -70,7 +70,9 @@ impl Tcp {
         conn.note_syn_data(taken > 0);
         let id = self.insert(settled.flow, Slot::Connection(Box::new(conn)));
         if let Some(entry) = self.table.get_mut(id) {
-            entry.opening = Some(Box::new(syn.with_fast_open(taken, cookie)));
+            let mut opening = syn.with_fast_open(taken, cookie);
+            opening.ours.options.defer_accept = None; // it is accepted already
+            entry.opening = Some(Box::new(opening));
         }
         if let Some(listener) = self.listeners.get_mut(listener_id) {
             listener.fast_open_pending += 1;

@@ -217,7 +217,7 @@ impl SynReceived {
     fn is_deferred(&self, now: Instant) -> bool {
         let age = self.ours.repeat.age(now);
         let wait = self.ours.options.defer_accept;
-        self.fast_open.is_none_or(|(taken, _)| taken == 0) && wait.is_some_and(|wait| age < wait)
+        wait.is_some_and(|wait| age < wait)
     }
 
     fn connected(

@@ -456,3 +456,29 @@ fn what_was_taken_stays_acknowledged() {
         assert_eq!(peer.relative(last), (Flags::RST | Flags::ACK, 1, 11, 0));
     });
 }
+
+/// Who opens at once has no use for a listener that waits for data: the ACK counts.
+#[test]
+fn nothing_is_deferred_after_a_good_cookie() {
+    each(|mut host| {
+        let listener = host.listen(|options| {
+            options.socket.fast_open = Some(10);
+            options.socket.defer_accept = Some(SEC);
+        });
+        let asking = host.peer();
+        let mine = cookie_of(&mut host, &asking);
+        for (port, len) in [(1, 0), (2, 10)] {
+            let mut peer = host.nth_peer(port).with_cookie(mine);
+            host.recv(&peer, peer.syn_with_data(len)).unwrap();
+            peer.note(&host.one());
+            let (id, _) = host.tcp.accept(listener).expect("before the ACK");
+            host.tcp.shutdown(host.now, id).unwrap();
+            let fin = host.one();
+            let end = 1 + len as i32;
+            assert_eq!(peer.relative(&fin), (Flags::FIN | Flags::ACK, 1, end, 0));
+            host.recv(&peer, peer.segment(Flags::ACK, end, 2, 0))
+                .unwrap();
+            assert_eq!(host.state(&peer), State::FinWait2);
+        }
+    });
+}
