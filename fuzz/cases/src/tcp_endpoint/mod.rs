@@ -394,10 +394,11 @@ impl World {
             if self.held.is_some() && self.behind.is_none() {
                 self.behind.clone_from(&self.before);
             }
-        } else if self
-            .ledger
-            .as_ref()
-            .is_some_and(|ledger| !ledger.is_at(segment))
+        } else if self.state() == Some(State::TimeWait)
+            && self
+                .ledger
+                .as_ref()
+                .is_some_and(|ledger| !ledger.is_at(segment))
             && let Some(mut before) = self.before.take_if(|before| before.is_at(segment))
         {
             // A SYN that nobody meant has not ended TIME-WAIT (RFC 9293 §3.10.7.4, SYN-RECEIVED).
