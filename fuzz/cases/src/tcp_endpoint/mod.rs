@@ -294,7 +294,14 @@ impl World {
         while let Some((id, flow)) = self.tcp.accept(self.listener) {
             assert_eq!(flow, self.flow);
             self.release();
-            self.held = Some(id);
+            let mut all = self.tcp.connections();
+            if all.any(|one| one.id == id && one.state != State::Closed) {
+                self.held = Some(id);
+            } else {
+                // Over before anybody accepted it; the ledger may be of another one.
+                drop(all);
+                self.tcp.release(self.now, id);
+            }
         }
     }
 
