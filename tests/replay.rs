@@ -167,6 +167,42 @@ fn broken_rules_are_named() {
     }
 }
 
+/// What real software said replays from both ends, but for what tools got wrong on purpose.
+#[test]
+fn every_capture_replays() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pcaps");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_none_or(|extension| extension != "pcapng")
+        {
+            continue;
+        }
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let output = replay(&path, &[]);
+        let (text, code) = (stdout(&output), output.status.code());
+        match name.split('-').next() {
+            Some("odd") => assert!(matches!(code, Some(0..=2)), "{name}: {output:?}"),
+            Some("broken") => assert_eq!(code, Some(1), "{name}: {text}"),
+            _ => assert_eq!(code, Some(0), "{name}: {text}"),
+        }
+        assert!(output.stderr.is_empty(), "{name}: {output:?}");
+        count += 1;
+    }
+    assert!(count >= 40, "{count} captures");
+}
+
+#[test]
+fn fast_open_needs_the_key_of_the_recorded_server() {
+    let text = stdout(&replay(&pcaps("fastopen-data"), &["--conversation", "2"]));
+    let server =
+        "cannot be replayed: its SYN brings a Fast Open cookie that only the recorded server";
+    let client = "cannot be replayed: its SYN brings a Fast Open cookie, and the stack has none";
+    assert!(text.contains(server) && text.contains(client), "{text}");
+}
+
 /// What README shows is what the program prints.
 #[test]
 fn readme_tells_the_truth() {

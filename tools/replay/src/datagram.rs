@@ -42,6 +42,9 @@ pub fn replay<H: Host>(
             expected.extend(said.map(|said| (packet.number, said)));
             continue;
         }
+        if packet.lost {
+            continue;
+        }
         let now = Instant::ZERO + packet.time;
         host.on_packet(now, packet.data.clone());
         for service in &mut services {

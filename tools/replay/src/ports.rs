@@ -100,6 +100,9 @@ pub fn replay<H: Host>(
             recorded.add(&packet.data).map_err(at)?;
             continue;
         }
+        if packet.lost {
+            continue;
+        }
         probes += 1;
         let now = Instant::ZERO + packet.time;
         host.on_timeout(now);

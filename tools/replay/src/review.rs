@@ -114,9 +114,7 @@ fn replay<H: Host>(talk: &Talk, role: Role) -> Result {
 
 fn replay_stream<H: Host>(talk: &Talk, role: Role) -> Result {
     let conversation = Conversation::first(&talk.packets, role)?;
-    if role == Role::Client {
-        check_open(&conversation)?;
-    }
+    check_open(&conversation, role)?;
     let plan = Plan::new(role);
     let result = stream::replay_conversation::<H>(conversation.clone(), &plan);
     let (outcome, dialogue) = match result {
@@ -134,18 +132,33 @@ fn replay_stream<H: Host>(talk: &Talk, role: Role) -> Result {
     ))
 }
 
-/// Scanners open with what no application can ask for.
-fn check_open(conversation: &Conversation) -> std::result::Result<(), String> {
-    let first = conversation.said.first().map(|said| &said.tcp);
-    let oddity = match first {
-        Some(syn) if syn.source.port() == 0 => "comes from port 0",
-        Some(syn) if syn.has(FIN) => "carries FIN",
-        Some(syn) if !syn.payload.is_empty() && !syn.options.unknown.contains(&FAST_OPEN) => {
-            "carries data without Fast Open"
+/// Scanners open with what no application can ask for, and Fast Open needs a secret of the recorded
+/// ends.
+fn check_open(conversation: &Conversation, role: Role) -> std::result::Result<(), String> {
+    let said = &conversation.said;
+    let Some(syn) = said.first().map(|said| &said.tcp) else {
+        return Ok(());
+    };
+    let is_fast = !syn.payload.is_empty() && syn.options.unknown.contains(&FAST_OPEN);
+    let is_taken = || {
+        let mut answers = said.iter().filter(|said| said.tcp.source != syn.source);
+        answers.any(|said| said.tcp.has(SYN) && said.ack > Some(1))
+    };
+    let what = match role {
+        Role::Server if is_fast && is_taken() => {
+            "brings a Fast Open cookie that only the recorded server can check"
         }
+        Role::Client if is_fast => "brings a Fast Open cookie, and the stack has none",
+        Role::Client if !syn.payload.is_empty() => {
+            "carries data without Fast Open, which no application asks for"
+        }
+        Role::Client if syn.source.port() == 0 => {
+            "comes from port 0, which no application asks for"
+        }
+        Role::Client if syn.has(FIN) => "carries FIN, which no application asks for",
         _ => return Ok(()),
     };
-    Err(format!("its SYN {oddity}, which no application asks for"))
+    Err(format!("its SYN {what}"))
 }
 
 /// The conversation between two addresses of the documentation's networks (RFC 5737, RFC 3849) if

@@ -50,7 +50,7 @@ impl Services {
         packets: &[Recorded],
     ) -> Result<Vec<Service>, String> {
         let mut scripts = match self {
-            Self::AsRecorded => scripts(packets, address)?,
+            Self::AsRecorded => scripts(packets, address),
             Self::None | Self::Echo(_) => Vec::new(),
         };
         let ports = match self {
@@ -110,20 +110,21 @@ impl Script {
 }
 
 /// What each port of `address` that spoke heard and said.
-fn scripts(packets: &[Recorded], address: IpAddr) -> Result<Vec<Script>, String> {
+fn scripts(packets: &[Recorded], address: IpAddr) -> Vec<Script> {
     let mut scripts: Vec<Script> = Vec::new();
     let mut assembler = Assembler::default();
     for packet in packets {
-        let message = assembler.push(&packet.data);
-        let message = message.map_err(|error| format!("packet {}: {error}", packet.number))?;
-        let Some(Message::Udp {
+        let Ok(Some(Message::Udp {
             source,
             destination,
             payload,
-        }) = message
+        })) = assembler.push(&packet.data)
         else {
-            continue;
+            continue; // no application hears of what is malformed
         };
+        if packet.lost && source.ip() != address {
+            continue;
+        }
         let ours = source.ip() == address;
         let port = if ours {
             source.port()
@@ -148,5 +149,5 @@ fn scripts(packets: &[Recorded], address: IpAddr) -> Result<Vec<Script>, String>
         }
     }
     scripts.retain(|script| !script.said.is_empty());
-    Ok(scripts)
+    scripts
 }
