@@ -311,6 +311,14 @@ impl Connection {
         Ok(room)
     }
 
+    /// Queues what was taken while the connection opened, whatever its options say by now.
+    pub(crate) fn queue_taken(&mut self, data: Bytes) {
+        let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        self.snd.capacity = self.snd.capacity.max(len);
+        self.check_app_limited();
+        self.snd.buffer.push(data);
+    }
+
     pub(crate) fn write_room(&self) -> Result<usize, SocketError> {
         match (self.close_reason, self.snd.fin) {
             (Some(CloseReason::Finished), _) => Err(SocketError::BrokenPipe),

@@ -254,8 +254,7 @@ impl Tcp {
     /// Puts a connection in the place of its handshake.
     pub(super) fn open(&mut self, now: Instant, id: ConnId, settled: &Negotiated) {
         let mut conn = Connection::new(now, &self.config, settled);
-        // All of it fits, or `connect_with_data` had not taken it.
-        let _ = conn.write(&settled.data);
+        conn.queue_taken(settled.data.clone());
         self.replace(id, Slot::Connection(Box::new(conn)));
     }
 

@@ -233,3 +233,24 @@ fn both_ends_may_fast_open_at_once() {
         });
     }
 }
+
+/// What was taken is sent, though the same options would have a writer wait.
+#[test]
+fn no_option_loses_what_was_taken() {
+    let change: [fn(&mut SocketOptions); 3] = [
+        |_| {},
+        |options| options.notsent_lowat = Some(100),
+        |options| options.send_buffer = Some(100),
+    ];
+    for change in change {
+        each(|mut host| {
+            let mut peer = host.peer();
+            let (id, _) = connect(&mut host, &mut peer, 2_000);
+            host.tcp.set_options(host.now, id, change).unwrap();
+            host.recv(&peer, peer.syn_ack(0)).unwrap();
+            let sent = host.take();
+            let bytes: usize = sent.iter().map(|(_, sent)| sent.payload.len()).sum();
+            assert_eq!(bytes, 2_000);
+        });
+    }
+}
