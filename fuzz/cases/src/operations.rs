@@ -71,8 +71,8 @@ struct World {
     fates: Vec<u8>,
     /// Somebody has reset the connection.
     is_reset: bool,
-    /// Something was lost since: the peer may not hear of it before it sends.
-    is_reset_lost: bool,
+    /// Something was lost: a reset, or what it follows, so that its number lies beyond the window.
+    is_lossy: bool,
     turns: usize,
 }
 
@@ -143,7 +143,7 @@ impl World {
             packets: 0,
             fates,
             is_reset: false,
-            is_reset_lost: false,
+            is_lossy: false,
             turns: 0,
         };
         world.transmit();
@@ -283,7 +283,7 @@ impl World {
             let fate = self.fates.pop().unwrap_or(0);
             let mut at = self.now + DELAY;
             let lost = &mut self.ends[from].lost;
-            self.is_reset_lost |= self.is_reset && matches!(fate & 7, 1 | 2 | 5);
+            self.is_lossy |= matches!(fate & 7, 1 | 2 | 5);
             match fate & 7 {
                 1 | 2 if *lost < MAX_LOST => {
                     *lost += 1;
@@ -341,7 +341,7 @@ impl World {
             assert!(first.read <= second.written && second.read <= first.written);
             // Who has finished before hears of nothing.
             let is_over = |end: &End| {
-                let is_deaf = self.is_reset_lost && end.is_flushed();
+                let is_deaf = self.is_lossy && end.is_flushed();
                 end.conn.is_none() || end.closed.is_some() || end.has_read_all || is_deaf
             };
             assert!(is_over(first) && is_over(second), "one end waits for ever");

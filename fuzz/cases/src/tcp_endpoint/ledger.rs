@@ -77,6 +77,7 @@ impl Ledger {
             let acknowledges = |syn: &&Segment| sent.ack.0.wrapping_sub(syn.seq.0) <= syn.len();
             let irs = syn.filter(acknowledges).map(|syn| syn.seq.0);
             ledger.irs = irs.or(Some(sent.ack.0.wrapping_sub(1)));
+            ledger.add(0..1); // which may have been an earlier one
         }
         if let Some(syn) = syn {
             ledger.on_delivered(syn);

@@ -272,6 +272,7 @@ impl World {
             let connected = self.tcp.connect_with_data(now, flow, socket, &data);
             connected.map(|(id, _, taken)| (id, taken as u64))
         };
+        trace(|| format!("{now:?} connect with {len}: {connected:?}"));
         // The flow may be in TIME-WAIT.
         if let Ok((id, taken)) = connected {
             (self.held, self.ledger, self.early) = (Some(id), None, taken);
@@ -460,6 +461,7 @@ impl World {
         } else {
             self.tcp.write(self.now, id, &data)
         };
+        trace(|| format!("{:?} write {len}: {taken:?}", self.now));
         ledger.written += taken.unwrap_or(0) as u64;
         self.transmit();
     }
