@@ -27,7 +27,7 @@ def greet(ours, theirs):
 
 
 @scenario("RST in SYN-SENT, in answer to the second SYN: the first was lost",
-          tests=("reset_in_syn_sent_as_client",),
+          tests=("reset_in_syn_sent", "reset_in_syn_sent_as_client"),
           rule=between(FROM_CLIENT, 1, 1))
 def reset_in_syn_sent(x):
     """Python sockets: a client that connects to a port nobody listens on, its first SYN lost"""

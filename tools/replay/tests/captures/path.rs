@@ -70,7 +70,7 @@ fn host_unreachable() {
 fn odd_fragments_ipv6() {
     let address = "fd88::2".parse().unwrap();
     let packets = read("odd-fragments-ipv6");
-    let report = ports::replay::<Stack>(&packets, address, &[], Services::None).unwrap();
+    let report = ports::replay::<Stack>(&packets, address, &[], Services::AsRecorded).unwrap();
     let numbers = |said: &[String]| -> Vec<u32> {
         let last = |words: &String| words.rsplit(' ').next()?.parse().ok();
         said.iter().filter_map(last).collect()

@@ -1,10 +1,12 @@
 //! A reset in every state. The RST reaches the stack in the state that the capture is named after,
 //! and nothing is left of the connection.
 
-use crate::common::replay;
-use replay::Reads;
+use crate::common::{read, replay};
+use crate::stack::Stack;
 use replay::conversation::Role;
+use replay::ports;
 use replay::stream::{Plan, Report};
+use replay::{Reads, Services};
 use ustack_tcp::State::{self, *};
 use ustack_tcp::{CloseReason, SocketError};
 
@@ -38,6 +40,16 @@ fn reset_in_syn_sent_as_client() {
     assert_eq!(report.closed, Some(CloseReason::Refused));
     assert_eq!(report.last_state, None);
     assert_eq!(report.tally.segments, 2, "a SYN and its repetition");
+}
+
+/// A closed port answers the SYN that came, and not the one that was lost.
+#[test]
+fn reset_in_syn_sent() {
+    let address = "10.88.0.2".parse().unwrap();
+    let packets = read("reset-in-syn-sent");
+    let report = ports::replay::<Stack>(&packets, address, &[], Services::None).unwrap();
+    assert_eq!((report.probes, report.same), (1, 1));
+    assert_eq!(report.differences, []);
 }
 
 #[test]
