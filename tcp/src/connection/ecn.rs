@@ -98,6 +98,11 @@ impl EcnState {
         (Ecn::Ect0, flags)
     }
 
+    /// Nothing is left to be sent.
+    pub(super) const fn release(&mut self) {
+        self.hold = None;
+    }
+
     /// Until when new data waits.
     pub(super) const fn hold(&self) -> Option<Instant> {
         self.hold
@@ -127,7 +132,7 @@ impl Connection {
         if !self.ecn.is_echo(seg) || self.ecn.reduced_at.is_some_and(|at| ack <= at) {
             return;
         }
-        if self.cc.cwnd() <= self.snd.mss {
+        if self.cc.cwnd() <= self.snd.mss && self.state.sends() {
             // There is no smaller window; one segment per RTO is what is left.
             self.ecn.hold = Some(now + self.rtt.rto());
             self.update_loss_timer(now, true);

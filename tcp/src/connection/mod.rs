@@ -505,6 +505,7 @@ impl Connection {
         self.state = next;
         if !next.sends() {
             self.timers.pacing = None;
+            self.ecn.release();
         }
         match next {
             State::Closed => self.close(CloseReason::Finished),
