@@ -80,6 +80,8 @@ struct World {
     is_busy: bool,
     /// The incarnation of the ledger is: the next one may have its ISN.
     is_over: bool,
+    /// A handshake that follows TIME-WAIT is under way, or has failed.
+    is_reopening: bool,
 }
 
 impl World {
@@ -127,6 +129,7 @@ impl World {
             only_resets: false,
             is_busy: false,
             is_over: false,
+            is_reopening: false,
         }
     }
 
@@ -329,6 +332,17 @@ impl World {
             format!("{now:?} in {header:?} len {len}: {done:?}, {was:?} to {state:?}")
         });
         self.is_over |= self.state().is_none();
+        match (was, self.state()) {
+            // As often as that comes to nothing, TIME-WAIT goes on; all have the same ISN.
+            (Some(State::TimeWait), Some(State::SynReceived)) => {
+                let before = self.before.take_if(|_| self.is_reopening);
+                self.ledger = before.or(self.ledger.take());
+                (self.is_over, self.is_reopening) = (true, true);
+            }
+            (Some(State::SynReceived), Some(State::SynReceived | State::TimeWait)) => {}
+            (Some(State::SynReceived), _) => self.is_reopening = false,
+            _ => {}
+        }
         if was == Some(State::SynSent)
             && self.state() == Some(State::SynSent)
             && let Some(ledger) = &mut self.ledger
@@ -364,7 +378,7 @@ impl World {
         }
         assert!(segments < MAX_SEGMENTS, "{segments} segments in a turn");
         (self.only_resets, self.is_busy) = (false, false);
-        self.is_over = self.state().is_none();
+        self.is_over |= self.state().is_none();
         while let Some(event) = self.tcp.poll_event() {
             match event {
                 Event::Incoming { conn, flow, .. } => {
