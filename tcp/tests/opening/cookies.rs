@@ -4,7 +4,7 @@ use covers::covers;
 use ustack_tcp::segment::{SegmentOptions, Timestamps};
 use ustack_tcp::seq::{WindowScale, WireSeq};
 use ustack_tcp::testing::pattern;
-use ustack_tcp::{Config, EcnMode, Flags, ListenerId, Options, State};
+use ustack_tcp::{Config, Dropped, EcnMode, Flags, ListenerId, Options, State};
 
 use crate::host::{ECN_SETUP, Host, MS, Peer, SEC, SYN_ACK, each_with};
 
@@ -81,6 +81,34 @@ fn a_cookie_keeps_the_mss_and_no_state() {
             assert_eq!((counters.syncookies_sent, counters.syncookies_recv), (1, 1));
         });
     }
+}
+
+/// The cookie stays good: the peer's next segment opens the connection once there is room.
+#[test]
+#[covers("SY-2")]
+fn a_cookie_that_finds_the_queue_full_comes_again() {
+    each_with(&config(), |mut host| {
+        let listener = host.listen(|options| options.backlog = 1);
+        host.syn(&mut host.nth_peer(1));
+        let mut peers = [2, 3].map(|port| host.nth_peer(port));
+        for peer in &mut peers {
+            host.syn(peer);
+        }
+        let [first, second] = peers;
+        host.recv(&first, first.ack()).unwrap();
+        assert_eq!(host.tcp.counters().listen_overflows, 0);
+        for times in [1, 2] {
+            let done = host.recv(&second, second.ack());
+            assert_eq!(done, Err(Dropped::BacklogFull));
+            assert_eq!(host.tcp.counters().listen_overflows, times);
+            assert_eq!(host.state(&second), State::Closed);
+        }
+        host.none();
+        assert!(host.tcp.accept(listener).is_some());
+        host.recv(&second, second.ack()).unwrap();
+        assert_eq!(host.state(&second), State::Established);
+        assert_eq!(host.tcp.counters().syncookies_recv, 2);
+    });
 }
 
 #[test]
