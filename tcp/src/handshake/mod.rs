@@ -39,6 +39,9 @@ pub(crate) struct Ours {
     /// How much of `data` went out with a SYN: the peer may acknowledge that much.
     syn_data: u32,
     path_mtu: u16,
+    /// The window and the scale that a SYN of ours has announced: they hold, whatever buffer the
+    /// application asks for afterwards (RFC 7323 §2.2).
+    announced: Option<(u32, WindowScale)>,
     repeat: Repeat,
 }
 
@@ -93,6 +96,7 @@ impl Ours {
             data: Bytes::new(),
             syn_data: 0,
             path_mtu: 0,
+            announced: None,
             repeat: Repeat::new(),
         }
     }
@@ -102,6 +106,7 @@ impl Ours {
         Self {
             data: self.data.clone(),
             syn_data: self.syn_data,
+            announced: self.announced,
             repeat: Repeat::after_syn(),
             ..Self::new(self.flow, self.options, self.iss, self.ts_offset)
         }
@@ -113,6 +118,9 @@ impl Ours {
 
     /// The window of our SYN, never scaled (RFC 7323 §2.2).
     fn window(&self, config: &Config) -> u32 {
+        if let Some((window, _)) = self.announced {
+            return window;
+        }
         let buffer = self
             .options
             .recv_buffer
@@ -121,6 +129,9 @@ impl Ours {
     }
 
     fn scale(&self, config: &Config) -> WindowScale {
+        if let Some((_, scale)) = self.announced {
+            return scale;
+        }
         WindowScale::for_buffer(self.options.recv_buffer.unwrap_or(config.recv_buffer_max))
     }
 
@@ -181,6 +192,7 @@ impl Ours {
     ) {
         self.path_mtu = tx.path_mtu(self.flow.remote_ip());
         self.push(&self.syn(now, config, syn), data, tx);
+        self.announced = Some((self.window(config), self.scale(config)));
         self.repeat.on_sent(now);
     }
 

@@ -3,7 +3,7 @@
 use covers::covers;
 use ustack_tcp::seq::WindowScale;
 use ustack_tcp::testing::pattern;
-use ustack_tcp::{Dropped, Flags, Options, SocketOptions};
+use ustack_tcp::{Dropped, Event, Flags, Options, Segment, SocketOptions, Verdict};
 
 use crate::host::{SEC, each};
 
@@ -157,4 +157,54 @@ fn an_ack_without_the_agreed_timestamp_opens_nothing() {
         host.recv(&peer, peer.ack()).unwrap();
         assert!(host.tcp.accept(listener).is_some());
     });
+}
+
+/// What a SYN has announced holds, whatever buffer the application asks for before the handshake
+/// is over: the peer shifts by what it read there, and may send all of the window (SHLD-14).
+#[test]
+#[covers("TS-2")]
+fn a_buffer_changed_meanwhile_changes_neither_scale_nor_window() {
+    for bytes in [1_000, 4 << 20] {
+        let change = |options: &mut SocketOptions| options.recv_buffer = Some(bytes);
+        let check = |syn: &Segment, later: &Segment| {
+            let Options::Syn(options) = syn.options else {
+                unreachable!("a SYN")
+            };
+            let shift = options.window_scale.map_or(0, WindowScale::shift);
+            let window = u32::from(later.window.0) << shift;
+            let offered = u32::from(syn.window.0);
+            assert!(
+                window <= offered.max(bytes) && window + (1 << shift) > offered,
+                "{window} after {offered}"
+            );
+        };
+        each(|mut host| {
+            let mut peer = host.peer();
+            peer.syn.window_scale = Some(WindowScale::new(2));
+            let (id, syn) = host.connect(&mut peer, plain());
+            host.tcp.set_options(host.now, id, change).unwrap();
+            host.recv(&peer, peer.syn_ack(0)).unwrap();
+            check(&syn, &host.one());
+        });
+        each(|mut host| {
+            let listener = host.listen(|options| options.hold = true);
+            let mut peer = host.peer();
+            peer.syn.window_scale = Some(WindowScale::new(2));
+            host.recv(&peer, peer.syn_segment()).unwrap();
+            host.none();
+            let held = host.events.iter().find_map(|event| match event {
+                Event::Incoming { conn, .. } => Some(*conn),
+                _ => None,
+            });
+            let id = held.expect("a SYN to decide on");
+            host.tcp.decide(host.now, id, Verdict::Accept);
+            let syn = host.one();
+            peer.note(&syn);
+            host.tcp.set_options(host.now, id, change).unwrap();
+            host.recv(&peer, peer.segment(Flags::ACK | Flags::FIN, 1, 1, 0))
+                .unwrap();
+            assert!(host.tcp.accept(listener).is_some());
+            check(&syn, &host.one());
+        });
+    }
 }
