@@ -391,7 +391,7 @@ impl Connection {
 
     /// Nothing that could leave is left behind without a timer.
     fn check_waiting(&self) -> Held {
-        holds(self.reset_owed.is_none(), "a RST leaves at once")?;
+        holds(self.farewell.is_none(), "the last word leaves at once")?;
         if self.state == State::Closed {
             return Ok(());
         }

@@ -128,8 +128,8 @@ pub(crate) struct Connection {
     advice_owed: bool,
     /// The application let go; nobody reads any more.
     orphan: bool,
-    /// The flags and the number of a RST that is due.
-    reset_owed: Option<(Flags, SeqNum)>,
+    /// The flags and the number of what an end without warning still says: RST mostly.
+    farewell: Option<(Flags, SeqNum)>,
     /// ICMP reported trouble and no ACK has shown since that the path works: what the application
     /// hears should the connection time out.
     path_trouble: bool,
@@ -194,7 +194,7 @@ impl Connection {
             snd,
             rcv,
             orphan: false,
-            reset_owed: None,
+            farewell: None,
             path_trouble: false,
             soft_error: None,
             end_told: false,
@@ -440,6 +440,8 @@ impl Connection {
         if self.close_reason.is_none() {
             if self.state != State::TimeWait {
                 self.owe_reset();
+            } else if self.acks.is_due() {
+                self.farewell = Some((Flags::ACK, self.snd.nxt)); // or the peer repeats its FIN
             }
             self.close(CloseReason::Aborted);
         }
@@ -447,7 +449,7 @@ impl Connection {
 
     /// RFC 9293 §3.10.5: `<SEQ=SND.NXT><CTL=RST>`.
     fn owe_reset(&mut self) {
-        self.reset_owed = Some((Flags::RST | Flags::ACK, self.snd.nxt));
+        self.farewell = Some((Flags::RST | Flags::ACK, self.snd.nxt));
     }
 
     /// Text that nobody will read is answered as one for no connection (RFC 9293 §3.10.7.1): the
@@ -455,7 +457,7 @@ impl Connection {
     /// (RFC 5961 §3.2).
     fn refuse_text(&mut self) {
         self.abort();
-        self.reset_owed = Some((Flags::RST, self.snd.una));
+        self.farewell = Some((Flags::RST, self.snd.una));
     }
 
     /// The application let go (RFC 9293 §3.6.1, SHLD-3): unread bytes mean RST.

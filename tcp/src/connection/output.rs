@@ -29,11 +29,11 @@ impl Connection {
         tso: bool,
         tx: &mut impl Transmit,
     ) -> bool {
-        if let Some((flags, seq)) = self.reset_owed {
+        if let Some((flags, seq)) = self.farewell {
             if tx.budget() == 0 {
                 return true;
             }
-            self.reset_owed = None;
+            self.farewell = None;
             self.send_control(now, flags, seq, tx);
             return false;
         }

@@ -3,7 +3,7 @@
 use covers::covers;
 use ustack_tcp::segment::{SegmentOptions, Timestamps};
 use ustack_tcp::{
-    Config, ConnectError, Flags, ListenerId, Options, Pacing, Segment, SocketOptions, State,
+    Config, ConnectError, Ecn, Flags, ListenerId, Options, Pacing, Segment, SocketOptions, State,
 };
 
 use crate::host::{Host, MS, Peer, SEC, SYN_ACK, each, each_with};
@@ -94,6 +94,28 @@ fn the_peer_s_fin_again_starts_it_over() {
         host.pass(59 * SEC + 500 * MS);
         assert_eq!(host.state(&peer), State::TimeWait);
         host.pass(SEC);
+        assert_eq!(host.state(&peer), State::Closed);
+    });
+}
+
+/// The application aborts before the ACK of the peer's FIN has left: it leaves all the same, and no
+/// RST does (RFC 9293 §3.10.5).
+#[test]
+fn an_abort_does_not_take_the_last_ack_away() {
+    each(|mut host| {
+        let listener = host.listen(|_| {});
+        let mut peer = host.peer();
+        let id = host.open(listener, &mut peer);
+        host.tcp.shutdown(host.now, id).unwrap();
+        host.one();
+        let fin = peer.segment(Flags::FIN | Flags::ACK, 1, 2, 0);
+        let done = host
+            .tcp
+            .on_segment(host.now, &peer.flow, true, Ecn::NotEct, fin);
+        assert_eq!(done, Ok(()));
+        host.tcp.abort(host.now, id);
+        host.turn();
+        assert_eq!(peer.relative(&host.one()), (Flags::ACK, 2, 2, 0));
         assert_eq!(host.state(&peer), State::Closed);
     });
 }
