@@ -317,6 +317,22 @@ fn a_fin_counts_in_order_and_nothing_follows_it() {
     });
 }
 
+/// What is cut off at the edge of the window takes the FIN with it.
+#[test]
+#[covers("SM-6", "SM-11")]
+fn a_fin_beyond_the_window_comes_again() {
+    everywhere(|net| {
+        let mut peer = with_buffer(net, 4000);
+        let out = peer.send(seg(1, 4500, 1).with(Flags::FIN));
+        assert_eq!((out[0].ack, out[0].window), (4001, 0));
+        assert_eq!((peer.read(), &*peer.state()), (4000, "ESTABLISHED"));
+        assert_eq!(peer.turn().len(), 1, "a window update");
+        peer.send(seg(4001, 500, 1).with(Flags::FIN));
+        assert_eq!((peer.read(), &*peer.state()), (500, "CLOSE-WAIT"));
+        assert_eq!(peer.tcp.read(peer.now, peer.conn, 10), Ok(Read::Eof));
+    });
+}
+
 /// Bytes that came before the FIN, and lie beyond it: the FIN stands.
 #[test]
 #[covers("SM-11")]
