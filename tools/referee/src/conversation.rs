@@ -17,6 +17,8 @@ pub(crate) struct Conversation {
     pub(crate) ends: [End; 2],
     /// It began with a SYN. Of others, only what each packet says by itself is judged.
     pub(crate) begun: bool,
+    /// Two ISNs of one end are about, and nobody knows which of them is meant.
+    pub(crate) mixed: bool,
     /// The addresses were used before: there may be segments of the conversation before this.
     pub(crate) reused: bool,
     /// When anything was seen of it last.
@@ -29,6 +31,7 @@ impl Conversation {
             addresses,
             ends: [Sight::Passing; 2].map(End::new),
             begun: false,
+            mixed: false,
             reused: false,
             last: Duration::ZERO,
         }
@@ -170,7 +173,7 @@ impl Conversation {
         let accepted = end.accepts(tcp, seq, tcp.seq_len()) || tcp.has(SYN);
         end.got_times
             .add_some(tcp.options.timestamps.map(|(tsval, _)| tsval));
-        end.on_text(seen, seq);
+        end.on_text(seen, seq, accepted);
         if tcp.has(ACK) && end.isn.is_some() {
             end.on_ack(peer, seen, accepted);
         } else if tcp.has(SYN) {
@@ -181,8 +184,8 @@ impl Conversation {
 }
 
 impl End {
-    /// What a segment brings reaches this end.
-    fn on_text(&mut self, seen: &Seen<'_>, seq: u64) {
+    /// What a segment brings reaches this end, which surely reads it if `accepted`.
+    fn on_text(&mut self, seen: &Seen<'_>, seq: u64, accepted: bool) {
         let tcp = seen.tcp;
         let end = seq + tcp.seq_len();
         if seq == end {
@@ -191,18 +194,16 @@ impl End {
         if tcp.has(FIN) {
             self.got_fin = Some(end - 1);
         }
-        let before = self.got.contiguous();
         self.got.insert(seq, end);
-        let got = self.got.contiguous();
+        let before = self.taken.contiguous();
         // A server whose queue is full ignores what would open the connection.
-        let opened = self.opened || self.offer.first;
-        if end > self.said_edge {
-            self.overrun = self.overrun.max(end);
+        let opened = self.opened || self.offer.first || tcp.has(SYN);
+        if accepted && opened && !self.acks_long_ago(tcp) {
+            self.taken.insert(seq, end.min(self.said_edge.max(1)));
         }
-        let current = !self.acks_long_ago(tcp) && self.said_ack >= self.overrun;
-        let due = opened && current && self.reset.is_none();
-        if got > before && !tcp.has(SYN) && due {
-            self.owe_ack(seen, got);
+        let taken = self.taken.contiguous();
+        if taken > before && !tcp.has(SYN) && self.reset.is_none() {
+            self.owe_ack(seen, taken);
         }
     }
 
@@ -233,14 +234,15 @@ impl End {
         }
         self.edge = self.edge.max(edge);
         self.acked = self.acked.max(ack);
-        // RFC 7323 §4: timestamps tell the round trip of what was sent twice, too.
-        let twice = tcp.options.timestamps.is_some();
-        let mut sent = self.kept.acknowledge(ack, twice);
+        // Which transmission it was is not known: none took less than this.
+        let mut sent = self.kept.acknowledge(ack);
         for &(left, right) in &tcp.options.sack {
             let at = |wire| position(self.isn.unwrap_or_default(), self.sent, wire);
-            sent = sent.max(self.kept.youngest(at(left), at(right), twice));
+            let (left, right) = (at(left), at(right));
+            sent = sent.max(self.kept.youngest(left, right));
+            self.kept.sack(left, right);
         }
-        self.timer.sample_of_text(seen.now, sent);
+        self.timer.sample(seen.now, sent);
     }
 }
 

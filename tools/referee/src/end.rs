@@ -86,10 +86,10 @@ pub(crate) struct End {
 
     /// What reached it of the peer's stream.
     pub(crate) got: Ranges,
+    /// What of that it cannot have refused.
+    pub(crate) taken: Ranges,
     pub(crate) got_fin: Option<u64>,
     pub(crate) ack_due: Option<AckDue>,
-    /// The end of what came beyond the window that it gave: it may have taken less.
-    pub(crate) overrun: u64,
     /// It said something after its SYN.
     pub(crate) opened: bool,
     /// What it told the peer: the highest acknowledgment, and the highest right edge.
@@ -126,9 +126,9 @@ impl End {
             acks: VecDeque::new(),
             timer: Timer::default(),
             got: Ranges::default(),
+            taken: Ranges::default(),
             got_fin: None,
             ack_due: None,
-            overrun: 0,
             opened: false,
             said_ack: 0,
             said_edge: 0,
@@ -143,8 +143,9 @@ impl End {
     /// Forgets what it got and acknowledged: the peer begins anew.
     pub(crate) fn forget_peer(&mut self) {
         self.got = Ranges::default();
+        self.taken = Ranges::default();
         self.got_fin = None;
-        (self.ack_due, self.overrun) = (None, 0);
+        self.ack_due = None;
         (self.said_ack, self.said_edge) = (0, 0);
         self.got_times = Values::default();
         self.echoed = Values::default();

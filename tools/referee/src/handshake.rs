@@ -26,7 +26,7 @@ impl Conversation {
             }
             _ => {}
         }
-        self.begun = true;
+        self.begun = !self.mixed;
         let (end, peer) = self.pair(side);
         if end.isn.is_none() {
             end.isn = Some(tcp.seq);
@@ -67,6 +67,7 @@ impl Conversation {
             self.ends = sights.map(End::new);
         }
         self.reused = true;
+        self.mixed = fault || self.mixed && tcp.has(ACK);
     }
 
     /// Options of every segment but a RST.

@@ -15,9 +15,8 @@ struct Piece {
     start: u64,
     bytes: Bytes,
     sent: Duration,
-    times: u32,
-    /// The last time was sooner than an answer to the one before could have come.
-    hurried: bool,
+    /// The peer has said that it came.
+    sacked: bool,
 }
 
 impl Piece {
@@ -42,22 +41,15 @@ pub(crate) struct Difference {
 }
 
 impl Kept {
-    /// When the byte at `at` was sent last, and whether once more at once is too often: RFC 6675 §4,
-    /// NextSeg (4), lets the last that is missing follow its own repetition.
-    pub(crate) fn sent(&self, at: u64) -> Option<(Duration, bool)> {
+    /// When the byte at `at` was sent last.
+    pub(crate) fn sent(&self, at: u64) -> Option<Duration> {
         let piece = self.pieces.get(self.index(at))?;
-        (piece.start <= at).then_some((piece.sent, piece.times == 1 || piece.hurried))
+        (piece.start <= at).then_some(piece.sent)
     }
 
     /// `bytes` are sent at `start`. Answers with the first that is another than before; from then
     /// on the new ones count.
-    pub(crate) fn send(
-        &mut self,
-        now: Duration,
-        start: u64,
-        bytes: &Bytes,
-        hurried: bool,
-    ) -> Option<Difference> {
+    pub(crate) fn send(&mut self, now: Duration, start: u64, bytes: &Bytes) -> Option<Difference> {
         let end = start + bytes.len() as u64;
         if start == end {
             return None;
@@ -65,10 +57,8 @@ impl Kept {
         self.split(start);
         self.split(end);
         let mut difference = None;
-        let mut times = 0;
         let (first, past) = (self.index(start), self.index(end));
         for piece in self.pieces.range(first..past) {
-            times = times.max(piece.times);
             let offset = (piece.start - start) as usize;
             let new = &bytes[offset..offset + piece.bytes.len()];
             if difference.is_none() && piece.bytes != new {
@@ -90,8 +80,7 @@ impl Kept {
                 start,
                 bytes: bytes.clone(),
                 sent: now,
-                times: times + 1,
-                hurried,
+                sacked: false,
             },
         );
         difference
@@ -115,24 +104,42 @@ impl Kept {
         }
     }
 
-    /// Everything below `acked` has arrived. Answers when the youngest of it was sent, of all or of
-    /// what was sent only once.
-    pub(crate) fn acknowledge(&mut self, acked: u64, twice: bool) -> Option<Duration> {
+    /// Everything below `acked` has arrived. Answers when the youngest of it was sent.
+    pub(crate) fn acknowledge(&mut self, acked: u64) -> Option<Duration> {
         self.split(acked);
         let mut youngest = None;
         while self.pieces.front().is_some_and(|piece| piece.start < acked) {
-            let piece = self.pop().filter(|piece| twice || piece.times == 1);
-            youngest = youngest.max(piece.map(|piece| piece.sent));
+            youngest = youngest.max(self.pop().map(|piece| piece.sent));
         }
         youngest
     }
 
-    /// When the youngest byte of `start..end` was sent, of all or of those sent only once.
-    pub(crate) fn youngest(&self, start: u64, end: u64, twice: bool) -> Option<Duration> {
+    /// When the youngest byte of `start..end` was sent.
+    pub(crate) fn youngest(&self, start: u64, end: u64) -> Option<Duration> {
         let pieces = self.pieces.range(self.index(start)..);
         let pieces = pieces.take_while(|piece| piece.start < end);
-        let pieces = pieces.filter(|piece| twice || piece.times == 1);
         pieces.map(|piece| piece.sent).max()
+    }
+
+    /// `start..end` has arrived, out of order.
+    pub(crate) fn sack(&mut self, start: u64, end: u64) {
+        self.split(start);
+        self.split(end);
+        let (first, past) = (self.index(start), self.index(end));
+        for piece in self.pieces.range_mut(first..past.max(first)) {
+            piece.sacked = true;
+        }
+    }
+
+    /// Whether anything came out of order.
+    pub(crate) fn has_holes(&self) -> bool {
+        self.pieces.iter().any(|piece| piece.sacked)
+    }
+
+    /// The end of the last bytes of which nobody has said that they came.
+    pub(crate) fn last_missing(&self) -> Option<u64> {
+        let last = self.pieces.iter().rev().find(|piece| !piece.sacked);
+        last.map(Piece::end)
     }
 
     fn pop(&mut self) -> Option<Piece> {
@@ -168,23 +175,17 @@ mod tests {
     #[test]
     fn the_same_bytes_in_other_pieces_are_the_same() {
         let mut kept = Kept::default();
+        assert_eq!(kept.send(SECOND, 1, &Bytes::from_static(b"abcdef")), None);
+        assert_eq!(kept.send(SECOND, 7, &Bytes::from_static(b"gh")), None);
         assert_eq!(
-            kept.send(SECOND, 1, &Bytes::from_static(b"abcdef"), false),
-            None
-        );
-        assert_eq!(
-            kept.send(SECOND, 7, &Bytes::from_static(b"gh"), false),
-            None
-        );
-        assert_eq!(
-            kept.send(2 * SECOND, 3, &Bytes::from_static(b"cdefghij"), false),
+            kept.send(2 * SECOND, 3, &Bytes::from_static(b"cdefghij")),
             None
         );
         assert_eq!(
             (kept.sent(2), kept.sent(3), kept.sent(11)),
-            (Some((SECOND, true)), Some((2 * SECOND, false)), None)
+            (Some(SECOND), Some(2 * SECOND), None)
         );
-        let difference = kept.send(SECOND, 2, &Bytes::from_static(b"bcdEf"), false);
+        let difference = kept.send(SECOND, 2, &Bytes::from_static(b"bcdEf"));
         assert_eq!(
             difference,
             Some(Difference {
@@ -194,7 +195,7 @@ mod tests {
             })
         );
         assert_eq!(
-            kept.send(SECOND, 5, &Bytes::from_static(b"E"), false),
+            kept.send(SECOND, 5, &Bytes::from_static(b"E")),
             None,
             "the new ones count"
         );
@@ -203,19 +204,29 @@ mod tests {
     #[test]
     fn what_is_acknowledged_is_forgotten() {
         let mut kept = Kept::default();
-        kept.send(SECOND, 1, &Bytes::from_static(b"abcdef"), false);
-        kept.send(2 * SECOND, 7, &Bytes::from_static(b"gh"), false);
-        assert_eq!(kept.youngest(1, 8, false), Some(2 * SECOND));
-        assert_eq!(kept.acknowledge(4, false), Some(SECOND));
-        assert_eq!((kept.sent(3), kept.sent(4)), (None, Some((SECOND, true))));
-        kept.send(3 * SECOND, 4, &Bytes::from_static(b"def"), false);
-        assert_eq!(kept.clone().acknowledge(7, true), Some(3 * SECOND));
-        assert_eq!(
-            kept.acknowledge(7, false),
-            None,
-            "which of the two was acknowledged?"
-        );
+        kept.send(SECOND, 1, &Bytes::from_static(b"abcdef"));
+        kept.send(2 * SECOND, 7, &Bytes::from_static(b"gh"));
+        assert_eq!(kept.youngest(1, 8), Some(2 * SECOND));
+        assert_eq!(kept.acknowledge(4), Some(SECOND));
+        assert_eq!((kept.sent(3), kept.sent(4)), (None, Some(SECOND)));
+        kept.send(3 * SECOND, 4, &Bytes::from_static(b"def"));
+        assert_eq!(kept.acknowledge(7), Some(3 * SECOND));
         assert_eq!(kept.bytes, 2);
+    }
+
+    #[test]
+    fn what_came_out_of_order_is_not_missing() {
+        let mut kept = Kept::default();
+        assert_eq!((kept.has_holes(), kept.last_missing()), (false, None));
+        kept.send(SECOND, 1, &Bytes::from_static(b"abcdef"));
+        assert_eq!((kept.has_holes(), kept.last_missing()), (false, Some(7)));
+        kept.sack(2, 3);
+        assert_eq!((kept.has_holes(), kept.last_missing()), (true, Some(7)));
+        kept.sack(5, 7);
+        kept.sack(9, 8);
+        assert_eq!(kept.last_missing(), Some(5));
+        kept.send(SECOND, 5, &Bytes::from_static(b"ef"));
+        assert_eq!(kept.last_missing(), Some(7));
     }
 
     #[test]
@@ -223,7 +234,7 @@ mod tests {
         let mut kept = Kept::default();
         let bytes = Bytes::from(vec![0; 1 << 20]);
         for turn in 0..40 {
-            kept.send(SECOND, 1 + (turn << 20), &bytes, false);
+            kept.send(SECOND, 1 + (turn << 20), &bytes);
         }
         assert_eq!((kept.bytes, kept.pieces.len()), (MAX_BYTES, 16));
     }

@@ -203,24 +203,34 @@ fn same_sum(held: u16, expected: u16) -> bool {
     held == expected || held ^ expected == 0xffff && (held == 0 || expected == 0)
 }
 
-/// Header checksum (IPv4), length and hop limit.
+/// Who sends has hops left; who receives does not mind (RFC 1122 §3.2.1.7, RFC 8200 §3).
+pub(crate) fn check_hops(data: &[u8]) -> Result<(), Malformed> {
+    let at = if data[0] >> 4 == 4 { 8 } else { 7 };
+    if data[at] == 0 {
+        return Err(Malformed::new(Rule::Malformed, "a hop limit of 0"));
+    }
+    Ok(())
+}
+
+/// Header checksum (IPv4) and length.
 pub fn check_ip(ip: &IpSlice<'_>, data: &[u8]) -> Result<(), Malformed> {
-    let (length, hops) = match ip {
+    let length = match ip {
         IpSlice::Ipv4(slice) => {
             let header = slice.header();
             let expected = header.to_header().calc_header_checksum();
             let held = header.header_checksum();
-            if !same_sum(held, expected) {
+            // RFC 791: the first of the flags is zero.
+            if !same_sum(held, expected) || data[6] & 0x80 != 0 {
                 return Err(Malformed::new(
                     Rule::Checksum,
                     format!("IPv4 checksum {held:#06x}, {expected:#06x} is right"),
                 ));
             }
-            (header.total_len() as usize, header.ttl())
+            header.total_len() as usize
         }
         IpSlice::Ipv6(slice) => {
             let header = slice.header();
-            (40 + header.payload_length() as usize, header.hop_limit())
+            40 + header.payload_length() as usize
         }
     };
     let malformed = |what: String| Err(Malformed::new(Rule::Malformed, what));
@@ -229,9 +239,6 @@ pub fn check_ip(ip: &IpSlice<'_>, data: &[u8]) -> Result<(), Malformed> {
         return malformed(format!(
             "the IP header says {length} bytes, there are {held}"
         ));
-    }
-    if hops == 0 {
-        return malformed("a hop limit of 0".to_owned());
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ impl Referee {
     /// it breaks, as do the others.
     pub fn on_sent(&mut self, packet: usize, at: Duration, data: &Bytes) -> usize {
         let before = self.count;
-        match self.read(data) {
+        match self.read_sent(data) {
             Ok(Some(tcp)) => self.judge(packet, at, &tcp, |_| Sight::Exact),
             Ok(None) => {}
             Err(malformed) => self.push_malformed(packet, at, data, malformed),
@@ -92,7 +92,7 @@ impl Referee {
     /// An IP packet passes the point; `lost`: it is known not to reach its destination.
     pub fn on_seen(&mut self, packet: usize, at: Duration, data: &Bytes, lost: bool) -> usize {
         let before = self.count;
-        match self.read(data) {
+        match self.read_sent(data) {
             Ok(Some(tcp)) => {
                 let near = match &self.view {
                     View::Ends => Vec::new(),
@@ -164,6 +164,11 @@ impl Referee {
             Checksums::Whole
         };
         packet::read(data, checksums)
+    }
+
+    fn read_sent(&self, data: &Bytes) -> Result<Option<TcpPacket>, Malformed> {
+        let segment = self.read(data)?;
+        packet::check_hops(data).map(|()| segment)
     }
 
     fn judge(

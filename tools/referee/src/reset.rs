@@ -84,7 +84,8 @@ impl End {
     /// A RST reaches this end, at `seq` of the peer's stream.
     pub(crate) fn on_reset(&mut self, seen: &Seen<'_>, seq: u64) {
         let opened = self.got.covers(0, 1);
-        if opened && seq == self.got.contiguous() && !self.is_over() {
+        let expected = [&self.got, &self.taken].map(crate::ranges::Ranges::contiguous);
+        if opened && expected == [seq; 2] && !self.is_over() {
             self.reset = Some(seen.now);
             self.ack_due = None;
         }

@@ -39,9 +39,9 @@ impl Conversation {
                 end.check_path(seen, faults);
             }
         }
-        let hurried = end.check_again(seen, seq, faults);
+        end.check_again(seen, seq, faults);
         end.check_fin(seen, start + length, faults);
-        if let Some(difference) = end.kept.send(seen.now, start, &tcp.payload, hurried)
+        if let Some(difference) = end.kept.send(seen.now, start, &tcp.payload)
             && start + length > end.acked
         {
             let what = format!(
@@ -84,8 +84,8 @@ impl End {
         }
     }
 
-    /// What was sent before is sent again, in part at least; answers whether in a hurry.
-    fn check_again(&mut self, seen: &Seen<'_>, seq: u64, faults: &mut Faults) -> bool {
+    /// What was sent before is sent again, in part at least.
+    fn check_again(&mut self, seen: &Seen<'_>, seq: u64, faults: &mut Faults) {
         let tcp = seen.tcp;
         let end = seq + tcp.seq_len();
         let again = seq < self.sent;
@@ -101,7 +101,9 @@ impl End {
             self.check_timer(seen, seq, again, faults);
         }
         let bytes = !tcp.payload.is_empty() && !tcp.has(SYN);
-        again && end > self.acked && bytes && self.check_early(seen.now, seq, faults)
+        if again && end > self.acked && bytes {
+            self.check_early(seen.now, seq..end, faults);
+        }
     }
 
     fn check_fin(&mut self, seen: &Seen<'_>, end: u64, faults: &mut Faults) {

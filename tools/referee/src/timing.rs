@@ -1,5 +1,6 @@
 //! When things are said: acknowledgments in time, retransmissions not too soon.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::end::{End, Sight};
@@ -12,7 +13,8 @@ const DELAYED_ACK_LIMIT: Duration = Duration::from_millis(500);
 const SLACK: Duration = Duration::from_millis(50);
 /// A timer may stop doubling at a minute (RFC 6298 §2.5).
 const LONGEST_RTO: Duration = Duration::from_secs(60);
-/// The timer of who has measured nothing (RFC 6298 §2.1, RFC 8985 §7.2).
+/// The timer of who has measured nothing (RFC 6298 §2.1, RFC 8985 §7.2), which may be so for long:
+/// what is repeated gives no sample (RFC 6298 §3).
 const FIRST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Two intervals whose quotient is below this did not double; timers fire a little late.
 const DOUBLED: f64 = 1.7;
@@ -40,8 +42,13 @@ pub(crate) struct Timer {
     repeated: bool,
     /// The shortest time from a transmission to its acknowledgment.
     shortest: Option<Duration>,
-    /// Some of them was not that of a SYN, which may have come too late for a sample.
-    measured: bool,
+    /// RFC 6675 §2: RecoveryPoint, what had been sent when the repairs under way began, and RescueRxt:
+    /// until this is acknowledged, the end of what is missing was repeated for once.
+    recovery: u64,
+    rescued: u64,
+    /// When the first unacknowledged byte was repeated last, so late that it may have been a timeout:
+    /// all that was sent before may then be repeated (RFC 6675 §5.1, RFC 8985 §8).
+    timeout: Duration,
 }
 
 impl Timer {
@@ -50,16 +57,10 @@ impl Timer {
         (self.last, self.interval, self.repeated) = (None, None, false);
     }
 
-    /// What was sent at `sent`, and only then, is acknowledged.
+    /// What was sent last at `sent` is acknowledged.
     pub(crate) fn sample(&mut self, now: Duration, sent: Option<Duration>) {
         let sample = sent.map(|sent| now.saturating_sub(sent));
         self.shortest = [self.shortest, sample].into_iter().flatten().min();
-    }
-
-    /// The same for text.
-    pub(crate) fn sample_of_text(&mut self, now: Duration, sent: Option<Duration>) {
-        self.measured |= sent.is_some();
-        self.sample(now, sent);
     }
 }
 
@@ -74,10 +75,11 @@ impl End {
 
     /// It has acknowledged what it acknowledged.
     pub(crate) fn pay_ack(&mut self, now: Duration) {
+        self.taken.insert(0, self.said_ack);
         let Some(due) = self.ack_due.as_mut().filter(|due| due.ack <= self.said_ack) else {
             return;
         };
-        (due.since, due.ack) = (now, self.got.contiguous());
+        (due.since, due.ack) = (now, self.taken.contiguous());
         self.ack_due = self.ack_due.filter(|due| self.said_ack < due.ack);
     }
 
@@ -154,28 +156,46 @@ impl End {
         }
     }
 
-    /// The byte at `start` is sent again: could its acknowledgment have come? Answers whether not.
-    pub(crate) fn check_early(&self, now: Duration, start: u64, faults: &mut Faults) -> bool {
-        let (Some((sent, often)), Some(shortest)) = (self.kept.sent(start), self.timer.shortest)
+    /// Bytes are sent again: could their acknowledgment have come?
+    pub(crate) fn check_early(&mut self, now: Duration, range: Range<u64>, faults: &mut Faults) {
+        let (Some(sent), Some(shortest)) = (self.kept.sent(range.start), self.timer.shortest)
         else {
-            return false;
+            return;
         };
-        if self.path.is_some_and(|path| path.since >= sent) {
-            return false; // it was too large
+        let repairing = self.acked < self.timer.recovery;
+        if !repairing {
+            self.timer.recovery = self.sent;
+        }
+        let too_large = self.path.is_some_and(|path| path.since >= sent);
+        if too_large || self.window_closed || self.sight != Sight::Exact {
+            return;
         }
         let waited = now.saturating_sub(sent);
         // A timer of something older may be what ran out, and repeat this in its stead (RFC 8985
         // §7.3).
-        let oldest = self.kept.sent(self.acked).map_or(sent, |(sent, _)| sent);
-        let longest = now.saturating_sub(oldest.min(sent));
-        let unmeasured = !self.timer.measured && waited >= FIRST_TIMEOUT;
-        let early = !self.window_closed && !unmeasured && longest < shortest;
-        if early && often && self.sight == Sight::Exact {
-            let what = format!(
-                "repeats {start} after {waited:?}, no answer came sooner than after {shortest:?}"
-            );
-            faults.push(Rule::RetransmittedEarly, what);
+        let oldest = self
+            .kept
+            .sent(self.acked)
+            .map_or(sent, |oldest| oldest.min(sent));
+        let unmeasured = waited >= FIRST_TIMEOUT;
+        if now.saturating_sub(oldest) >= shortest && range.contains(&self.acked) {
+            self.timer.timeout = now;
         }
-        early
+        let is_late = now.saturating_sub(oldest) >= shortest || sent < self.timer.timeout;
+        if unmeasured || is_late {
+            return;
+        }
+        let is_last = self.kept.last_missing() <= Some(range.end);
+        if (repairing || self.kept.has_holes()) && is_last && self.timer.rescued <= self.acked {
+            self.timer.rescued = self.timer.recovery;
+            return;
+        }
+        let start = range.start;
+        faults.push(
+            Rule::RetransmittedEarly,
+            format!(
+                "repeats {start} after {waited:?}, no answer came sooner than after {shortest:?}"
+            ),
+        );
     }
 }
