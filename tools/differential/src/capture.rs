@@ -31,11 +31,12 @@ pub struct Seen {
 /// 2026-01-01 00:00:00 UTC: where captures begin, whatever the hosts' clocks showed.
 const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
-/// Writes what was seen; `comment` says why, and `remarks` what is to be said of single packets, by
-/// their number from 1 on.
+/// Writes what was seen, of each packet at most `most` bytes; `comment` says why, and `remarks` what
+/// is to be said of single packets, by their number from 1 on.
 pub fn write_capture(
     file: impl Write,
     seen: &[Seen],
+    most: usize,
     comment: &str,
     remarks: &[(usize, String)],
 ) -> io::Result<()> {
@@ -73,7 +74,7 @@ pub fn write_capture(
             interface_id: u32::from(seen.end == End::B),
             timestamp: EPOCH + seen.at.saturating_sub(begin),
             original_len: seen.data.len() as u32,
-            data: (&seen.data[..]).into(),
+            data: (&seen.data[..seen.data.len().min(most)]).into(),
             options,
         };
         pcapng

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use differential::real;
-use differential::sim::cli::{self, OneArgs, PlayArgs, RunArgs};
+use differential::sim::cli::{self, KnownArgs, OneArgs, PlayArgs, RunArgs};
 
 /// Plays seeded application scripts between two stacks over bad links
 #[derive(Debug, Parser)]
@@ -16,6 +16,8 @@ enum Command {
     One(OneArgs),
     /// Plays a case that stands in a file
     Play(PlayArgs),
+    /// Looks for the known faults of smoltcp, and keeps a small case and a capture of each
+    Known(KnownArgs),
     Linux(real::Args),
 }
 
@@ -24,6 +26,7 @@ fn main() -> io::Result<ExitCode> {
         Command::Run(args) => cli::run(&args),
         Command::One(args) => cli::one(&args),
         Command::Play(args) => cli::play(&args),
+        Command::Known(args) => cli::known_faults(&args),
         Command::Linux(args) => real::main(&args),
     }
 }

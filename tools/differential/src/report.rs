@@ -48,16 +48,8 @@ pub struct EndReport {
     /// Its stack had longer for what was left to send when the application let go than stacks keep
     /// such a connection for ([`ORPHAN_LIMIT`]).
     pub outlived: bool,
-    /// Nothing of the peer had reached it for long when it ended.
-    pub deaf: bool,
-}
-
-impl EndReport {
-    /// Its stack gave up, having heard nothing for long.
-    fn is_cut_off(&self) -> bool {
-        let timed_out = Some(Ended::TimedOut);
-        self.deaf && (Some(self.ended) == timed_out || self.write_error == timed_out)
-    }
+    /// What it sent last, and all that it had sent for long, never reached the peer.
+    pub in_vain: bool,
 }
 
 /// How long a stack tries to deliver what an application has left behind without an answer: Linux's
@@ -75,6 +67,8 @@ pub struct Faults {
     /// Both ends probe a silent peer, and give up when it does not answer: where packets are lost,
     /// all probes may be.
     pub keepalive: bool,
+    /// A listener may have more connections than room for those that nobody has accepted.
+    pub crowded: bool,
 }
 
 /// What is wrong with what both ends saw, in words.
@@ -83,15 +77,10 @@ pub fn check_flow(flow: &Flow, reports: &[EndReport; 2], faults: Faults) -> Vec<
     if faults.reuses_ports && reports.iter().any(|report| report.ended == Ended::InUse) {
         return wrong; // it never was
     }
-    let never_opened = reports[0].ended == Ended::TimedOut
-        && reports[1].ended == Ended::NeverOpened
-        || reports[1].ended == Ended::TimedOut && reports[0].ended == Ended::NeverOpened;
-    if never_opened && faults.loses && reports.iter().all(|report| report.written == 0) {
-        return wrong; // every SYN, or every answer, was lost
-    }
     let is_broken_off = flow.programs.iter().any(Program::resets);
-    // Where everything was lost for so long that one end gave up, the other may never hear of it.
-    let is_cut_off = faults.loses && reports.iter().any(EndReport::is_cut_off);
+    // Where all that one end said for long was lost, it gave up, and the other may never hear of it.
+    let is_cut_off = faults.loses && reports.iter().any(|report| report.in_vain)
+        || (faults.loses || faults.crowded) && never_opened(reports);
     for end in End::BOTH {
         let (ours, theirs) = (&reports[end as usize], &reports[end.peer() as usize]);
         let mut found = check_bytes(ours, theirs);
@@ -107,6 +96,23 @@ pub fn check_flow(flow: &Flow, reports: &[EndReport; 2], faults: Faults) -> Vec<
         wrong.extend(found.map(|what| format!("end {end:?} {what}")));
     }
     wrong
+}
+
+/// The handshake came to nothing, or to something at one end only: SYNs, their answers or the last ACK
+/// were lost, or a listener had no room for as long as it asked.
+fn never_opened(reports: &[EndReport; 2]) -> bool {
+    let failed = [
+        Ended::NeverOpened,
+        Ended::TimedOut,
+        Ended::Refused,
+        Ended::Reset,
+    ];
+    reports
+        .iter()
+        .all(|report| report.read == 0 && failed.contains(&report.ended))
+        && reports
+            .iter()
+            .any(|report| report.written == 0 && report.ended != Ended::Reset)
 }
 
 fn check_bytes(ours: &EndReport, theirs: &EndReport) -> Vec<String> {
@@ -168,11 +174,6 @@ fn explains(theirs: &EndReport, ours: Ended, is_broken_off: bool, faults: Faults
     }
     let gave_up = theirs.ended == Ended::TimedOut || theirs.write_error == Some(Ended::TimedOut);
     let unprobed = faults.loses && faults.keepalive && gave_up;
-    // The last ACK of a handshake was lost, and so was every SYN,ACK that would have called for it.
-    let half_open = theirs.ended == Ended::NeverOpened && theirs.written == 0;
-    if faults.loses && half_open && ours == Ended::Reset {
-        return true;
-    }
     if unprobed && matches!(ours, Ended::TimedOut | Ended::Reset) {
         return true;
     }
@@ -204,7 +205,7 @@ mod tests {
         ended: Ended::Eof,
         aborted: false,
         outlived: false,
-        deaf: false,
+        in_vain: false,
     };
     const GOT_ALL: EndReport = EndReport {
         written: 0,
@@ -285,7 +286,7 @@ mod tests {
         };
         let cut_off = EndReport {
             ended: Ended::TimedOut,
-            deaf: true,
+            in_vain: true,
             ..SENT_ALL
         };
         let waits = EndReport {
@@ -296,7 +297,7 @@ mod tests {
         assert!(check_flow(&orderly, &[cut_off, waits], lossy).is_empty());
         assert!(!check_flow(&orderly, &[cut_off, waits], Faults::default()).is_empty());
         let heard = EndReport {
-            deaf: false,
+            in_vain: false,
             ..cut_off
         };
         assert!(!check_flow(&orderly, &[heard, waits], lossy).is_empty());

@@ -50,6 +50,7 @@ impl Case {
                 loses: self.setting.loses(),
                 reuses_ports: self.script.reuses_ports(index),
                 keepalive: self.script.resets(),
+                crowded: false,
             };
             let found = check_flow(flow, reports, faults);
             wrong.extend(

@@ -88,6 +88,6 @@ fn save(
         data: passage.packet.clone(),
     });
     let file = BufWriter::new(File::create(&path)?);
-    write_capture(file, &seen.collect::<Vec<_>>(), comment, &[])?;
+    write_capture(file, &seen.collect::<Vec<_>>(), usize::MAX, comment, &[])?;
     Ok(path)
 }

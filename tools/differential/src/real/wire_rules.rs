@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use referee::packet::ACK;
 use referee::{Options, Referee, Rule, View, Violation};
 
 use super::run::Outcome;
@@ -72,45 +71,36 @@ pub fn judge(setting: &Setting, outcome: &Outcome) -> Violations {
 /// Why a violation is none, or one that is known: all that the two stacks may differ in.
 fn explained(setting: &Setting, outcome: &Outcome, violation: &Violation) -> Option<&'static str> {
     if violation.flow.source.ip() == setting.addresses()[0] {
-        return of_linux(setting, violation);
+        return of_linux(setting, outcome, violation);
     }
     let passage = &outcome.wire.passages[violation.packet - 1];
     match violation.rule {
         Rule::AfterReset | Rule::AcknowledgedAgain if passage.blurred => {
             Some("sent before the last of a batch was looked at")
         }
-        Rule::AfterReset if is_bare_ack(&passage.packet) => {
-            Some("a RST does not end TIME-WAIT, nor take back the ACK of a FIN (RFC 1337 §3)")
-        }
-        Rule::AcknowledgedAgain => Some(
-            "the ACK came in a segment that was not acceptable, so it was dropped \
-             (RFC 9293 §3.10.7.4)",
-        ),
-        Rule::RetransmittedEarly if setting.choices.contains(&"rfc6675") => {
-            Some("the rescue retransmission (RFC 6675 §4, NextSeg (4)) follows the first one")
-        }
         Rule::RetransmittedEarly if setting.sysctls.contains(&("tcp_sack", "0")) => {
             Some("duplicate ACKs of what was repeated in vain count as well (RFC 6582 §4.1)")
-        }
-        Rule::OutsideWindow if setting.fast_open => {
-            Some("a Fast Open server answers in the window of the SYN (RFC 7413 §4.2)")
         }
         _ => None,
     }
 }
 
-/// Whether a packet is nothing but an ACK.
-fn is_bare_ack(packet: &Bytes) -> bool {
+/// Whether a packet offers no window.
+fn is_closed(packet: &Bytes) -> bool {
     let tcp = referee::packet::tcp(packet).ok().flatten();
-    tcp.is_some_and(|tcp| tcp.flags == ACK && tcp.payload.is_empty())
+    tcp.is_some_and(|tcp| tcp.window == 0)
 }
 
 /// What Linux does otherwise than the rule says.
-fn of_linux(setting: &Setting, violation: &Violation) -> Option<&'static str> {
+fn of_linux(setting: &Setting, outcome: &Outcome, violation: &Violation) -> Option<&'static str> {
+    let packet = &outcome.wire.passages[violation.packet - 1].packet;
     let switch = |name, value| setting.sysctls.contains(&(name, value));
     match violation.rule {
         Rule::WindowShrunk if switch("tcp_shrink_window", "1") => {
             Some("it was told to (tcp_shrink_window; RFC 9293 §3.8.6: SHOULD NOT)")
+        }
+        Rule::WindowShrunk if is_closed(packet) => {
+            Some("it had to drop what its buffer's memory did not suffice for (ICSK_ACK_NOMEM)")
         }
         Rule::WindowShrunk if switch("tcp_syncookies", "2") => {
             Some("with SYN cookies it forgets the window of its SYN,ACK (RFC 4987 §3.6)")

@@ -7,6 +7,7 @@ use ustack::device::ImpairSpec;
 
 use crate::random::Random;
 use crate::script::{Script, Shape};
+use crate::sim::fault::Fault;
 use crate::sim::lanes;
 use crate::sim::settings::{Settings, Stack};
 
@@ -37,6 +38,8 @@ pub struct Case {
     pub lanes: [ImpairSpec; 2],
     /// What the applications do.
     pub script: Script,
+    /// What is wrong with A's host, to see that it is found.
+    pub fault: Option<Fault>,
 }
 
 impl Case {
@@ -86,6 +89,7 @@ impl Case {
             settings,
             lanes,
             script: Script::generate(random.next(), &shape),
+            fault: None,
         }
     }
 
@@ -142,6 +146,8 @@ struct File {
     begin_us: u64,
     lanes: [String; 2],
     flows: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fault: Option<Fault>,
     a: toml::Table,
     b: toml::Table,
 }
@@ -172,6 +178,7 @@ impl Case {
             begin_us: self.begin.as_micros() as u64,
             lanes: self.lanes.each_ref().map(ToString::to_string),
             flows: self.script.flows.iter().map(ToString::to_string).collect(),
+            fault: self.fault,
             a,
             b,
         };
@@ -191,6 +198,7 @@ impl Case {
             settings: [file.a.try_into()?, file.b.try_into()?],
             lanes: [spec(there)?, spec(back)?],
             script: file.flows.join("\n").parse()?,
+            fault: file.fault,
         })
     }
 }

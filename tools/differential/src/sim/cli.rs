@@ -9,12 +9,14 @@ use std::{fs, io, panic, thread};
 
 use clap::Args;
 
-use super::shrink::shrink;
+use super::keep::keep;
+use super::shrink::{shrink, shrink_while};
 use super::{Case, Finding, Outcome, PAIRS, Stack, known};
-use crate::capture::write_capture;
 
 /// Scripts shrunk at the end of a run; more are only named.
 const SHRUNK: usize = 5;
+/// What the captures of known faults keep of a packet.
+const HEADERS: usize = 128;
 
 /// `differential run`
 #[derive(Debug, Args)]
@@ -62,6 +64,20 @@ pub struct PlayArgs {
     shrink: bool,
     /// Where the capture goes
     #[arg(long, default_value = "target/differential")]
+    out: PathBuf,
+}
+
+/// `differential known`
+#[derive(Debug, Args)]
+pub struct KnownArgs {
+    /// The first seed
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// How many to search for each fault
+    #[arg(long, default_value_t = 5000)]
+    scripts: u64,
+    /// Where the cases and captures go
+    #[arg(long, default_value = "tools/differential/tests/known")]
     out: PathBuf,
 }
 
@@ -223,8 +239,8 @@ fn explain(case: &Case, shrinks: bool, out: &Path) -> io::Result<bool> {
     } else {
         case.clone()
     };
-    let (outcome, seen) = case.record();
-    let (known, unexplained) = known::sort(&case, &outcome);
+    let kept = keep(&case, &case_name(&case), out, usize::MAX)?;
+    let outcome = &kept.outcome;
     println!("{}", case.to_toml());
     for (number, reports) in outcome.flows.iter().enumerate() {
         println!(
@@ -232,39 +248,43 @@ fn explain(case: &Case, shrinks: bool, out: &Path) -> io::Result<bool> {
             reports[0], "", reports[1]
         );
     }
+    let (known, unexplained) = known::sort(&case, outcome);
     for (fault, finding) in &known {
         println!("known ({}): {finding}", fault.name);
     }
     for finding in &unexplained {
         println!("wrong: {finding}");
     }
-    fs::create_dir_all(out)?;
-    let name = format!("{}-{}", pair_name(case.stacks), case.seed);
-    let (file, capture) = (
-        out.join(&name).with_extension("toml"),
-        out.join(&name).with_extension("pcapng"),
-    );
-    fs::write(&file, case.to_toml())?;
-    let all = known.iter().map(|(_, finding)| finding).chain(&unexplained);
-    let remarks: Vec<_> = all
-        .clone()
-        .filter_map(|finding| Some((finding.packet?, finding.what.clone())))
-        .collect();
-    let comment: Vec<_> = all.map(ToString::to_string).take(20).collect();
-    let comment = format!("differential one {}\n{}", case.seed, comment.join("\n"));
-    write_capture(
-        io::BufWriter::new(fs::File::create(&capture)?),
-        &seen,
-        &comment,
-        &remarks,
-    )?;
     println!(
         "{} packets, {} lost, {:?} of virtual time\nagain: differential play {}\ncapture: {}\n",
         outcome.packets,
         outcome.lost,
         outcome.time,
-        file.display(),
-        capture.display()
+        kept.file.display(),
+        kept.capture.display()
     );
     Ok(!failed)
+}
+
+/// Stacks and seed.
+pub fn case_name(case: &Case) -> String {
+    format!("{}-{}", pair_name(case.stacks), case.seed)
+}
+
+/// Makes the cases and captures of all known faults again, from nothing.
+pub fn known_faults(args: &KnownArgs) -> io::Result<ExitCode> {
+    for fault in known::ALL {
+        let cases = (args.seed..args.seed + args.scripts).map(|seed| Case::generate(seed, None));
+        let mut cases = cases.filter(|case| case.stacks.contains(&Stack::Smoltcp));
+        let shown = cases.find(|case| fault.is_shown(case, &case.run()));
+        let Some(case) = shown else {
+            println!("{}: not in {} scripts", fault.name, args.scripts);
+            continue;
+        };
+        let mut shows = |case: &Case, outcome: &Outcome| fault.is_shown(case, outcome);
+        let small = shrink_while(&case, &mut shows);
+        let kept = keep(&small, fault.name, &args.out, HEADERS)?;
+        println!("{}: {}", fault.name, kept.capture.display());
+    }
+    Ok(ExitCode::SUCCESS)
 }

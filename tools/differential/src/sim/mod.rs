@@ -5,6 +5,8 @@
 
 mod case;
 pub mod cli;
+mod fault;
+mod keep;
 pub mod known;
 mod lanes;
 mod outcome;
@@ -16,6 +18,8 @@ mod wire;
 mod world;
 
 pub use self::case::{Case, CaseError, PAIRS};
+pub use self::fault::Fault;
+pub use self::keep::{Kept, keep};
 pub use self::outcome::{Finding, Outcome};
 pub use self::settings::{Congestion, Ecn, Pacing, Settings, Stack};
-pub use self::shrink::{shrink, shrink_script};
+pub use self::shrink::{shrink, shrink_script, shrink_while};

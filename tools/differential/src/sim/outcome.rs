@@ -12,6 +12,7 @@ use crate::report::{EndReport, Faults, check_flow};
 use crate::script::End;
 use crate::sim::case::Case;
 use crate::sim::peer::address;
+use crate::sim::settings::Settings;
 use crate::sim::world::{Ran, World};
 
 /// What came of a case.
@@ -119,12 +120,15 @@ impl Case {
     /// What both ends of the connections saw.
     fn compare(&self, ran: &Ran) -> Vec<Finding> {
         let mut findings = Vec::new();
+        let connections = self.script.flows.len();
+        let is_small = |host: &Settings| usize::from(host.backlog) < connections;
         let flows = self.script.flows.iter().zip(&ran.flows);
         for (index, (flow, reports)) in flows.enumerate() {
             let faults = Faults {
                 loses: self.loses(),
                 reuses_ports: self.script.reuses_ports(index),
                 keepalive: self.script.resets(),
+                crowded: self.settings.iter().any(is_small),
             };
             let found = check_flow(flow, reports, faults).into_iter();
             findings

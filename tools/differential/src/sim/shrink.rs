@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ustack::device::ImpairSpec;
 
-use super::{Case, Finding, Settings, known};
+use super::{Case, Finding, Outcome, Settings, known};
 use crate::script::{Flow, Pieces, Program, ReceiveOp, Script, SendOp, Start};
 
 /// Runs that shrinking may take.
@@ -14,11 +14,18 @@ const RUNS: usize = 600;
 /// bounded number of attempts makes it.
 pub fn shrink(case: &Case, findings: &[Finding]) -> Case {
     let wanted: Vec<_> = findings.iter().map(kind).collect();
+    shrink_while(case, &mut |candidate, outcome| {
+        let (_, found) = known::sort(candidate, outcome);
+        found.iter().any(|finding| wanted.contains(&kind(finding)))
+    })
+}
+
+/// A smaller case for whose outcome `fails` holds, too.
+pub fn shrink_while(case: &Case, fails: &mut dyn FnMut(&Case, &Outcome) -> bool) -> Case {
     let mut runs = 0;
     let mut fails = |candidate: &Case| {
         runs += 1;
-        let (_, found) = known::sort(candidate, &candidate.run());
-        runs <= RUNS && found.iter().any(|finding| wanted.contains(&kind(finding)))
+        runs <= RUNS && fails(candidate, &candidate.run())
     };
     let mut best = case.clone();
     loop {
@@ -121,7 +128,8 @@ fn shrink_once(script: &Script, fails: &mut dyn FnMut(&Script) -> bool) -> Scrip
         let mut attempt = |change: &dyn Fn(&mut Flow)| {
             let mut candidate = best.clone();
             change(&mut candidate.flows[flow]);
-            if candidate != best && candidate.check().is_ok() && fails(&candidate) {
+            let is_sound = candidate.check().is_ok() && candidate.flows[flow].comes_to_an_end();
+            if candidate != best && is_sound && fails(&candidate) {
                 best = candidate;
             }
         };
@@ -168,14 +176,19 @@ fn plain(program: &mut Program, step: usize) {
 fn less(program: &mut Program, step: usize, divisor: u32) {
     match program.send.get_mut(step) {
         Some(SendOp::Write(size, _)) => *size = (*size / u64::from(divisor)).max(1),
-        Some(SendOp::Wait(time)) => *time /= divisor,
+        Some(SendOp::Wait(time)) => *time = part(*time, divisor),
         _ => {}
     }
     match program.receive.get_mut(step) {
         Some(ReceiveOp::Read(size, _)) => *size = (*size / u64::from(divisor)).max(1),
-        Some(ReceiveOp::Pause(time)) => *time /= divisor,
+        Some(ReceiveOp::Pause(time)) => *time = part(*time, divisor),
         _ => {}
     }
+}
+
+/// In whole microseconds, as scripts are written.
+fn part(time: Duration, divisor: u32) -> Duration {
+    Duration::from_micros((time / divisor).as_micros() as u64)
 }
 
 /// The script without some of its connections; what began after one of those begins with what that

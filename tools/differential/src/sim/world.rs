@@ -1,5 +1,7 @@
 //! One run: two hosts, the link between them, applications at both ends, and virtual time.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,8 +14,9 @@ use ustack_tcp::time::{Duration, Instant};
 use crate::capture::Seen;
 use crate::pattern::Pattern;
 use crate::report::{EndReport, Ended, ORPHAN_LIMIT};
-use crate::script::{End, Opener, PORT, Program, Start};
+use crate::script::{End, Opener, PORT, Ports, Program, Start};
 use crate::sim::case::Case;
+use crate::sim::fault::Saboteur;
 use crate::sim::peer::{self, Peer};
 use crate::sim::player::Player;
 use crate::sim::settings::Settings;
@@ -27,9 +30,9 @@ const LATE: Duration = Duration::from_secs(250);
 /// for ten minutes.
 const QUIET: Duration = Duration::from_secs(800);
 
-/// An end that gave up is believed if it had heard nothing for so long: the last of a dozen doubled
-/// timeouts, or of the six of a handshake.
-const DEAF: Duration = Duration::from_secs(30);
+/// Who has spoken for so long without being heard may give up: the last of a dozen doubled timeouts,
+/// or of the six of a handshake.
+const VAIN: Duration = Duration::from_secs(30);
 
 /// How long after its time a run may go without a byte read, and how long it may take in all.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -63,7 +66,8 @@ struct Run<'a> {
     done: [Option<Instant>; 2],
     /// When the first of the two ends was done.
     ending: Option<Instant>,
-    /// When anything of the connection reached each end last.
+    /// When each end sent anything of the connection last, and when anything reached it.
+    spoke: [Option<Instant>; 2],
     heard: [Option<Instant>; 2],
 }
 
@@ -75,14 +79,14 @@ impl Run<'_> {
     fn reports(&self) -> [EndReport; 2] {
         End::BOTH.map(|end| {
             let (ours, theirs) = (self.done[end as usize], self.done[end.peer() as usize]);
-            let heard = self.heard[end as usize];
             let outlived = ours
                 .zip(theirs)
                 .is_some_and(|(ours, theirs)| theirs >= ours + ORPHAN_LIMIT);
-            let deaf = ours.is_some_and(|ours| heard.is_none_or(|at| at + DEAF <= ours));
+            let (spoke, heard) = (self.spoke[end as usize], self.heard[end.peer() as usize]);
+            let in_vain = spoke.is_some_and(|at| heard.is_none_or(|heard| at >= heard + VAIN));
             EndReport {
                 outlived,
-                deaf,
+                in_vain,
                 ..*self.players[end as usize].report()
             }
         })
@@ -101,6 +105,9 @@ pub(crate) struct World<'a> {
     open: Vec<usize>,
     wakes: [Option<Instant>; 2],
     wire: Wire,
+    saboteur: Option<Saboteur>,
+    /// Digests of the segments that each end sent into a lane that damages some.
+    sent: [HashSet<u64>; 2],
     out: Vec<Vec<u8>>,
     wrong: Vec<String>,
 }
@@ -130,6 +137,8 @@ impl<'a> World<'a> {
             open: (0..case.script.flows.len()).collect(),
             wakes: [Some(begin); 2],
             wire: Wire::new(record),
+            saboteur: case.fault.map(Saboteur::new),
+            sent: [HashSet::new(), HashSet::new()],
             out: Vec::new(),
             wrong: Vec::new(),
         };
@@ -150,6 +159,7 @@ impl<'a> World<'a> {
                 begun: false,
                 done: [None; 2],
                 ending: None,
+                spoke: [None; 2],
                 heard: [None; 2],
             });
         }
@@ -275,37 +285,47 @@ impl<'a> World<'a> {
         let mut moved = false;
         while let Some(packet) = self.lanes[end.peer() as usize].poll_due(self.now) {
             let packet = packet.into();
+            if !self.is_genuine(end.peer(), &packet) {
+                continue;
+            }
             self.wire.on_delivered(end, self.now, &packet);
-            self.note(end, &packet);
+            if let Some(index) = self.flow_of(end.peer(), &packet) {
+                self.runs[index].heard[end as usize] = Some(self.now);
+            }
             self.hosts[end as usize].on_packet(self.now, packet);
             moved = true;
         }
         moved
     }
 
-    /// Whose a packet is that has arrived at `end`.
-    fn note(&mut self, end: End, packet: &Bytes) {
+    /// False if a packet of `from` was damaged and its checksum does not show it: two bits of one
+    /// column were flipped. Nobody is to blame for what comes of that.
+    fn is_genuine(&self, from: End, packet: &Bytes) -> bool {
+        let sent = &self.sent[from as usize];
+        sent.is_empty() || digest(packet).is_none_or(|digest| sent.contains(&digest))
+    }
+
+    /// The connection that a packet belongs to, sent by `sender`.
+    fn flow_of(&self, sender: End, packet: &Bytes) -> Option<usize> {
         if !self.case.loses() {
-            return;
+            return None;
         }
-        let Ok(Some(segment)) = packet::read(packet, Checksums::Whole) else {
-            return;
+        let segment = packet::read(packet, Checksums::Whole).ok().flatten()?;
+        let ports = (segment.source.port(), segment.destination.port());
+        let is_it = |&&index: &&usize| {
+            let Ports { opener, other } = self.case.script.ports(index);
+            let forth = match self.case.script.flows[index].opener {
+                Opener::One(end) => end == sender,
+                Opener::Both => sender == End::A,
+            };
+            let wanted = if forth {
+                (opener, other)
+            } else {
+                (other, opener)
+            };
+            self.runs[index].begun && ports == wanted
         };
-        let reached = [segment.destination.port(), segment.source.port()];
-        for &index in &self.open {
-            let ports = self.case.script.ports(index);
-            let there = match self.case.script.flows[index].opener {
-                Opener::One(End::B) => [ports.other, ports.opener],
-                _ => [ports.opener, ports.other],
-            };
-            let there = match end {
-                End::A => there,
-                End::B => [there[1], there[0]],
-            };
-            if there == reached && self.runs[index].begun {
-                self.runs[index].heard[end as usize] = Some(self.now);
-            }
-        }
+        self.open.iter().find(is_it).copied()
     }
 
     /// A host's turn, if it has one.
@@ -324,8 +344,17 @@ impl<'a> World<'a> {
         }
         self.wakes[number] = wake;
         self.hosts[number].turn_out(self.now, &mut self.out);
-        for packet in std::mem::take(&mut self.out) {
+        for mut packet in std::mem::take(&mut self.out) {
+            if let Some(saboteur) = self.saboteur.as_mut().filter(|_| end == End::A) {
+                saboteur.alter(&mut packet);
+            }
             let packet = packet.into();
+            if self.case.lanes[number].corrupt > 0.0 {
+                self.sent[number].extend(digest(&packet));
+            }
+            if let Some(index) = self.flow_of(end, &packet) {
+                self.runs[index].spoke[number] = Some(self.now);
+            }
             self.wire.on_sent(end, self.now, &packet);
             self.lanes[number].on_packet(self.now, packet.into());
         }
@@ -419,6 +448,16 @@ impl<'a> World<'a> {
         self.open.retain(|&index| !runs[index].is_over());
         self.open.len() < before
     }
+}
+
+/// What tells a segment with a right checksum from others; the IP header changes on the way.
+fn digest(packet: &Bytes) -> Option<u64> {
+    let segment = packet::read(packet, Checksums::Whole).ok().flatten()?;
+    let length = 20 + segment.option_bytes + segment.payload.len();
+    let mut hasher = DefaultHasher::new();
+    packet[packet.len() - length..].hash(&mut hasher);
+    (segment.source, segment.destination).hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 /// The time that a case may take: what the applications wait, what the link needs, and much for
