@@ -74,6 +74,36 @@ fn ports_are_used_again() {
 }
 
 #[test]
+fn a_segment_of_the_connection_before_is_answered_by_a_reset() {
+    let mut packets = read("http-get");
+    let end = packets.last().unwrap().time + Duration::from_secs(1);
+    let client = packets
+        .iter()
+        .rposition(|packet| !is_server(packet))
+        .unwrap();
+    let expected = tcp(&packets[client]).ack;
+    let server = packets
+        .iter()
+        .position(|one| is_server(one) && one.number > 2);
+    let mut reset = packets[server.unwrap()].clone();
+    alter(&mut reset, |parts| {
+        (parts.tcp.ack, parts.tcp.psh, parts.tcp.rst) = (false, false, true);
+        (parts.tcp.sequence_number, parts.tcp.acknowledgment_number) = (expected, 0);
+        parts.options.clear();
+        parts.payload.clear();
+    });
+    let mut again = renumbered("http-get", 7, 1_000_000);
+    reset.time = again[0].time;
+    again.insert(1, reset);
+    for mut packet in again {
+        packet.time += end;
+        packet.number = packets.len() + 1;
+        packets.push(packet);
+    }
+    assert_right(&packets);
+}
+
+#[test]
 fn an_attempt_that_was_given_up_is_followed_by_another() {
     let mut packets = read("http-get");
     let mut before = packets[0].clone();
