@@ -141,7 +141,7 @@ pub(crate) enum End {
 }
 
 /// Everything that flags and the configuration file can say. What is `None` or empty was not
-/// said; [`super::Settings`] knows the defaults.
+/// said; `Settings` knows the defaults.
 #[derive(Clone, Debug, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Options {
