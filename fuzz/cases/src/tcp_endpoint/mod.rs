@@ -70,7 +70,7 @@ struct World {
     before: Option<Ledger>,
     /// That of the application's connection, when it is over and the flow has begun anew.
     behind: Option<Ledger>,
-    /// The peer's last SYN.
+    /// The peer's last SYN that could begin something.
     syn: Option<Segment>,
     mtu: u16,
     tso: bool,
@@ -312,9 +312,7 @@ impl World {
     fn deliver(&mut self, segment: Segment, ecn: Ecn) {
         self.only_resets = segment.has(Flags::RST) && !self.is_busy;
         self.is_busy = true;
-        if segment.has(Flags::SYN) {
-            self.syn = Some(segment.clone());
-        }
+        let syn = segment.has(Flags::SYN).then(|| segment.clone());
         let was = self.state();
         if let Some(ledger) = &mut self.ledger {
             if was == Some(State::SynSent) && segment.has(Flags::SYN) {
@@ -332,6 +330,9 @@ impl World {
             format!("{now:?} in {header:?} len {len}: {done:?}, {was:?} to {state:?}")
         });
         self.is_over |= self.state().is_none();
+        // A handshake under way stays that of the SYN that began it.
+        let is_new = was != Some(State::SynReceived) || self.state() != was;
+        self.syn = syn.filter(|_| is_new).or(self.syn.take());
         match (was, self.state()) {
             // As often as that comes to nothing, TIME-WAIT goes on; all have the same ISN.
             (Some(State::TimeWait), Some(State::SynReceived)) => {
