@@ -314,6 +314,7 @@ impl World {
         self.is_busy = true;
         let syn = segment.has(Flags::SYN).then(|| segment.clone());
         let was = self.state();
+        self.is_reopening &= matches!(was, Some(State::SynReceived | State::TimeWait));
         if let Some(ledger) = &mut self.ledger {
             if was == Some(State::SynSent) && segment.has(Flags::SYN) {
                 ledger.irs = Some(segment.seq.0);
@@ -333,16 +334,11 @@ impl World {
         // A handshake under way stays that of the SYN that began it.
         let is_new = was != Some(State::SynReceived) || self.state() != was;
         self.syn = syn.filter(|_| is_new).or(self.syn.take());
-        match (was, self.state()) {
+        if was == Some(State::TimeWait) && self.state() == Some(State::SynReceived) {
             // As often as that comes to nothing, TIME-WAIT goes on; all have the same ISN.
-            (Some(State::TimeWait), Some(State::SynReceived)) => {
-                let before = self.before.take_if(|_| self.is_reopening);
-                self.ledger = before.or(self.ledger.take());
-                (self.is_over, self.is_reopening) = (true, true);
-            }
-            (Some(State::SynReceived), Some(State::SynReceived | State::TimeWait)) => {}
-            (Some(State::SynReceived), _) => self.is_reopening = false,
-            _ => {}
+            let before = self.before.take_if(|_| self.is_reopening);
+            self.ledger = before.or(self.ledger.take());
+            (self.is_over, self.is_reopening) = (true, true);
         }
         if was == Some(State::SynSent)
             && self.state() == Some(State::SynSent)
