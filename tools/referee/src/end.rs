@@ -89,6 +89,9 @@ pub(crate) struct End {
     /// What of that it cannot have refused.
     pub(crate) taken: Ranges,
     pub(crate) got_fin: Option<u64>,
+    /// A RST came with the number of the peer's FIN, which had come: Linux takes it
+    /// (`tcp_reset_check`), others do not.
+    pub(crate) perhaps_reset: bool,
     pub(crate) ack_due: Option<AckDue>,
     /// It said something after its SYN.
     pub(crate) opened: bool,
@@ -128,6 +131,7 @@ impl End {
             got: Ranges::default(),
             taken: Ranges::default(),
             got_fin: None,
+            perhaps_reset: false,
             ack_due: None,
             opened: false,
             said_ack: 0,

@@ -48,7 +48,8 @@ impl Conversation {
         let (now, tcp) = (seen.now, seen.tcp);
         let (end, peer) = self.pair(side);
         let patient = now.saturating_sub(end.heard) < PATIENCE;
-        let open = end.reset.is_none() && peer.reset.is_none() && end.fin.is_none() && patient;
+        let reset = end.reset.is_some() || peer.reset.is_some() || end.perhaps_reset;
+        let open = !reset && end.fin.is_none() && patient;
         let fault = if tcp.has(ACK) {
             // Another SYN cookie follows only a minute later.
             open && (end.acked > 0 || now.saturating_sub(end.began) < PATIENCE)

@@ -83,6 +83,7 @@ impl End {
 
     /// A RST reaches this end, at `seq` of the peer's stream.
     pub(crate) fn on_reset(&mut self, seen: &Seen<'_>, seq: u64) {
+        self.perhaps_reset |= self.got_fin == Some(seq) && self.got.contiguous() > seq;
         let opened = self.got.covers(0, 1);
         let expected = [&self.got, &self.taken].map(crate::ranges::Ranges::contiguous);
         if opened && expected == [seq; 2] && !self.is_over() {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::{alter, is_server, play, play_ends, play_from_afar, read, tcp};
 use referee::capture::Recorded;
-use referee::{Options, Violation};
+use referee::packet::FIN;
+use referee::{Options, Rule, Violation};
 
 const STRICT: Options = Options { offload: false };
 
@@ -104,6 +105,37 @@ fn a_segment_of_the_connection_before_is_answered_by_a_reset() {
 }
 
 #[test]
+fn a_reset_with_the_number_of_the_fin_may_be_the_end() {
+    for resets in [false, true] {
+        let mut packets = read("server-closes");
+        let has_fin = |packet: &&Recorded| tcp(packet).has(FIN);
+        let fin = packets.iter().find(has_fin).unwrap().clone();
+        assert!(is_server(&fin));
+        packets.retain(|packet| packet.number <= fin.number);
+        let mut reset = fin.clone();
+        alter(&mut reset, |parts| {
+            parts.tcp.sequence_number += parts.payload.len() as u32;
+            (parts.tcp.fin, parts.tcp.psh, parts.tcp.rst) = (false, false, true);
+            parts.payload.clear();
+            parts.options.clear();
+        });
+        let mut again = renumbered("server-closes", 7, 1_000_000);
+        if resets {
+            reset.time = again[0].time;
+            again.insert(0, reset);
+        }
+        for mut packet in again {
+            packet.time += fin.time + Duration::from_millis(1);
+            packet.number = packets.len() + 1;
+            packets.push(packet);
+        }
+        let found = play(&packets, STRICT);
+        let other_isn = found.iter().any(|one| one.rule == Rule::OtherIsn);
+        assert_eq!(other_isn, !resets, "{found:?}");
+    }
+}
+
+#[test]
 fn an_attempt_that_was_given_up_is_followed_by_another() {
     let mut packets = read("http-get");
     let mut before = packets[0].clone();
@@ -127,7 +159,7 @@ fn a_keep_alive_may_bring_one_byte_of_before() {
     let fields = |packet: &Recorded| (tcp(packet).seq, tcp(packet).payload.len() as u32);
     for packet in packets.iter_mut().filter(|packet| !is_server(packet)) {
         let (seq, length) = fields(packet);
-        if length == 0 && sent != 0 && seq == sent - 1 && !tcp(packet).has(referee::packet::FIN) {
+        if length == 0 && sent != 0 && seq == sent - 1 && !tcp(packet).has(FIN) {
             alter(packet, |parts| parts.payload.push(b'?'));
             probes += 1;
         }
@@ -258,7 +290,7 @@ fn from_afar_packets_come_in_any_order() {
 #[test]
 fn a_keep_alive_after_fin_has_the_place_of_the_fin() {
     let mut packets = read("loss-fin");
-    let fin = |packet: &Recorded| is_server(packet) && tcp(packet).has(referee::packet::FIN);
+    let fin = |packet: &Recorded| is_server(packet) && tcp(packet).has(FIN);
     let again = packets.iter().rposition(fin).unwrap();
     alter(&mut packets[again], |parts| {
         let length = std::mem::take(&mut parts.payload).len() as u32;
