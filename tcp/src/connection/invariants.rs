@@ -391,7 +391,10 @@ impl Connection {
 
     /// Nothing that could leave is left behind without a timer.
     fn check_waiting(&self) -> Held {
-        holds(self.farewell.is_none(), "the last word leaves at once")?;
+        holds(
+            self.final_segment.is_none(),
+            "what is due after CLOSED leaves at once",
+        )?;
         if self.state == State::Closed {
             return Ok(());
         }

@@ -128,8 +128,8 @@ pub(crate) struct Connection {
     advice_owed: bool,
     /// The application let go; nobody reads any more.
     orphan: bool,
-    /// The flags and the number of what an end without warning still says: RST mostly.
-    farewell: Option<(Flags, SeqNum)>,
+    /// Flags and SEG.SEQ of what is still due after CLOSED: a RST, or the ACK of the peer's FIN.
+    final_segment: Option<(Flags, SeqNum)>,
     /// ICMP reported trouble and no ACK has shown since that the path works: what the application
     /// hears should the connection time out.
     path_trouble: bool,
@@ -194,7 +194,7 @@ impl Connection {
             snd,
             rcv,
             orphan: false,
-            farewell: None,
+            final_segment: None,
             path_trouble: false,
             soft_error: None,
             end_told: false,
@@ -441,7 +441,7 @@ impl Connection {
             if self.state != State::TimeWait {
                 self.owe_reset();
             } else if self.acks.is_due() {
-                self.farewell = Some((Flags::ACK, self.snd.nxt)); // or the peer repeats its FIN
+                self.final_segment = Some((Flags::ACK, self.snd.nxt)); // or the peer repeats its FIN
             }
             self.close(CloseReason::Aborted);
         }
@@ -449,7 +449,7 @@ impl Connection {
 
     /// RFC 9293 §3.10.5: `<SEQ=SND.NXT><CTL=RST>`.
     fn owe_reset(&mut self) {
-        self.farewell = Some((Flags::RST | Flags::ACK, self.snd.nxt));
+        self.final_segment = Some((Flags::RST | Flags::ACK, self.snd.nxt));
     }
 
     /// Text that nobody will read is answered as one for no connection (RFC 9293 §3.10.7.1): the
@@ -457,7 +457,7 @@ impl Connection {
     /// (RFC 5961 §3.2).
     fn refuse_text(&mut self) {
         self.abort();
-        self.farewell = Some((Flags::RST, self.snd.una));
+        self.final_segment = Some((Flags::RST, self.snd.una));
     }
 
     /// The application let go (RFC 9293 §3.6.1, SHLD-3): unread bytes mean RST.

@@ -29,11 +29,11 @@ impl Connection {
         tso: bool,
         tx: &mut impl Transmit,
     ) -> bool {
-        if let Some((flags, seq)) = self.farewell {
+        if let Some((flags, seq)) = self.final_segment {
             if tx.budget() == 0 {
                 return true;
             }
-            self.farewell = None;
+            self.final_segment = None;
             self.send_control(now, flags, seq, tx);
             return false;
         }

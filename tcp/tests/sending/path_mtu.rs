@@ -423,21 +423,28 @@ fn a_small_segment_is_no_sign_of_a_black_hole() {
     assert_eq!(largest(&peer.take()), 1500);
 }
 
+/// Ten minutes after a report of 1300 on a path that takes 1400, when the search for more begins.
+fn before_the_search(setup: Setup) -> (Peer, Path) {
+    let mut peer = Peer::open(&wide(setup));
+    peer.take();
+    peer.write(100_000);
+    peer.take();
+    peer.too_big(1, 1300);
+    let mut path = Path::new(1400);
+    path.bulk(&mut peer, SEC);
+    assert_eq!(largest(&path.log), 1300);
+    peer.ip.mtu = 1500;
+    path.pause(&mut peer, 10 * MINUTE);
+    path.log.clear();
+    (peer, path)
+}
+
 /// A router's word about a probe ends the search: the next one has the size that it named.
 #[test]
 #[covers("PM-9")]
 fn a_report_about_a_probe_names_the_size_of_the_next() {
     Setup::each(|setup| {
-        let mut peer = Peer::open(&wide(setup));
-        peer.take();
-        peer.write(100_000);
-        peer.take();
-        peer.too_big(1, 1300);
-        let mut path = Path::new(1400);
-        path.bulk(&mut peer, SEC);
-        peer.ip.mtu = 1500;
-        path.pause(&mut peer, 10 * MINUTE);
-        path.log.clear();
+        let (mut peer, mut path) = before_the_search(setup);
         let probe = loop {
             peer.fill();
             if let Some(probe) = peer.sent.iter().find(|sent| sent.packet > 1400) {
@@ -465,17 +472,7 @@ fn a_report_about_a_probe_names_the_size_of_the_next() {
 #[covers("PM-9")]
 fn lost_probes_are_no_congestion() {
     Setup::each(|setup| {
-        let mut peer = Peer::open(&wide(setup));
-        peer.take();
-        peer.write(100_000);
-        peer.take();
-        peer.too_big(1, 1300);
-        let mut path = Path::new(1400);
-        path.bulk(&mut peer, SEC);
-        assert_eq!(largest(&path.log), 1300);
-        peer.ip.mtu = 1500;
-        path.pause(&mut peer, 10 * MINUTE);
-        path.log.clear();
+        let (mut peer, mut path) = before_the_search(setup);
         // Round by round: what is in flight, and when probes leave.
         let mut probes: Vec<(Instant, u16)> = Vec::new();
         let (mut most, mut size) = (0, 1300);

@@ -19,7 +19,7 @@ impl Conversation {
         let reused = self.reused;
         let (end, peer) = self.pair(side);
         end.ack_due = None;
-        if reused && (peer.isn.is_none() || end.isn.is_none()) {
+        if reused && peer.isn.is_none() {
             return; // it may answer a segment of the conversation before this
         }
         if let Some(isn) = peer.isn.filter(|_| tcp.has(ACK)) {
@@ -30,7 +30,10 @@ impl Conversation {
             }
         }
         let Some(isn) = end.isn else {
-            end.check_answer(seen, faults);
+            // Without ACK it may answer what was still under way of the conversation before.
+            if !reused || tcp.has(ACK) {
+                end.check_answer(seen, faults);
+            }
             return;
         };
         let seq = position(isn, end.sent, tcp.seq);
