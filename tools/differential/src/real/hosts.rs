@@ -10,7 +10,7 @@ use rustix::net::sockopt::{
     set_tcp_quickack,
 };
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::sleep;
 use ustack::{ConnectOptions, Stack};
 
@@ -104,10 +104,7 @@ impl Kernel {
             TcpSocket::new_v6()?
         };
         socket.set_reuseaddr(true)?;
-        set_socket_keepalive(&socket, true)?;
-        set_tcp_keepidle(&socket, KEEPALIVE.idle)?;
-        set_tcp_keepintvl(&socket, KEEPALIVE.interval)?;
-        set_tcp_keepcnt(&socket, KEEPALIVE.count.into())?;
+        set_keepalive(&socket)?;
         for option in &setting.kernel {
             match *option {
                 KernelOption::Nodelay => set_tcp_nodelay(&socket, true)?,
@@ -125,7 +122,7 @@ impl Kernel {
 }
 
 impl Host for Kernel {
-    type Socket = tokio::net::TcpStream;
+    type Socket = TcpStream;
 
     async fn connect(
         &self,
@@ -135,7 +132,9 @@ impl Host for Kernel {
     ) -> io::Result<(Self::Socket, u64)> {
         let socket = Self::socket(&self.setting, local)?;
         let Some(data) = data else {
-            return Ok((socket.connect(remote).await?, 0));
+            let stream = socket.connect(remote).await?;
+            start_keepalive(&stream)?;
+            return Ok((stream, 0));
         };
         setsockopt(&socket, sockopt::TcpFastOpenConnect, &true)?;
         let mut stream = socket.connect(remote).await?;
@@ -158,5 +157,48 @@ impl Host for Kernel {
 
     fn at(&self, port: u16) -> SocketAddr {
         (self.setting.addresses()[0], port).into()
+    }
+}
+
+fn set_keepalive(socket: &TcpSocket) -> io::Result<()> {
+    set_socket_keepalive(socket, true)?;
+    set_tcp_keepidle(socket, KEEPALIVE.idle)?;
+    set_tcp_keepintvl(socket, KEEPALIVE.interval)?;
+    Ok(set_tcp_keepcnt(socket, KEEPALIVE.count.into())?)
+}
+
+/// Starts the timer of keep-alives again: Linux starts none when an opening was simultaneous, and
+/// who only reads would never learn of a RST that was lost.
+fn start_keepalive(stream: &TcpStream) -> io::Result<()> {
+    Ok(set_tcp_keepidle(stream, KEEPALIVE.idle)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::leftovers::kernel_sockets;
+    use super::*;
+
+    /// `timer_active` of `/proc/net/tcp`: keep-alives.
+    const KEEPALIVE_TIMER: &str = "02";
+
+    #[tokio::test]
+    async fn keepalives_are_sent_after_a_simultaneous_opening() -> io::Result<()> {
+        let socket = TcpSocket::new_v4()?;
+        set_keepalive(&socket)?;
+        socket.bind(([127, 0, 0, 1], 0).into())?;
+        let itself = socket.local_addr()?;
+        // A socket that connects to itself receives a SYN while its own is on its way.
+        let stream = socket.connect(itself).await?;
+        start_keepalive(&stream)?;
+        let port = format!(":{:04X}", itself.port());
+        let sockets = kernel_sockets()?;
+        let timers: Vec<_> = sockets
+            .iter()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|fields| fields[1].ends_with(&port))
+            .map(|fields| fields[5].split_once(':').map(|(active, _)| active))
+            .collect();
+        assert_eq!(timers, [Some(KEEPALIVE_TIMER)]);
+        Ok(())
     }
 }
