@@ -413,14 +413,15 @@ impl World {
             if self.held.is_some() && self.behind.is_none() {
                 self.behind.clone_from(&self.before);
             }
-        } else if self.state() == Some(State::TimeWait)
+        } else if matches!(self.state(), Some(State::TimeWait) | None)
             && self
                 .ledger
                 .as_ref()
                 .is_some_and(|ledger| !ledger.is_at(segment))
             && let Some(mut before) = self.before.take_if(|before| before.is_at(segment))
         {
-            // A SYN that nobody meant has not ended TIME-WAIT (RFC 9293 §3.10.7.4, SYN-RECEIVED).
+            // A SYN that nobody meant has not ended TIME-WAIT (RFC 9293 §3.10.7.4, SYN-RECEIVED),
+            // though its time may be over since it answered.
             if let Some(behind) = self.behind.take() {
                 before.read = behind.read;
             }
