@@ -464,6 +464,8 @@ impl Flight {
             }
             let from = self.lost_from.map_or(sent.start, |at| at.min(sent.start));
             self.lost_from = Some(from);
+            // Of what is lost no duplicate ACK can tell that it arrived.
+            self.dup_acked = self.dup_acked.min(self.outstanding - self.lost);
         }
     }
 

@@ -151,9 +151,6 @@ impl Flight {
         let end = front.start + len;
         self.split(0, end);
         self.set_fate(0, Fate::Lost);
-        self.dup_acked = self
-            .dup_acked
-            .min(self.outstanding.saturating_sub(self.lost));
         len
     }
 

@@ -96,6 +96,8 @@ impl Oracle {
         for seg in self.segs.iter_mut().filter(|seg| lost(seg)) {
             seg.fate = Fate::Lost;
         }
+        let left = self.outstanding() - self.bytes(Fate::Lost);
+        self.dup_acked = self.dup_acked.min(left);
     }
 
     /// RFC 6675 §4 `IsLost`, segment by segment.
@@ -379,16 +381,15 @@ impl Both {
     }
 
     fn judge_front(&mut self) {
-        let oracle = &mut self.oracle;
-        let front = oracle.segs.first_mut().filter(|seg| seg.is(Fate::InFlight));
-        let newly = front.map_or(0, |seg| {
-            seg.fate = Fate::Lost;
-            MSS
-        });
+        let front = self
+            .oracle
+            .segs
+            .first()
+            .filter(|seg| seg.is(Fate::InFlight));
+        let (number, newly) = front.map_or((0, 0), |seg| (seg.number, MSS));
         assert_eq!(self.flight.mark_front_lost(MSS), newly);
         if newly > 0 {
-            let left = oracle.outstanding() - oracle.bytes(Fate::Lost);
-            oracle.dup_acked = oracle.dup_acked.min(left);
+            self.oracle.judge(|seg| seg.number == number);
         }
     }
 

@@ -178,6 +178,25 @@ fn a_timeout_takes_the_oldest_for_lost_however_recent() {
     flight.check();
 }
 
+/// Without SACK, duplicate ACKs tell of bytes that arrived, not of which. A path that shrinks may
+/// leave fewer on their way than they told of.
+#[test]
+fn duplicate_acks_tell_of_no_more_than_is_on_its_way() {
+    let lose: [fn(&mut Flight); 2] = [
+        |flight| flight.mark_oversized(at(0), MSS - 1),
+        |flight| (0..10).for_each(|n| flight.mark_lost(&(at(n)..at(n + 1)))),
+    ];
+    for lose in lose {
+        let mut flight = ten_segments();
+        assert_eq!(flight.on_dup_ack(8 * MSS), 2 * MSS);
+        lose(&mut flight);
+        assert_eq!((flight.dup_acked(), flight.in_flight()), (0, 0));
+        flight.on_retransmit(Instant::from_millis(100), &(at(0)..at(1)), MSS);
+        assert_eq!(flight.in_flight(), MSS);
+        flight.check();
+    }
+}
+
 /// Where the peer holds everything but the first segment there is one record of it, however
 /// unequal the segments were.
 #[test]
