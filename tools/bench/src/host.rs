@@ -1,0 +1,97 @@
+//! ustack the library as a host: for what the program does not tell. Its datagram services count
+//! and send at a rate, and its echo service takes any number of connections.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ustack::device::tun::{DeviceKind, TunOptions, open};
+use ustack::service::{self, Limits};
+use ustack::{Config, Stack, TcpListener, UdpSocket};
+
+use crate::datagrams::{Order, QUESTION, SIZE};
+use crate::port::{CHARGEN, DISCARD, ECHO};
+use crate::{KERNEL, MTU, STACK};
+
+/// As many as anybody opens here, and as long as it takes.
+const LIMITS: Limits = Limits {
+    connections: 1 << 21,
+    idle: Duration::from_secs(3600),
+};
+
+/// Sleeps between bursts; tokio's timers know nothing shorter.
+const REST: Duration = Duration::from_millis(1);
+
+/// Serves on a device of this name until it is killed.
+pub fn main(name: &str, offload: bool) -> io::Result<()> {
+    let opened = open(&TunOptions {
+        name: name.to_owned(),
+        kind: if offload {
+            DeviceKind::Offload
+        } else {
+            DeviceKind::Plain
+        },
+        mtu: Some(MTU.into()),
+        host_addresses: vec![(KERNEL.into(), 24)],
+        stack_addresses: vec![STACK.into()],
+        ..TunOptions::default()
+    })
+    .map_err(|error| io::Error::other(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let (stack, driver) = Stack::new(Config::new().address(STACK, 24), opened.tun)?;
+        let (_stopper, stop) = service::stop();
+        let any = |port| (Ipv4Addr::UNSPECIFIED, port).into();
+        let echo = TcpListener::bind(&stack, any(ECHO))?;
+        tokio::spawn(service::serve(
+            "echo",
+            echo,
+            LIMITS,
+            stop.clone(),
+            |io, _, stop| service::echo(io, stop),
+        ));
+        let bind = |port| UdpSocket::bind(&stack, any(port));
+        tokio::spawn(service::udp_echo(bind(ECHO)?, stop));
+        tokio::spawn(count(bind(DISCARD)?));
+        tokio::spawn(send(bind(CHARGEN)?));
+        driver.await
+    })
+}
+
+/// Counts datagrams and tells how many there were.
+async fn count(socket: UdpSocket) -> io::Result<()> {
+    let mut counted = 0_u64;
+    loop {
+        let datagram = socket.recv_datagram().await?;
+        if &datagram.data[..] == QUESTION {
+            let answer = counted.to_be_bytes();
+            socket.send_to(&answer, datagram.remote).await?;
+        } else {
+            counted += 1;
+        }
+    }
+}
+
+/// Sends what is ordered, at the rate that is ordered.
+async fn send(socket: UdpSocket) -> io::Result<()> {
+    let payload = Bytes::from_static(&[0x55; SIZE]);
+    loop {
+        let datagram = socket.recv_datagram().await?;
+        let Some(order) = Order::from_bytes(&datagram.data) else {
+            continue;
+        };
+        let (begin, mut sent) = (Instant::now(), 0);
+        while sent < order.count {
+            let due = order.due(begin.elapsed().as_nanos() as u64);
+            while sent < due {
+                let (from, to) = (Some(datagram.local), Some(datagram.remote));
+                socket.send_datagram(from, to, payload.clone()).await?;
+                sent += 1;
+            }
+            tokio::time::sleep(REST).await;
+        }
+    }
+}

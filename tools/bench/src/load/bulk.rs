@@ -1,0 +1,133 @@
+//! As many bytes as possible, one way.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{BulkArgs, connect};
+use crate::{Figures, figures};
+
+/// One read or write.
+const BUFFER: usize = 256 << 10;
+
+/// Slow start and cold caches are not measured.
+const WARM_UP: Duration = Duration::from_millis(700);
+
+/// Who sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// We do.
+    Up,
+    /// The stack does.
+    Down,
+}
+
+#[derive(Debug, Default)]
+struct Flow {
+    bytes: AtomicU64,
+    ended: AtomicBool,
+}
+
+pub(super) fn run(args: &BulkArgs, direction: Direction) -> io::Result<Figures> {
+    let flows: Vec<Arc<Flow>> = (0..args.flows).map(|_| Arc::default()).collect();
+    // Ends with the process, which ends as soon as the figures are printed.
+    let stop = Arc::new(AtomicBool::new(false));
+    for flow in &flows {
+        let (flow, stop, address) = (Arc::clone(flow), Arc::clone(&stop), args.address);
+        thread::spawn(move || {
+            if let Err(error) = work(address, direction, &flow, &stop) {
+                eprintln!("load: {error}");
+            }
+            flow.ended.store(true, Ordering::Relaxed);
+        });
+    }
+    thread::sleep(WARM_UP);
+    let begin = Instant::now();
+    let before = counts(&flows);
+    thread::sleep(args.time.duration());
+    let seconds = begin.elapsed().as_secs_f64();
+    let after = counts(&flows);
+    let ended = flows
+        .iter()
+        .filter(|flow| flow.ended.load(Ordering::Relaxed));
+    let ended = ended.count();
+    stop.store(true, Ordering::Relaxed);
+    let bytes: Vec<u64> = after.iter().zip(&before).map(|(a, b)| a - b).collect();
+    let mut figures = rates(&bytes, seconds);
+    figures.insert("flows_ended".to_owned(), ended as f64);
+    if ended == flows.len() {
+        return Err(io::Error::other(
+            "all connections ended before the time was over",
+        ));
+    }
+    Ok(figures)
+}
+
+fn counts(flows: &[Arc<Flow>]) -> Vec<u64> {
+    flows
+        .iter()
+        .map(|flow| flow.bytes.load(Ordering::Relaxed))
+        .collect()
+}
+
+/// What is to be said of the bytes that each flow moved.
+fn rates(bytes: &[u64], seconds: f64) -> Figures {
+    let gbit = |bytes: u64| bytes as f64 * 8.0 / seconds / 1e9;
+    let total = bytes.iter().sum();
+    let mean = gbit(total) / bytes.len() as f64;
+    let slowest = gbit(bytes.iter().copied().min().unwrap_or(0));
+    figures([
+        ("gbit_per_s", gbit(total)),
+        ("flows", bytes.len() as f64),
+        ("flow_min_gbit_per_s", slowest),
+        ("flow_mean_gbit_per_s", mean),
+        (
+            "flow_max_gbit_per_s",
+            gbit(bytes.iter().copied().max().unwrap_or(0)),
+        ),
+        (
+            "slowest_to_mean",
+            if mean > 0.0 { slowest / mean } else { 0.0 },
+        ),
+    ])
+}
+
+fn work(
+    address: SocketAddr,
+    direction: Direction,
+    flow: &Flow,
+    stop: &AtomicBool,
+) -> io::Result<()> {
+    let mut stream = connect(address)?;
+    let mut buffer = vec![0; BUFFER];
+    while !stop.load(Ordering::Relaxed) {
+        let moved = match direction {
+            Direction::Up => stream.write(&buffer)?,
+            Direction::Down => stream.read(&mut buffer)?,
+        };
+        if moved == 0 {
+            return Err(io::Error::other("the stack closed the connection"));
+        }
+        flow.bytes.fetch_add(moved as u64, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_name_the_slowest_flow() {
+        let figures = rates(&[250_000_000, 500_000_000, 750_000_000], 2.0);
+        assert_eq!(figures["gbit_per_s"], 6.0);
+        assert_eq!(figures["flow_min_gbit_per_s"], 1.0);
+        assert_eq!(figures["flow_mean_gbit_per_s"], 2.0);
+        assert_eq!(figures["flow_max_gbit_per_s"], 3.0);
+        assert_eq!(figures["slowest_to_mean"], 0.5);
+        assert_eq!(rates(&[0], 1.0)["slowest_to_mean"], 0.0);
+    }
+}

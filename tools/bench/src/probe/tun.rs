@@ -1,0 +1,125 @@
+//! The device, with as little as possible around its system calls.
+
+use std::hint::spin_loop;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::{Errno, read, writev};
+use ustack::device::tun::{TunOptions, open};
+
+use super::Mode;
+use crate::{KERNEL, MTU, STACK};
+
+/// Length of the virtio-net header.
+const VNET: usize = 10;
+
+/// What came of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// A frame of so many bytes.
+    Frame(usize),
+    /// The time to wait is over.
+    Nothing,
+    /// The device does not exist any more.
+    Gone,
+}
+
+pub(super) struct Tun {
+    fd: OwnedFd,
+    offload: bool,
+    spin: bool,
+}
+
+impl Tun {
+    pub(super) fn open(name: &str, mode: Mode) -> io::Result<Self> {
+        let opened = open(&TunOptions {
+            name: name.to_owned(),
+            kind: mode.kind(),
+            mtu: Some(MTU.into()),
+            host_addresses: vec![(KERNEL.into(), 24)],
+            stack_addresses: vec![STACK.into()],
+            ..TunOptions::default()
+        })
+        .map_err(|error| io::Error::other(error.to_string()))?;
+        let fd = opened.tun.into_fd();
+        let spin = mode == Mode::Spin;
+        let flags = if spin {
+            OFlags::NONBLOCK
+        } else {
+            OFlags::empty()
+        };
+        fcntl_setfl(&fd, OFlags::RDWR | flags)?;
+        Ok(Self {
+            fd,
+            offload: mode != Mode::Plain,
+            spin,
+        })
+    }
+
+    pub(super) fn offload(&self) -> bool {
+        self.offload
+    }
+
+    /// Bytes in front of each packet.
+    pub(super) fn header_len(&self) -> usize {
+        if self.offload { VNET } else { 0 }
+    }
+
+    /// Waits for a frame, for at most so long.
+    pub(super) fn receive(
+        &mut self,
+        frame: &mut [u8],
+        at_most: Option<Duration>,
+    ) -> io::Result<Next> {
+        if let Some(at_most) = at_most
+            && !self.is_readable(at_most)?
+        {
+            return Ok(Next::Nothing);
+        }
+        loop {
+            match read(&self.fd, &mut *frame) {
+                Ok(0) | Err(Errno::BADFD) => return Ok(Next::Gone),
+                Ok(len) => return Ok(Next::Frame(len)),
+                Err(Errno::AGAIN) if self.spin => spin_loop(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    pub(super) fn is_readable(&self, at_most: Duration) -> io::Result<bool> {
+        let timeout = Timespec {
+            tv_sec: at_most.as_secs() as i64,
+            tv_nsec: at_most.subsec_nanos().into(),
+        };
+        let timeout = if self.spin {
+            Timespec::default()
+        } else {
+            timeout
+        };
+        let mut descriptors = [PollFd::from_borrowed_fd(self.fd.as_fd(), PollFlags::IN)];
+        Ok(poll(&mut descriptors, Some(&timeout))? > 0)
+    }
+
+    /// Sends a frame of these pieces, the virtio-net header first; without offload the header
+    /// stays behind.
+    pub(super) fn send(&mut self, vnet: [u8; VNET], head: &[u8], data: &[u8]) -> io::Result<()> {
+        let pieces = [IoSlice::new(&vnet), IoSlice::new(head), IoSlice::new(data)];
+        let pieces = if self.offload {
+            &pieces[..]
+        } else {
+            &pieces[1..]
+        };
+        writev(&self.fd, pieces)?;
+        Ok(())
+    }
+
+    /// Sends a frame as it came, its virtio-net header included.
+    pub(super) fn send_back(&mut self, vnet: &[u8], packet: &[u8]) -> io::Result<()> {
+        writev(&self.fd, &[IoSlice::new(vnet), IoSlice::new(packet)])?;
+        Ok(())
+    }
+}
