@@ -118,6 +118,17 @@ impl Programs {
         })
     }
 
+    /// Without the program under test and the peers: what lies in this package alone.
+    pub fn parts(bench: &Path) -> Self {
+        Self {
+            ustack: PathBuf::new(),
+            bench: bench.to_owned(),
+            peers: PathBuf::new(),
+            http_root: PathBuf::from("/"),
+            help: String::new(),
+        }
+    }
+
     fn knows(&self, flag: &str) -> bool {
         self.help.split_whitespace().any(|word| word == flag)
     }
