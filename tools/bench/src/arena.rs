@@ -176,6 +176,14 @@ impl Arena {
     }
 }
 
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // It would die with the thread, but nobody would bury it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Makes a pair of which one end stays here, and moves the thread to the other.
 fn make_veth() -> io::Result<()> {
     let here = File::open("/proc/thread-self/ns/net")?;

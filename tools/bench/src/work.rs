@@ -85,12 +85,6 @@ pub struct Result {
     pub raw: Option<String>,
 }
 
-impl fmt::Display for Work {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.client(3.0).join(" "))
-    }
-}
-
 impl fmt::Display for Send {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -103,6 +97,8 @@ impl fmt::Display for Send {
 impl Work {
     /// The client's command line, its program left out where it is this one.
     pub fn client(self, seconds: f64) -> Vec<String> {
+        // Datagrams are sent at many rates, at each for a moment.
+        let each = (seconds * 1000.0 / 3.0).round().max(50.0) / 1000.0;
         let long = seconds.max(FLOWS_SECONDS.min(seconds * FLOWS_SECONDS / 3.0));
         let text = match self {
             Self::Up { flows: 1 } => format!("load up {STACK}:{DISCARD} --seconds {seconds}"),
@@ -128,21 +124,12 @@ impl Work {
                 )
             }
             Self::UdpEcho { send } => {
-                format!(
-                    "load udp-echo {STACK}:{ECHO}{send} --seconds {}",
-                    seconds / 3.0
-                )
+                format!("load udp-echo {STACK}:{ECHO}{send} --seconds {each}")
             }
             Self::UdpUp { send } => {
-                format!(
-                    "load udp-up {STACK}:{DISCARD}{send} --seconds {}",
-                    seconds / 3.0
-                )
+                format!("load udp-up {STACK}:{DISCARD}{send} --seconds {each}")
             }
-            Self::UdpDown => format!(
-                "load udp-down {STACK}:{CHARGEN} --seconds {}",
-                seconds / 3.0
-            ),
+            Self::UdpDown => format!("load udp-down {STACK}:{CHARGEN} --seconds {each}"),
             Self::Idle { connections } => {
                 format!("load idle {STACK}:{ECHO} --count {connections}")
             }

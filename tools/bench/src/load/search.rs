@@ -44,7 +44,7 @@ impl Search {
             // A failure below what works was an accident.
             self.fails = self.fails.filter(|&fails| fails > rate);
         } else {
-            self.fails = Some(rate);
+            self.fails = Some(self.fails.map_or(rate, |fails| fails.min(rate)));
             self.works = self.works.filter(|&works| works < rate);
         }
     }
@@ -78,6 +78,18 @@ mod tests {
             assert!(found <= limit && found > limit / 1.05, "{limit}: {found}");
             assert!(trials <= 20, "{limit}: {trials} trials");
         }
+    }
+
+    #[test]
+    fn an_accident_is_forgotten_when_a_higher_rate_works() {
+        let mut search = Search::new(1000.0, (100.0, 1e7));
+        search.on_trial(1000.0, true);
+        search.on_trial(1030.0, false);
+        assert_eq!(search.next(), None);
+        search.on_trial(1300.0, false);
+        assert_eq!(search.next(), None, "as before");
+        search.on_trial(1300.0, true);
+        assert_eq!(search.next(), Some(2600.0));
     }
 
     #[test]
