@@ -4,7 +4,9 @@
 //! The tests move into namespaces of their own first, so they need no root. Where the machine forbids
 //! that, they are ignored, and with `CI=true` they fail.
 
+use std::io;
 use std::path::Path;
+use std::thread;
 
 use bench::arena::{self, CLIENT_CPU};
 use bench::subject::Programs;
@@ -46,7 +48,9 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // They share two CPUs, and are of all things about time.
     arguments.test_threads = Some(1);
-    let obstacle = become_root_of_a_namespace().and_then(|()| Namespace::create().map(drop));
+    let obstacle = become_root_of_a_namespace()
+        .and_then(|()| Namespace::create().map(drop))
+        .and_then(|()| two_cpus());
     let tests = match obstacle {
         Ok(()) => tests(),
         Err(error) => {
@@ -57,6 +61,13 @@ fn main() {
         }
     };
     libtest_mimic::run(&arguments, tests).exit();
+}
+
+fn two_cpus() -> io::Result<()> {
+    match thread::available_parallelism()?.get() {
+        1 => Err(io::Error::other("client and stack need a CPU each")),
+        _ => Ok(()),
+    }
 }
 
 fn tests() -> Vec<Trial> {
