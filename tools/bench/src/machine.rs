@@ -6,7 +6,6 @@ use std::hash::{DefaultHasher, Hasher as _};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -80,34 +79,28 @@ pub fn build(ustack: &Path) -> io::Result<String> {
     Ok(format!("{:016x}", hasher.finish()))
 }
 
-/// The newest source file that is younger than the program, if there is one: the program is not
-/// what the sources say.
-pub fn newer_source(ustack: &Path) -> io::Result<Option<PathBuf>> {
-    let built = fs::metadata(ustack)?.modified()?;
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = here.ancestors().nth(2).unwrap_or(here);
-    let mut newest: Option<(SystemTime, PathBuf)> = None;
-    for room in ["src", "tcp/src", "udp/src"] {
-        visit(&root.join(room), &mut |path, modified| {
-            if modified > newest.as_ref().map_or(built, |(time, _)| *time) {
-                newest = Some((modified, path.to_owned()));
-            }
-        })?;
-    }
-    Ok(newest.map(|(_, path)| path))
+/// A source file that is younger than the program made of it, if there is one. What it is made of,
+/// cargo has written down beside it.
+pub fn newer_source(program: &Path) -> io::Result<Option<PathBuf>> {
+    let built = fs::metadata(program)?.modified()?;
+    let Ok(text) = read_to_string(program.with_extension("d")) else {
+        return Ok(None);
+    };
+    let is_newer = |path: &PathBuf| {
+        let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
+        modified.is_ok_and(|modified| modified > built)
+    };
+    Ok(sources(&text).into_iter().find(is_newer))
 }
 
-fn visit(dir: &Path, found: &mut dyn FnMut(&Path, SystemTime)) -> io::Result<()> {
-    for entry in fs::read_dir(dir).map_err(during(dir.display()))? {
-        let entry = entry?;
-        let (path, metadata) = (entry.path(), entry.metadata()?);
-        if metadata.is_dir() {
-            visit(&path, found)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found(&path, metadata.modified()?);
-        }
-    }
-    Ok(())
+/// The files that a dependency file of make names.
+fn sources(text: &str) -> Vec<PathBuf> {
+    let (_, files) = text.split_once(": ").unwrap_or_default();
+    let files = files.replace("\\ ", "\0");
+    files
+        .split_whitespace()
+        .map(|file| file.replace('\0', " ").into())
+        .collect()
 }
 
 fn versions(programs: &Programs) -> BTreeMap<String, String> {
@@ -189,6 +182,32 @@ mod tests {
         assert_eq!(
             first_line(&["echo", "1.0", "beta"]).as_deref(),
             Some("1.0 beta")
+        );
+    }
+
+    #[test]
+    fn a_program_older_than_its_sources_is_noticed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| dir.path().join(name);
+        let (source, program) = (path("a source.rs"), path("ustack"));
+        fs::write(&program, "").expect("written");
+        assert_eq!(newer_source(&program).expect("nobody says"), None);
+        let escaped = source.display().to_string().replace(' ', "\\ ");
+        let text = format!("{}: /nonexistent.rs {escaped}\n", program.display());
+        fs::write(path("ustack.d"), text).expect("written");
+        let write = |time| {
+            let file = fs::File::create(&source).expect("created");
+            file.set_modified(time).expect("dated");
+        };
+        let built = fs::metadata(&program).and_then(|metadata| metadata.modified());
+        let built = built.expect("a date");
+        let moment = std::time::Duration::from_secs(1);
+        write(built - moment);
+        assert_eq!(newer_source(&program).expect("looked"), None);
+        write(built + moment);
+        assert_eq!(
+            newer_source(&program).expect("looked"),
+            Some(source.clone())
         );
     }
 
