@@ -44,6 +44,7 @@ pub fn main(name: &str, offload: bool) -> io::Result<()> {
     runtime.block_on(async {
         let (stack, driver) = Stack::new(Config::new().address(STACK, 24), opened.tun)?;
         let (_stopper, stop) = service::stop();
+        // All listen before the driver takes the first packet.
         let any = |port| (Ipv4Addr::UNSPECIFIED, port).into();
         let echo = TcpListener::bind(&stack, any(ECHO))?;
         tokio::spawn(service::serve(

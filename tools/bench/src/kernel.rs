@@ -2,7 +2,7 @@
 //! blocking threads make them; HTTP is the very service that ustack serves, on tokio's sockets.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -20,15 +20,17 @@ const THREADS: usize = 80;
 /// One read or write.
 const BUFFER: usize = 256 << 10;
 
-/// Serves on all addresses until it is killed.
+/// Serves on all addresses until it is killed. Who gets an answer from the echo service finds all
+/// others there: it is the last to listen.
 pub fn main(http_root: Option<&Path>) -> io::Result<()> {
-    serve(ECHO, echo)?;
+    let http = listen(HTTP)?;
     serve(DISCARD, discard)?;
     serve(CHARGEN, chargen)?;
+    serve(ECHO, echo)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve_http(http_root))
+    runtime.block_on(serve_http(http, http_root))
 }
 
 fn listen(port: u16) -> io::Result<TcpListener> {
@@ -79,15 +81,14 @@ fn chargen(stream: &mut TcpStream) -> io::Result<()> {
 }
 
 /// As the program does it, on other sockets.
-async fn serve_http(root: Option<&Path>) -> io::Result<()> {
+async fn serve_http(listener: TcpListener, root: Option<&Path>) -> io::Result<()> {
     let (_stopper, stop) = service::stop();
     let router = http::router(HttpConfig {
         connections: Arc::new(Vec::new),
         root: root.map(Path::to_owned),
     });
-    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, HTTP));
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    set_tcp_congestion(&listener, "cubic")?;
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     service::serve(
         "http",
         listener,
