@@ -121,6 +121,9 @@ pub struct Config {
     pub max_connections: usize,
     /// First and last ephemeral port (`ip_local_port_range`).
     pub ephemeral_ports: (u16, u16),
+    /// Modulus and remainder: ephemeral ports are those that leave this remainder, so that
+    /// endpoints that share their addresses never choose the same one.
+    pub port_class: (u16, u16),
     /// Explicit congestion notification (`tcp_ecn`).
     pub ecn: EcnMode,
     /// Answer SYNs without keeping state when a listener's backlog is full (`tcp_syncookies`);
@@ -183,6 +186,7 @@ impl Default for Config {
             synack_retries: 5,
             max_connections: 1 << 20,
             ephemeral_ports: (1024, 65535),
+            port_class: (1, 0),
             ecn: EcnMode::default(),
             syn_cookies: true,
             max_syn_backlog: 4096,

@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::num::NonZeroU8;
+use core::ops::AddAssign;
 
 use crate::error::{BindError, ConnectError, Dropped, IcmpError, SocketError};
 use crate::queue::{ByteQueue, Datagram};
@@ -25,6 +26,9 @@ pub struct Config {
     pub max_sockets: usize,
     /// First and last ephemeral port (`ip_local_port_range`).
     pub ephemeral_ports: (u16, u16),
+    /// Modulus and remainder: ephemeral ports are those that leave this remainder, so that
+    /// endpoints that share their addresses never choose the same one.
+    pub port_class: (u16, u16),
 }
 
 impl Default for Config {
@@ -35,6 +39,7 @@ impl Default for Config {
             mtu: 1500,
             max_sockets: 1 << 16,
             ephemeral_ports: (32_768, 60_999),
+            port_class: (1, 0),
         }
     }
 }
@@ -97,6 +102,24 @@ pub struct Counters {
     pub out_datagrams: u64,
     /// Datagrams refused because the socket's send queue was full.
     pub sndbuf_errors: u64,
+}
+
+/// The sum over several endpoints.
+impl AddAssign for Counters {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            in_datagrams,
+            no_ports,
+            rcvbuf_errors,
+            out_datagrams,
+            sndbuf_errors,
+        } = other;
+        self.in_datagrams += in_datagrams;
+        self.no_ports += no_ports;
+        self.rcvbuf_errors += rcvbuf_errors;
+        self.out_datagrams += out_datagrams;
+        self.sndbuf_errors += sndbuf_errors;
+    }
 }
 
 /// All UDP of a host. See the crate's page.
@@ -174,12 +197,14 @@ impl Udp {
     /// A free ephemeral port: the search starts where the key says (RFC 6056 §3.3.3).
     fn choose_port(&mut self, ip: IpAddr) -> Option<u16> {
         let (first, last) = self.config.ephemeral_ports;
+        let (modulus, remainder) = self.config.port_class;
+        let is_mine = |port: u16| port != 0 && port % modulus.max(1) == remainder;
         let count = u64::from(last.checked_sub(first)?) + 1;
         self.choices += 1;
         let start = self.hash.of((ip, self.choices)) % count;
         (0..count)
             .map(|step| first + ((start + step) % count) as u16)
-            .find(|&port| port != 0 && !self.table.is_port_used(port))
+            .find(|&port| is_mine(port) && !self.table.is_port_used(port))
     }
 
     /// Gives the socket one peer: it hears from nobody else any more, and ICMP errors about it.
@@ -268,12 +293,29 @@ impl Udp {
     /// A datagram arrived. `ours` says whether `datagram.local` is one of this host's own
     /// addresses; only transparent sockets take the others.
     pub fn on_datagram(&mut self, datagram: Datagram, ours: bool) -> Result<(), Dropped> {
+        self.offer_datagram(datagram, ours)
+            .unwrap_or_else(|datagram| {
+                self.counters.no_ports += datagram.wire_datagrams();
+                Err(Dropped::NoSocket)
+            })
+    }
+
+    /// As [`Udp::on_datagram`], but a datagram for nobody here comes back, not counted: another
+    /// endpoint of the host may have its socket.
+    pub fn offer_datagram(
+        &mut self,
+        datagram: Datagram,
+        ours: bool,
+    ) -> Result<Result<(), Dropped>, Datagram> {
         let count = datagram.wire_datagrams();
         let (local, remote) = (plain(datagram.local), plain(datagram.remote));
-        let Some(id) = self.table.find(local, remote, ours) else {
-            self.counters.no_ports += count;
-            return Err(Dropped::NoSocket);
-        };
+        match self.table.find(local, remote, ours) {
+            Some(id) => Ok(self.queue(id, datagram, count)),
+            None => Err(datagram),
+        }
+    }
+
+    fn queue(&mut self, id: SocketId, datagram: Datagram, count: u64) -> Result<(), Dropped> {
         let queued = self
             .live_mut(id)
             .is_some_and(|socket| socket.recv.push(datagram.data.len(), datagram).is_ok());

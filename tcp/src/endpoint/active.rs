@@ -118,10 +118,11 @@ impl Tcp {
             return Ok(flow);
         }
         let range = self.config.ephemeral_ports;
+        let (modulus, remainder) = self.config.port_class;
         let ports = self
             .secrets
             .ports(flow.local.ip(), flow.remote, range, MAX_PORT_TRIES);
-        for port in ports {
+        for port in ports.filter(|port| port % modulus.max(1) == remainder) {
             flow.local.set_port(port);
             if !self.listeners.has_port(port) && self.table.lookup(&flow).is_none() {
                 return Ok(flow);

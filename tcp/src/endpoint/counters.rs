@@ -1,5 +1,7 @@
 //! What the endpoint counts.
 
+use core::ops::AddAssign;
+
 use crate::error::Dropped;
 
 /// Segments and events counted, under their SNMP (RFC 4022) or Linux names where those exist.
@@ -59,6 +61,30 @@ pub struct Counters {
     /// Segments that were dropped, for whatever reason.
     pub dropped: u64,
     by_reason: [u64; Dropped::ALL.len()],
+}
+
+/// Sums the counters of several endpoints: every field, or it does not compile.
+macro_rules! add_fields {
+    ($to:ident += $from:ident { $($field:ident),* $(,)? } $by_reason:ident) => {
+        let Self { $($field,)* $by_reason } = $from;
+        $($to.$field += $field;)*
+        for (to, from) in $to.$by_reason.iter_mut().zip($by_reason) {
+            *to += from;
+        }
+    };
+}
+
+impl AddAssign for Counters {
+    fn add_assign(&mut self, other: Self) {
+        add_fields!(self += other {
+            active_opens, passive_opens, attempt_fails, estab_resets, in_segs, out_rsts,
+            listen_overflows, req_q_full_drop, syncookies_sent, syncookies_recv,
+            syncookies_failed, defer_accept_drop, fast_open_active, fast_open_active_fail,
+            fast_open_passive, fast_open_passive_fail, fast_open_listen_overflow,
+            fast_open_cookie_reqd, time_waits, time_wait_overflow, time_wait_recycled,
+            abort_on_memory, replies_dropped, ofo_pruned, dropped,
+        } by_reason);
+    }
 }
 
 impl Counters {

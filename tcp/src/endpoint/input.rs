@@ -31,6 +31,33 @@ impl Tcp {
         done
     }
 
+    /// As [`Tcp::on_segment`], but a segment that nobody here waits for comes back, neither
+    /// counted nor answered: another endpoint of the host may know its flow.
+    pub fn offer_segment(
+        &mut self,
+        now: Instant,
+        flow: &FlowKey,
+        local: bool,
+        ecn: Ecn,
+        segment: Segment,
+    ) -> Result<Result<(), Dropped>, Segment> {
+        self.ack_overdue = false;
+        let done = match self.table.lookup(flow) {
+            Some(id) => self.on_flow_segment(now, id, local, ecn, segment),
+            None if self.is_awaited(now, flow, local, &segment) => {
+                self.on_unknown(now, flow, local, &segment)
+            }
+            None => return Err(segment),
+        };
+        self.counters.on_segment(done);
+        Ok(done)
+    }
+
+    /// Whether anything is known of `flow` here.
+    pub fn has_flow(&self, flow: &FlowKey) -> bool {
+        self.table.lookup(flow).is_some()
+    }
+
     pub(super) fn on_flow_segment(
         &mut self,
         now: Instant,
@@ -94,6 +121,19 @@ impl Tcp {
             self.reset(flow, reset);
         }
         Err(Dropped::NoSocket)
+    }
+
+    /// Whether a listener begins something with the first segment of a flow: it is a SYN, or the
+    /// ACK of a cookie, or nothing that any flow would take.
+    fn is_awaited(&self, now: Instant, flow: &FlowKey, local: bool, seg: &Segment) -> bool {
+        let Some(listener) = self.listeners.lookup(flow.local, local) else {
+            return false;
+        };
+        match (seg.has(Flags::RST), seg.has(Flags::ACK)) {
+            (true, _) => false,
+            (_, true) => self.settled_by_cookie(now, flow, listener, seg).is_some(),
+            (_, false) => true,
+        }
     }
 
     /// ICMP reports an error about a segment with this sequence number.

@@ -132,22 +132,9 @@ impl Tcp {
         listener_id: ListenerId,
         seg: &Segment,
     ) -> Option<Result<(), Dropped>> {
-        let listener = self.listeners.get(listener_id)?;
-        let expected = listener.cookies_until.is_some_and(|until| now <= until);
-        if !expected || seg.flags.intersects(Flags::SYN | Flags::RST) || !can_open(flow) {
-            return None;
-        }
-        let (room, socket) = (listener.can_queue(), listener.options.socket);
-        let ours = self.ours(now, flow, socket);
-        let settled = crate::handshake::check_cookie(
-            now,
-            &self.config,
-            &self.secrets,
-            ours,
-            listener_id,
-            seg,
-        );
-        let Some(settled) = settled else {
+        let listener = self.expects_cookie(now, flow, listener_id, seg)?;
+        let room = listener.can_queue();
+        let Some(settled) = self.settled_by_cookie(now, flow, listener_id, seg) else {
             self.counters.syncookies_failed += 1;
             return None;
         };
@@ -160,6 +147,33 @@ impl Tcp {
         let id = self.insert(*flow, Slot::Connection(Box::new(conn)));
         self.queue_accept(id, listener_id);
         Some(self.on_flow_segment(now, id, true, Ecn::NotEct, seg.clone()))
+    }
+
+    /// The listener, if it has sent cookies lately and this may be one.
+    fn expects_cookie(
+        &self,
+        now: Instant,
+        flow: &FlowKey,
+        id: ListenerId,
+        seg: &Segment,
+    ) -> Option<&Listener> {
+        let listener = self.listeners.get(id)?;
+        let expected = listener.cookies_until.is_some_and(|until| now <= until);
+        let may_be = !seg.flags.intersects(Flags::SYN | Flags::RST) && can_open(flow);
+        (expected && may_be).then_some(listener)
+    }
+
+    /// What the cookie that this ACK brings back has settled; `None` when it brings none.
+    pub(super) fn settled_by_cookie(
+        &self,
+        now: Instant,
+        flow: &FlowKey,
+        id: ListenerId,
+        seg: &Segment,
+    ) -> Option<Negotiated> {
+        let listener = self.expects_cookie(now, flow, id, seg)?;
+        let ours = self.ours(now, flow, listener.options.socket);
+        crate::handshake::check_cookie(now, &self.config, &self.secrets, ours, id, seg)
     }
 
     /// A connection waits for [`Tcp::accept`].
