@@ -86,8 +86,8 @@ impl Config {
         self
     }
 
-    /// Refuses what cannot work, before anything starts.
-    pub(crate) fn check(&self, caps: Caps) -> io::Result<()> {
+    /// Refuses what cannot work with so many shards, before anything starts.
+    pub(crate) fn check(&self, caps: Caps, shards: usize) -> io::Result<()> {
         if self.addresses.is_empty() && !self.transparent {
             return Err(invalid(
                 "the stack has no address: add one with Config::address, or set Config::transparent",
@@ -117,6 +117,11 @@ impl Config {
         if first == 0 || first > last {
             return Err(invalid(format!(
                 "ephemeral ports {first} to {last}: the first must be at least 1 and not above the last"
+            )));
+        }
+        if usize::from(last - first) + 1 < shards {
+            return Err(invalid(format!(
+                "ephemeral ports {first} to {last}: each of the {shards} shards needs one at least"
             )));
         }
         Ok(())
@@ -154,14 +159,16 @@ mod tests {
             ),
         ];
         for (config, words) in cases {
-            let error = config.check(CAPS).expect_err(words);
+            let error = config.check(CAPS, 1).expect_err(words);
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
             assert!(error.to_string().contains(words), "{error}");
         }
         let mut backwards = Config::new().address([10, 0, 0, 1], 24);
         backwards.tcp.ephemeral_ports = (2000, 1000);
-        assert!(backwards.check(CAPS).is_err());
-        assert!(Config::new().address([10, 0, 0, 1], 32).check(CAPS).is_ok());
-        assert!(Config::new().transparent(true).check(CAPS).is_ok());
+        assert!(backwards.check(CAPS, 1).is_err());
+        let mut few = Config::new().address([10, 0, 0, 1], 24);
+        few.tcp.ephemeral_ports = (1000, 1001);
+        assert!(few.check(CAPS, 2).is_ok());
+        assert!(few.check(CAPS, 3).is_err());
     }
 }

@@ -3,6 +3,8 @@
 //! The packet loop brings frames and time, applications bring calls; both end in
 //! [`Host::on_events`], which turns the core's events into wakers.
 
+mod input;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,27 +14,31 @@ use std::task::Waker;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use ustack_tcp::time::Instant;
-use ustack_tcp::{CloseReason, Event, FlowKey, SocketOptions, Tcp, Verdict};
+use ustack_tcp::{CloseReason, Event, SocketOptions, Tcp, Verdict};
 use ustack_udp::Udp;
 
-use crate::batch::{Frame, TxBatch};
+use crate::batch::TxBatch;
 use crate::clock::RunningClock;
 use crate::config::Config;
 use crate::device::Caps;
 use crate::error;
-use crate::ip::{Echo, Input, Ip, IpConfig, Unreachable, directed_broadcasts, to_udp_error};
+use crate::ip::{Echo, Ip, IpConfig, directed_broadcasts};
 use crate::metrics::{DeviceStats, Stats, TcpStats};
+use crate::shards::{Handed, Inbox, Place};
 use crate::wakers::{HeldSyn, Phase, Side, Sockets, Waiters};
 
 /// Echo requests for other hosts that wait for the application; more are forgotten.
 const MAX_FOREIGN_ECHOS: usize = 64;
 
-/// A shard as applications reach it.
+/// A shard as applications and other shards reach it, on cache lines of its own.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Shared {
     pub(crate) host: Mutex<Host>,
     /// The driver's task.
     pub(crate) driver: AtomicWaker,
+    /// What other shards hand over.
+    pub(crate) inbox: Inbox,
     pub(crate) clock: RunningClock,
 }
 
@@ -78,6 +84,8 @@ pub(crate) enum Ending {
 /// TCP, UDP and IP of one shard with their sockets.
 #[derive(Debug)]
 pub(crate) struct Host {
+    /// Which shard this is.
+    pub(crate) place: Place,
     pub(crate) tcp: Tcp,
     pub(crate) udp: Udp,
     pub(crate) ip: Ip,
@@ -95,6 +103,8 @@ pub(crate) struct Host {
     /// What a connection can be opened with at most.
     pub(crate) send_buffer_initial: u32,
     pub(crate) transparent: bool,
+    /// What is another shard's, and whose.
+    pub(crate) outbox: Vec<(usize, Handed)>,
     dropped: BTreeMap<ustack_tcp::Dropped, u64>,
     incoming_overflow: u64,
     /// The latest time seen: applications read the clock on threads of their own.
@@ -102,23 +112,30 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(config: Config, caps: Caps, seed: [u8; 32]) -> Self {
+    /// The shards of a host have one seed: its flows have the same sequence numbers and cookies at
+    /// each of them.
+    pub(crate) fn new(config: Config, caps: Caps, seed: [u8; 32], place: Place) -> Self {
         let ephemeral_ports = config.tcp.ephemeral_ports;
         let send_buffer_initial = config.tcp.send_buffer_initial;
         let mut tcp = config.tcp;
         (tcp.mtu, tcp.tso) = (caps.mtu, caps.tso);
+        let (remainder, modulus) = place.class();
+        tcp.port_class = (modulus, remainder);
         let udp = ustack_udp::Config {
             addresses: config.addresses.iter().map(|&(ip, _)| ip).collect(),
             broadcasts: directed_broadcasts(&config.addresses).collect(),
             mtu: caps.mtu,
+            port_class: tcp.port_class,
             ..ustack_udp::Config::default()
         };
         let ip = IpConfig {
             addresses: config.addresses,
             transparent: config.transparent,
+            shard: place.class(),
             ..IpConfig::default()
         };
         Self {
+            place,
             tcp: Tcp::new(tcp, derive(&seed, 1)),
             udp: Udp::new(udp, derive(&seed, 2)),
             ip: Ip::new(ip, caps, derive(&seed, 3)),
@@ -132,6 +149,7 @@ impl Host {
             ephemeral_ports,
             send_buffer_initial,
             transparent: config.transparent,
+            outbox: Vec::new(),
             dropped: BTreeMap::new(),
             incoming_overflow: 0,
             now: Instant::ZERO,
@@ -142,78 +160,6 @@ impl Host {
     pub(crate) fn stamp(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
         self.now
-    }
-
-    /// A frame arrived, from the device or from ourselves. True when its sender has waited long
-    /// enough for an ACK: paying it does not wait for the end of the turn.
-    pub(crate) fn input(&mut self, now: Instant, frame: Frame, is_loopback: bool) -> bool {
-        let input = if is_loopback {
-            self.ip.on_loopback(now, frame)
-        } else {
-            self.ip.on_frame(now, frame)
-        };
-        let Ok(Some(input)) = input else {
-            return false; // IP dealt with it, and counted it
-        };
-        match input {
-            Input::Tcp {
-                flow,
-                local,
-                ecn,
-                segment,
-                ..
-            } => {
-                if let Err(reason) = self.tcp.on_segment(now, &flow, local, ecn, segment) {
-                    tracing::trace!(%flow.local, %flow.remote, ?reason, "segment dropped");
-                    *self.dropped.entry(reason).or_default() += 1;
-                }
-                return self.tcp.ack_overdue();
-            }
-            Input::Udp {
-                datagram,
-                local,
-                packet,
-            } => {
-                if let Err(ustack_udp::Dropped::NoSocket) = self.udp.on_datagram(datagram, local)
-                    && local
-                {
-                    self.ip.send_unreachable(now, Unreachable::Port, &packet);
-                }
-            }
-            Input::IcmpError {
-                protocol,
-                local,
-                remote,
-                seq,
-                error,
-            } => match (protocol, seq) {
-                (6, Some(seq)) => {
-                    let flow = FlowKey { local, remote };
-                    self.tcp.on_icmp_error(now, &flow, seq, error);
-                }
-                (17, _) => self.udp.on_icmp_error(local, remote, to_udp_error(error)),
-                _ => {}
-            },
-            Input::EchoForeign(echo) => {
-                if self.echos.len() < MAX_FOREIGN_ECHOS {
-                    self.echos.push_back(echo);
-                }
-            }
-        }
-        false
-    }
-
-    /// Frames that this host sent to itself come in, at most so many; returns how many did.
-    pub(crate) fn input_loopback(&mut self, now: Instant, most: usize) -> u64 {
-        let mut frames = 0;
-        for _ in 0..most {
-            let Some(frame) = self.ip.poll_loopback() else {
-                break;
-            };
-            frames += 1;
-            self.input(now, frame, true);
-        }
-        frames
     }
 
     pub(crate) fn on_timeout(&mut self, now: Instant) {

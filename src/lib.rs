@@ -39,7 +39,8 @@
 //! # Who does what
 //!
 //! [`Stack::new`] hands out a [`Driver`], the only one who touches the device; spawn it, and
-//! everything else is calls on sockets. There is one lock per stack, held for protocol work only.
+//! everything else is calls on sockets. There is one lock per shard, held for protocol work only; a
+//! stack is one shard, unless it runs on several queues of a device ([`Stack::with_queues`]).
 //! The protocols are the crates [`tcp`] and [`udp`], which know neither clocks nor sockets, and
 //! [`ip`]. The road of a segment through them, hop by hop, is walked by
 //! `tests/life_of_a_segment.rs`.
@@ -59,6 +60,7 @@ pub mod ip;
 pub mod metrics;
 pub mod service;
 mod shard;
+mod shards;
 pub mod socket;
 mod stack;
 pub mod testing;

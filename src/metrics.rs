@@ -1,12 +1,13 @@
 //! What a stack counts: one snapshot of everything.
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 
 pub use ustack_udp::Counters as UdpCounters;
 
 pub use crate::ip::IpCounters;
 
-/// Counters of a stack at one moment; all but the gauges only ever rise.
+/// Counters of a stack at one moment, over all its shards; all but the gauges only ever rise.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {
@@ -52,4 +53,67 @@ pub struct DeviceStats {
     pub loopback_frames: u64,
     /// Turns of the packet loop.
     pub turns: u64,
+    /// What was handed over to another shard, or back on the way round the shards.
+    pub handed_over: u64,
+    /// What could not be handed over: the other shard's queue was full.
+    pub handover_dropped: u64,
+}
+
+/// Adds every field of a struct, or does not compile.
+macro_rules! add_fields {
+    ($to:ident += $from:ident { $($field:ident),* $(,)? }) => {
+        let Self { $($field),* } = $from;
+        $($to.$field += $field;)*
+    };
+}
+
+pub(crate) use add_fields;
+
+/// The sum over several shards.
+impl AddAssign for Stats {
+    fn add_assign(&mut self, other: Self) {
+        add_fields!(
+            self += other {
+                tcp,
+                udp,
+                ip,
+                device
+            }
+        );
+    }
+}
+
+impl AddAssign for TcpStats {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            connections,
+            counters,
+            dropped,
+            incoming_overflow,
+        } = other;
+        self.connections += connections;
+        self.counters += counters;
+        self.incoming_overflow += incoming_overflow;
+        for (reason, count) in dropped {
+            *self.dropped.entry(reason).or_default() += count;
+        }
+    }
+}
+
+impl AddAssign for DeviceStats {
+    fn add_assign(&mut self, other: Self) {
+        add_fields!(
+            self += other {
+                rx_frames,
+                rx_bytes,
+                tx_frames,
+                tx_bytes,
+                tx_blocked,
+                loopback_frames,
+                turns,
+                handed_over,
+                handover_dropped,
+            }
+        );
+    }
 }

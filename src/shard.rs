@@ -1,7 +1,7 @@
 //! The packet loop: one turn, everything ustack does in the order it does it.
 //!
 //! ```text
-//! in    receive · input · timeouts · wake applications
+//! in    receive · input · hand over · timeouts · wake applications
 //! out   transmit · send · rest
 //! ```
 //!
@@ -10,6 +10,8 @@
 //! the device.
 
 use std::io;
+use std::iter;
+use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -21,6 +23,7 @@ use crate::clock::Timer;
 use crate::device::Device;
 use crate::host::Shared;
 use crate::metrics::DeviceStats;
+use crate::shards::{Handed, INBOX, Shards};
 
 /// Frames that come in before applications get a chance at the lock.
 const FRAMES_PER_LOCK: usize = 16;
@@ -28,31 +31,39 @@ const FRAMES_PER_LOCK: usize = 16;
 /// Turns that timers wait, at most, for frames that are there already.
 const MAX_TURNS_BEFORE_TIMERS: u32 = 64;
 
-/// One device and the host behind it.
+/// One device, or one queue of it, and the host behind it.
 #[derive(Debug)]
 pub(crate) struct Shard<D> {
     pub(crate) shared: Arc<Shared>,
+    shards: Arc<Shards>,
     device: D,
     rx: RxBatch,
     tx: TxBatch,
     wake: Vec<Waker>,
+    /// What is on its way to other shards.
+    outbox: Vec<(usize, Handed)>,
     stats: DeviceStats,
     /// Turns in a row that left frames unread.
     full_turns: u32,
+    /// A shutdown has nothing left to wait for here.
+    is_finished: bool,
     /// Made on the first turn, inside the runtime.
     timer: Option<Timer>,
 }
 
 impl<D: Device> Shard<D> {
-    pub(crate) fn new(shared: Arc<Shared>, device: D) -> Self {
+    pub(crate) fn new(shards: &Arc<Shards>, index: usize, device: D) -> Self {
         Self {
-            shared,
+            shared: Arc::clone(&shards.each()[index]),
+            shards: Arc::clone(shards),
             device,
             rx: RxBatch::new(),
             tx: TxBatch::new(),
             wake: Vec::new(),
+            outbox: Vec::new(),
             stats: DeviceStats::default(),
             full_turns: 0,
+            is_finished: false,
             timer: None,
         }
     }
@@ -93,11 +104,19 @@ impl<D: Device> Shard<D> {
             }
         }
         self.stats.loopback_frames += host.input_loopback(now, MAX_RX_FRAMES);
+        let inbox = iter::from_fn(|| self.shared.inbox.pop());
+        for handed in inbox.take(INBOX) {
+            if host.take_in(now, handed) {
+                host.poll_transmit(now, &mut self.tx);
+            }
+        }
+        mem::swap(&mut host.outbox, &mut self.outbox);
         if self.full_turns == 0 || self.full_turns > MAX_TURNS_BEFORE_TIMERS {
             host.on_timeout(now);
         }
         host.on_events(now, &mut self.wake); // events → wakers → applications read and write
         drop(host);
+        self.hand_over();
         let has_woken = !self.wake.is_empty();
         self.wake.drain(..).for_each(Waker::wake);
         self.send(now)?; // what is owed never waits for an application
@@ -116,20 +135,25 @@ impl<D: Device> Shard<D> {
         self.send(now)
     }
 
-    /// After a turn: arms whatever begins the next one. Ready with the shutdown's end.
+    /// After a turn: arms whatever begins the next one. Ready with the shutdown's end, or that of
+    /// another shard's driver.
     pub(crate) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut host = self.shared.host.lock();
+        host.check_alive()?;
         let deadline = [host.poll_timeout(), self.device.poll_timeout()]
             .into_iter()
             .flatten()
             .min();
         host.armed = deadline;
-        let has_more = host.has_ready() && self.tx.is_empty();
+        let has_more = host.has_ready() && self.tx.is_empty() || !self.shared.inbox.is_empty();
         self.stats.tx_blocked += u64::from(!self.tx.is_empty());
         host.device = self.stats;
-        let is_over = self.tx.is_empty() && host.is_shut_down();
+        if !self.is_finished && self.tx.is_empty() && host.is_shut_down() {
+            self.is_finished = true;
+            self.shards.on_finished();
+        }
         drop(host);
-        if is_over {
+        if self.is_over() {
             return Poll::Ready(Ok(()));
         }
         let timer = match &mut self.timer {
@@ -144,6 +168,33 @@ impl<D: Device> Shard<D> {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+
+    /// Whether all shards have come to the end of a shutdown.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_finished && self.shards.are_finished()
+    }
+
+    /// The driver ends: nothing will ever happen here again.
+    pub(crate) fn end(&self, why: &str) {
+        let mut wake = Vec::new();
+        self.shared.host.lock().end(why, &mut wake);
+        wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// As [`Shard::end`], and no other shard can go on.
+    pub(crate) fn fail(&self, why: &str) {
+        self.shards.end(&why.into());
+    }
+
+    fn hand_over(&mut self) {
+        for (to, handed) in self.outbox.drain(..) {
+            if self.shards.hand_over(to, handed) {
+                self.stats.handed_over += 1;
+            } else {
+                self.stats.handover_dropped += 1;
+            }
+        }
     }
 
     fn send(&mut self, now: Instant) -> io::Result<()> {

@@ -15,6 +15,7 @@ use crate::device::{Caps, Offload};
 use crate::host::Host;
 use crate::ip::Ip;
 use crate::metrics::Stats;
+use crate::shards::Place;
 
 /// Frames of a host to itself that one turn takes in.
 const LOOPBACK_FRAMES: usize = 1024;
@@ -31,9 +32,9 @@ impl VirtualHost {
     /// A host behind a device with these capabilities. Errors are those of
     /// [`Stack::new`](crate::Stack::new).
     pub fn new(config: Config, caps: Caps) -> io::Result<Self> {
-        config.check(caps)?;
+        config.check(caps, 1)?;
         let seed = config.seed.unwrap_or([7; 32]);
-        Ok(Self(Host::new(config, caps, seed)))
+        Ok(Self(Host::new(config, caps, seed, Place::ALONE)))
     }
 
     /// Like [`VirtualHost::on_frame`], with what the device knows of the packet.

@@ -28,6 +28,9 @@ pub struct IpConfig {
     pub path_mtu_entries: usize,
     /// Bytes waiting on the internal loopback, and likewise in ICMP messages to send.
     pub queue_memory: usize,
+    /// Which shard of the host this is, and how many there are. All have the same seed, and share
+    /// out packet identifiers and those of ping sockets by the remainder.
+    pub shard: (u16, u16),
 }
 
 impl Default for IpConfig {
@@ -44,6 +47,7 @@ impl Default for IpConfig {
             echo_bytes_per_second: 64 << 20,
             path_mtu_entries: 4096,
             queue_memory: 4 << 20,
+            shard: (0, 1),
         }
     }
 }

@@ -1,5 +1,9 @@
 //! What happened to packets, in numbers.
 
+use std::ops::AddAssign;
+
+use crate::metrics::add_fields;
+
 /// Why a packet went no further. One counter each; `Copy`, so that dropping never allocates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -138,6 +142,56 @@ pub struct IpCounters {
     pub path_mtu_updates: u64,
     /// Times that TCP called a path dead (RFC 9293 §3.8.3).
     pub negative_advice: u64,
+}
+
+/// The sum over several shards.
+impl AddAssign for IpCounters {
+    fn add_assign(&mut self, other: Self) {
+        add_fields!(
+            self += other {
+                in_receives,
+                in_delivers,
+                in_hdr_errors,
+                in_truncated_pkts,
+                in_csum_errors,
+                in_source_routes,
+                in_martians,
+                in_addr_errors,
+                in_mcast_pkts,
+                in_unknown_protos,
+                in_no_next_header,
+                in_ext_hdr_errors,
+                reasm_drops,
+                tcp_in_errs,
+                tcp_in_csum_errors,
+                udp_in_errors,
+                udp_in_csum_errors,
+                udp_in_no_csum,
+                icmp_in_errors,
+                icmp_in_csum_errors,
+                icmp_in_ignored,
+                icmp_in_unsolicited,
+                icmp_echo_limited,
+                reasm_held,
+                reasm_reqds,
+                reasm_oks,
+                reasm_fails,
+                reasm_timeout,
+                out_requests,
+                out_discards,
+                frag_oks,
+                frag_fails,
+                frag_creates,
+                icmp_in_msgs,
+                icmp_in_echos,
+                icmp_out_msgs,
+                icmp_out_rate_limit_host,
+                icmp_out_rate_limit_global,
+                path_mtu_updates,
+                negative_advice
+            }
+        );
+    }
 }
 
 impl IpCounters {

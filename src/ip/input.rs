@@ -11,7 +11,7 @@ use ustack_udp::Datagram;
 use super::counters::Dropped;
 use super::reassembly::{First, Fragment, Key, MAX_PAYLOAD, Outcome};
 use super::v6::{Chain, FragmentHeader, Parameter, Problem};
-use super::{Input, Ip, v4, v6};
+use super::{Input, Ip, Origin, v4, v6};
 use crate::batch::{Checksum, Frame, GsoKind, Offload};
 use crate::checksum::Sum;
 
@@ -34,6 +34,7 @@ pub(super) struct Packet {
     /// The packet, no byte more.
     pub(super) data: Bytes,
     pub(super) offload: Offload,
+    pub(super) origin: Origin,
 }
 
 impl Packet {
@@ -69,6 +70,8 @@ pub(super) enum Rest {
     Icmp,
     /// Among the fragments.
     Held,
+    /// Nowhere: its shard is yet to be found.
+    Stray(Input),
 }
 
 impl Ip {
@@ -76,20 +79,23 @@ impl Ip {
         &mut self,
         now: Instant,
         frame: Frame,
-        loopback: bool,
+        origin: Origin,
     ) -> Result<Option<Input>, Dropped> {
-        self.counters.in_receives += 1;
         let rest = match frame.data.first().map(|byte| byte >> 4) {
-            Some(4) => self.on_v4(now, frame, loopback),
-            Some(6) => self.on_v6(now, frame, loopback),
+            Some(4) => self.on_v4(now, frame, origin),
+            Some(6) => self.on_v6(now, frame, origin),
             _ => Err(Dropped::Header),
         };
+        if let Ok(Rest::Stray(input)) = rest {
+            return Ok(Some(input)); // counted where it settles
+        }
+        self.counters.in_receives += 1;
         match rest {
             Ok(Rest::Transport(input)) => {
                 self.counters.in_delivers += 1;
                 Ok(Some(input))
             }
-            Ok(Rest::Icmp) => {
+            Ok(Rest::Icmp | Rest::Stray(_)) => {
                 self.counters.in_delivers += 1;
                 Ok(None)
             }
@@ -104,11 +110,11 @@ impl Ip {
         }
     }
 
-    fn on_v4(&mut self, now: Instant, frame: Frame, loopback: bool) -> Result<Rest, Dropped> {
+    fn on_v4(&mut self, now: Instant, frame: Frame, origin: Origin) -> Result<Rest, Dropped> {
         let header = v4::parse(&frame.data)?;
         let data = trim(frame.data, header.total_len);
         let (source, destination) = (header.source.into(), header.destination.into());
-        self.addresses.check_source(source, loopback)?;
+        self.addresses.check_source(source, origin.loopback)?;
         let local = self
             .addresses
             .check_destination(destination, self.config.transparent)?;
@@ -124,6 +130,7 @@ impl Ip {
             payload_at: header.payload_at,
             data,
             offload: frame.offload,
+            origin,
         };
         if header.is_fragment() {
             return self.on_v4_fragment(now, &header, &packet);
@@ -137,18 +144,21 @@ impl Ip {
         header: &v4::Header,
         packet: &Packet,
     ) -> Result<Rest, Dropped> {
-        self.counters.reasm_reqds += 1;
         let payload = packet.payload();
         let is_first = header.offset == 0;
-        if is_first && !v6::holds_transport_header(header.protocol, &payload) {
-            return Err(Dropped::Fragment);
-        }
         let key = Key {
             source: packet.source,
             destination: packet.destination,
             protocol: header.protocol,
             id: u32::from(header.id),
         };
+        if let Some(stray) = self.stray_fragment(packet, &key) {
+            return Ok(stray);
+        }
+        self.counters.reasm_reqds += 1;
+        if is_first && !v6::holds_transport_header(header.protocol, &payload) {
+            return Err(Dropped::Fragment);
+        }
         let fragment = Fragment {
             offset: header.offset,
             more: header.more,
@@ -171,6 +181,7 @@ impl Ip {
             payload_at: whole.header_len,
             data: whole.packet.into(),
             offload: Offload::default(),
+            origin: packet.origin.unsettled(),
             ..*packet
         };
         self.deliver(now, packet)
@@ -190,11 +201,11 @@ impl Ip {
         outcome
     }
 
-    fn on_v6(&mut self, now: Instant, frame: Frame, loopback: bool) -> Result<Rest, Dropped> {
+    fn on_v6(&mut self, now: Instant, frame: Frame, origin: Origin) -> Result<Rest, Dropped> {
         let header = v6::parse(&frame.data)?;
         let data = trim(frame.data, header.total_len);
         let (source, destination) = (header.source.into(), header.destination.into());
-        self.addresses.check_source(source, loopback)?;
+        self.addresses.check_source(source, origin.loopback)?;
         let local = match self
             .addresses
             .check_destination(destination, self.config.transparent)
@@ -218,10 +229,16 @@ impl Ip {
             payload_at: 0,
             data,
             offload: frame.offload,
+            origin,
         };
         let Chain::Fragment(fragment) = chain else {
             return self.deliver_chain(now, packet, chain);
         };
+        if !fragment.is_atomic()
+            && let Some(stray) = self.stray_fragment(&packet, &v6_key(&packet, &fragment))
+        {
+            return Ok(stray);
+        }
         self.counters.reasm_reqds += 1;
         if fragment.is_atomic() {
             let chain = v6::walk_atomic(&packet.data, &fragment)
@@ -291,12 +308,7 @@ impl Ip {
     ) -> Result<Rest, Dropped> {
         self.check_v6_fragment(now, header, &packet.data)?;
         let data = &packet.data;
-        let key = Key {
-            source: packet.source,
-            destination: packet.destination,
-            protocol: 0,
-            id: header.id,
-        };
+        let key = v6_key(packet, header);
         let fragment = Fragment {
             offset: header.offset,
             more: header.more,
@@ -322,6 +334,7 @@ impl Ip {
             ecn: whole.ecn,
             data: whole.packet.into(),
             offload: Offload::default(),
+            origin: packet.origin.unsettled(),
             ..*packet
         };
         let chain = v6::parse(&packet.data)
@@ -370,6 +383,9 @@ impl Ip {
         match IpNumber(packet.protocol) {
             IpNumber::TCP => on_tcp(packet).map(Rest::Transport),
             IpNumber::UDP => on_udp(packet).map(Rest::Transport),
+            IpNumber::ICMP | IpNumber::IPV6_ICMP if let Some(stray) = self.stray_icmp(&packet) => {
+                Ok(stray)
+            }
             IpNumber::ICMP if is_v4 => self.on_icmp_v4(now, &packet),
             IpNumber::IPV6_ICMP if !is_v4 => self.on_icmp_v6(now, &packet),
             IpNumber::IPV6_NO_NEXT_HEADER if !is_v4 => Err(Dropped::NoNextHeader),
@@ -380,6 +396,15 @@ impl Ip {
                 Err(Dropped::UnknownProtocol)
             }
         }
+    }
+}
+
+fn v6_key(packet: &Packet, header: &FragmentHeader) -> Key {
+    Key {
+        source: packet.source,
+        destination: packet.destination,
+        protocol: 0,
+        id: header.id,
     }
 }
 

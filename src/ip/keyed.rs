@@ -65,33 +65,41 @@ const COUNTERS: usize = 1024;
 pub(super) struct PacketIds {
     hash: KeyedHash,
     counters: Box<[u32]>,
+    /// Which of so many shards this is: each has the counts that leave its number.
+    shard: (u16, u16),
 }
 
 impl PacketIds {
-    pub(super) fn new(hash: KeyedHash) -> Self {
+    /// Shards with the same key never give a pair the same identifier.
+    pub(super) fn new(hash: KeyedHash, shard: (u16, u16)) -> Self {
         Self {
             hash,
             counters: vec![0; COUNTERS].into(),
+            shard,
         }
     }
 
     /// The next IPv4 identification from `source` to `destination`.
     pub(super) fn next_v4(&mut self, source: IpAddr, destination: IpAddr, protocol: u8) -> u16 {
-        let (pair, count) = self.next(source, destination, protocol);
-        self.permute(pair, count & 0xffff, 8) as u16
+        let (pair, count) = self.next(source, destination, protocol, u16::MAX.into());
+        self.permute(pair, count, 8) as u16
     }
 
     /// The next IPv6 fragment identification from `source` to `destination`.
     pub(super) fn next_v6(&mut self, source: IpAddr, destination: IpAddr) -> u32 {
-        let (pair, count) = self.next(source, destination, 0);
+        let (pair, count) = self.next(source, destination, 0, u32::MAX);
         self.permute(pair, count, 16)
     }
 
-    fn next(&mut self, source: IpAddr, destination: IpAddr, protocol: u8) -> (u64, u32) {
+    /// A count up to `most` that is this shard's.
+    fn next(&mut self, source: IpAddr, destination: IpAddr, protocol: u8, most: u32) -> (u64, u32) {
         let pair = self.hash.of((source, destination, protocol));
         let counter = &mut self.counters[pair as usize % COUNTERS];
         *counter = counter.wrapping_add(1);
-        (pair, *counter)
+        let (index, shards) = (u64::from(self.shard.0), u64::from(self.shard.1.max(1)));
+        let own = (u64::from(most) + 1) / shards;
+        let count = u64::from(*counter) % own * shards + index;
+        (pair, count as u32)
     }
 
     /// A Feistel network of four rounds over two halves of `bits` bits each.
@@ -121,7 +129,7 @@ mod tests {
     #[test]
     #[covers("IP-11")]
     fn v4_identifiers_are_unique_per_pair_and_show_no_run() {
-        let mut ids = PacketIds::new(KeyedHash::new([3; 16]));
+        let mut ids = PacketIds::new(KeyedHash::new([3; 16]), (0, 1));
         let (a, b, c) = ips();
         let (mut to_b, mut to_c) = (Vec::new(), Vec::new());
         for _ in 0..60_000 {
@@ -150,7 +158,7 @@ mod tests {
     #[test]
     #[covers("V6-12")]
     fn v6_identifiers_are_unique_and_show_no_run() {
-        let mut ids = PacketIds::new(KeyedHash::new([4; 16]));
+        let mut ids = PacketIds::new(KeyedHash::new([4; 16]), (0, 1));
         let (a, b, _) = ips();
         let seen: Vec<_> = (0..10_000).map(|_| ids.next_v6(a, b)).collect();
         assert_eq!(seen.iter().collect::<HashSet<_>>().len(), seen.len());
@@ -158,5 +166,20 @@ mod tests {
             seen.windows(2)
                 .all(|pair| pair[1].wrapping_sub(pair[0]) > 1000)
         );
+    }
+
+    /// IP-11 over several shards of one host: each pair's identifiers are shared out.
+    #[test]
+    #[covers("IP-11")]
+    fn shards_share_the_identifiers_out() {
+        let (a, b, _) = ips();
+        for shards in [2, 3, 7] {
+            let mut seen = HashSet::new();
+            for shard in 0..shards {
+                let mut ids = PacketIds::new(KeyedHash::new([5; 16]), (shard, shards));
+                let own = 65_536 / usize::from(shards);
+                assert!((0..own).all(|_| seen.insert(ids.next_v4(a, b, 17))));
+            }
+        }
     }
 }

@@ -42,6 +42,7 @@ mod limit;
 mod output;
 mod pmtu;
 mod reassembly;
+mod stray;
 mod v4;
 mod v6;
 
@@ -50,6 +51,7 @@ pub use self::config::IpConfig;
 pub use self::counters::{Dropped, IpCounters};
 pub use self::icmp::{Echo, PingError, PingId, Pong, Unreachable, to_udp_error};
 pub use self::output::{MAX_TX_FRAMES, Output};
+pub use self::stray::Kin;
 
 /// What a frame was for.
 #[derive(Clone, Debug)]
@@ -92,6 +94,17 @@ pub enum Input {
     /// An echo request to another host's address: for the forwarder, who answers with
     /// [`Ip::send_echo_reply`] once that host has.
     EchoForeign(Echo),
+    /// Of a host of several shards only: a packet whose shard is not the one of a port in its
+    /// headers. It is not looked at any further before that shard gives it to
+    /// [`Ip::on_settled`].
+    Stray {
+        /// The packet.
+        frame: Frame,
+        /// Whether this host sent it.
+        loopback: bool,
+        /// What tells the shard.
+        kin: Kin,
+    },
 }
 
 /// IP of one shard: fragments under reassembly, path MTUs, ICMP limits, counters.
@@ -126,7 +139,7 @@ impl Ip {
             caps,
             addresses: Addresses::new(&config.addresses),
             hash,
-            ids: PacketIds::new(random),
+            ids: PacketIds::new(random, config.shard),
             reassembler: Reassembler::new(
                 config.reassembly_memory,
                 config.reassembly_memory_per_source,
@@ -146,13 +159,32 @@ impl Ip {
 
     /// A frame arrived from the device. `Ok(None)`: IP dealt with it, or waits for the rest.
     pub fn on_frame(&mut self, now: Instant, frame: Frame) -> Result<Option<Input>, Dropped> {
-        self.receive(now, frame, false)
+        self.receive(now, frame, Origin::default())
     }
 
     /// A frame came out of [`Ip::poll_loopback`]: as [`Ip::on_frame`], but our own addresses are
     /// right as its source.
     pub fn on_loopback(&mut self, now: Instant, frame: Frame) -> Result<Option<Input>, Dropped> {
-        self.receive(now, frame, true)
+        let origin = Origin {
+            loopback: true,
+            ..Origin::default()
+        };
+        self.receive(now, frame, origin)
+    }
+
+    /// A frame that was an [`Input::Stray`] has come to its shard.
+    pub fn on_settled(
+        &mut self,
+        now: Instant,
+        frame: Frame,
+        loopback: bool,
+    ) -> Result<Option<Input>, Dropped> {
+        let is_settled = true;
+        let origin = Origin {
+            loopback,
+            is_settled,
+        };
+        self.receive(now, frame, origin)
     }
 
     /// The oldest packet that this host sent to one of its own addresses.
@@ -247,6 +279,25 @@ impl Ip {
     /// A keyed hash of a flow: flow label, and what [`SentFlows`] remembers it by.
     fn flow_hash(&self, flow: &Tuple) -> u64 {
         self.hash.of(flow)
+    }
+}
+
+/// Where a frame comes from.
+#[derive(Clone, Copy, Debug, Default)]
+struct Origin {
+    /// This host sent it.
+    loopback: bool,
+    /// Another shard, or this one, has found this one to be its shard.
+    is_settled: bool,
+}
+
+impl Origin {
+    /// What was put together here may still be for another shard.
+    const fn unsettled(self) -> Self {
+        Self {
+            is_settled: false,
+            ..self
+        }
     }
 }
 

@@ -9,13 +9,12 @@ use std::sync::Arc;
 use ustack_tcp::Verdict;
 
 use super::conn::Conn;
-use super::listener::{Handle, ListenerBuilder};
+use super::listener::{Handle, ListenerBuilder, Parts};
 use super::tcp_stream::TcpStream;
-use super::wait;
 use crate::host::Host;
 use crate::ip::Unreachable;
 use crate::stack::Stack;
-use crate::wakers::{HeldSyn, Hold, Phase};
+use crate::wakers::{HeldSyn, Phase};
 
 /// A listener that holds every SYN until somebody decides: a proxy first asks upstream.
 ///
@@ -23,16 +22,10 @@ use crate::wakers::{HeldSyn, Hold, Phase};
 /// for [`IncomingListener::next`] and handed out together; more are dropped and counted in
 /// [`TcpStats::incoming_overflow`](crate::metrics::TcpStats). Dropping it refuses those that wait.
 pub struct IncomingListener {
-    handle: Arc<Handle>,
+    parts: Parts,
 }
 
 impl IncomingListener {
-    pub(super) fn new(handle: Handle) -> Self {
-        Self {
-            handle: Arc::new(handle),
-        }
-    }
-
     /// Listens at `local`; [`TcpListener::builder`](super::TcpListener::builder) has more ways.
     pub fn bind(stack: &Stack, local: SocketAddr) -> io::Result<Self> {
         ListenerBuilder::new(stack).bind_incoming(local)
@@ -40,61 +33,61 @@ impl IncomingListener {
 
     /// Where this socket listens.
     pub fn local_addr(&self) -> SocketAddr {
-        self.handle.local
+        self.parts.local
     }
 
     /// The next SYN. Any number of tasks may wait.
     ///
     /// Cancel-safe. Fails once the stack is shutting down or its driver gone.
     pub async fn next(&self) -> io::Result<Incoming> {
-        let syn = wait(
-            &self.handle.shared,
-            |host| Some(&mut host.sockets.listeners.get_mut(&self.handle.id)?.waiters),
-            |host, _| {
-                if let Err(error) = host.check_running() {
-                    return Some(Err(error));
-                }
-                let slot = host.sockets.listeners.get_mut(&self.handle.id)?;
-                slot.hold.as_mut()?.hand_out().map(Ok)
-            },
-        )
-        .await?;
+        let (handle, syn) = self.parts.wait(check_next).await?;
         Ok(Incoming {
-            handle: Arc::clone(&self.handle),
+            handle,
             syn,
             is_decided: false,
         })
     }
 }
 
+fn check_next(part: &Arc<Handle>, host: &mut Host) -> Option<io::Result<(Arc<Handle>, HeldSyn)>> {
+    if let Err(error) = host.check_running() {
+        return Some(Err(error));
+    }
+    let slot = host.sockets.listeners.get_mut(&part.id)?;
+    let syn = slot.hold.as_mut()?.hand_out()?;
+    Some(Ok((Arc::clone(part), syn)))
+}
+
 impl ListenerBuilder {
     /// As [`ListenerBuilder::bind`], but every SYN waits for a decision.
     pub fn bind_incoming(self, local: SocketAddr) -> io::Result<IncomingListener> {
-        let hold = Hold::new(self.hold);
-        let handle = self.listen(local, Some(hold))?;
-        Ok(IncomingListener::new(handle))
+        let hold = self.hold;
+        let parts = self.listen(local, Some(hold))?;
+        Ok(IncomingListener { parts })
     }
 }
 
 impl Drop for IncomingListener {
     fn drop(&mut self) {
-        self.handle.shared.call(|host, now| {
-            let Host { sockets, tcp, .. } = host;
-            let slot = sockets.listeners.get_mut(&self.handle.id);
-            if let Some(hold) = slot.and_then(|slot| slot.hold.as_mut()) {
-                hold.refusing = true;
-                for syn in hold.queue.drain(..) {
-                    tcp.decide(now, syn.conn, Verdict::Refuse);
+        for part in self.parts.iter() {
+            part.shared.call(|host, now| {
+                let Host { sockets, tcp, .. } = host;
+                let slot = sockets.listeners.get_mut(&part.id);
+                if let Some(hold) = slot.and_then(|slot| slot.hold.as_mut()) {
+                    hold.refusing = true;
+                    for syn in hold.queue.drain(..) {
+                        tcp.decide(now, syn.conn, Verdict::Refuse);
+                    }
                 }
-            }
-        });
+            });
+        }
     }
 }
 
 impl fmt::Debug for IncomingListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IncomingListener")
-            .field("local", &self.handle.local)
+            .field("local", &self.parts.local)
             .finish_non_exhaustive()
     }
 }

@@ -3,11 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ustack_tcp::{ListenError, ListenOptions, ListenerId, SocketOptions};
+use ustack_tcp::{ListenOptions, ListenerId, SocketOptions};
 
 use super::options::{MIN_RECV_BUFFER, MIN_SEND_BUFFER};
+use super::{poll_wait, wait, wait_any};
 use crate::error;
 use crate::host::{Host, Shared};
 use crate::stack::Stack;
@@ -35,13 +38,13 @@ impl ListenerBuilder {
             backlog: 1024,
             transparent: false,
             hold: DEFAULT_HOLD,
-            socket: stack.shared.host.lock().options,
+            socket: stack.reached()[0].host.lock().options,
             reuse_address: true,
         }
     }
 
-    /// Handshakes under way plus connections not yet accepted (1,024 by default); more SYNs are
-    /// dropped.
+    /// Handshakes under way plus connections not yet accepted (1,024 by default), at each shard;
+    /// more SYNs are dropped.
     pub fn backlog(mut self, backlog: u16) -> Self {
         self.backlog = backlog;
         self
@@ -55,8 +58,8 @@ impl ListenerBuilder {
         self
     }
 
-    /// The most SYNs that an [`IncomingListener`](super::IncomingListener) holds (128 by default);
-    /// more are dropped and counted.
+    /// The most SYNs that an [`IncomingListener`](super::IncomingListener) holds (128 by default),
+    /// at each shard; more are dropped and counted.
     pub fn hold(mut self, most: usize) -> Self {
         self.hold = most;
         self
@@ -112,66 +115,142 @@ impl ListenerBuilder {
         self
     }
 
-    /// Listens; whoever drops the handle stops it.
-    pub(super) fn listen(self, local: SocketAddr, hold: Option<Hold>) -> io::Result<Handle> {
-        let (id, local) = self.stack.shared.call(|host, _| {
-            host.check_running()?;
-            host.check_local(local.ip(), self.transparent)?;
-            let options = ListenOptions {
-                local,
-                backlog: self.backlog,
-                transparent: self.transparent,
-                hold: hold.is_some(),
-                socket: self.socket,
-            };
-            if !self.reuse_address && host.is_port_busy(local.port()) {
+    /// Listens, at every shard that the stack's handle reaches; whoever drops the parts stops it.
+    pub(super) fn listen(self, local: SocketAddr, hold: Option<usize>) -> io::Result<Parts> {
+        let shards = self.stack.reached();
+        if !self.reuse_address {
+            let is_busy = |shared: &Arc<Shared>| shared.host.lock().is_port_busy(local.port());
+            if shards.iter().any(is_busy) {
                 return Err(error::addr_in_use(local));
             }
-            let (id, local) = listen(host, options)?;
-            let slot = ListenerSlot {
-                waiters: Waiters::default(),
-                hold,
-            };
-            host.sockets.listeners.insert(id, slot);
-            Ok::<_, io::Error>((id, local))
-        })?;
-        Ok(Handle {
-            shared: self.stack.shared,
-            id,
+        }
+        let wanted = ListenOptions {
             local,
+            backlog: self.backlog,
+            transparent: self.transparent,
+            hold: hold.is_some(),
+            socket: self.socket,
+        };
+        let any_port = local.port() == 0 && !self.transparent;
+        let ephemeral = shards[0].host.lock().ephemeral_ports;
+        let mut ports = ports(if any_port { ephemeral } else { (0, 0) });
+        let each = loop {
+            let mut options = wanted;
+            if any_port {
+                let port = ports.next().ok_or_else(|| error::addr_in_use(local))?;
+                options.local.set_port(port);
+            }
+            let each = shards.iter().map(|shared| listen(shared, options, hold));
+            match each.collect::<io::Result<Vec<_>>>() {
+                Err(error) if any_port && error.kind() == io::ErrorKind::AddrInUse => {}
+                each => break each?,
+            }
+        };
+        Ok(Parts {
+            local: each[0].local,
+            each: each.into(),
+            next: AtomicUsize::new(0),
         })
     }
 }
 
-/// Listens, at some free ephemeral port where none is asked for.
-fn listen(host: &mut Host, options: ListenOptions) -> io::Result<(ListenerId, SocketAddr)> {
-    if options.local.port() != 0 || options.transparent {
-        let id = host.tcp.listen(options);
-        return Ok((
-            id.map_err(|error| error::listen(error, options.local))?,
-            options.local,
-        ));
-    }
-    let (first, last) = host.ephemeral_ports;
-    let start = getrandom::u32().unwrap_or_default() as u16;
-    for step in 0..=last - first {
-        let offset = (u32::from(start) + u32::from(step)) % (u32::from(last - first) + 1);
-        let local = SocketAddr::new(options.local.ip(), first + offset as u16);
-        match host.tcp.listen(ListenOptions { local, ..options }) {
-            Ok(id) => return Ok((id, local)),
-            Err(ListenError::AddrInUse) => {}
-            Err(error) => return Err(error::listen(error, local)),
-        }
-    }
-    Err(error::addr_in_use(options.local))
+/// Every port of a range once, beginning anywhere.
+fn ports((first, last): (u16, u16)) -> impl Iterator<Item = u16> {
+    let count = u32::from(last - first) + 1;
+    let start = getrandom::u32().unwrap_or_default() % count;
+    (0..count).map(move |step| first + ((start + step) % count) as u16)
 }
 
-/// A listener of ours; dropping it stops listening.
+/// Listens at one shard.
+fn listen(
+    shared: &Arc<Shared>,
+    options: ListenOptions,
+    hold: Option<usize>,
+) -> io::Result<Arc<Handle>> {
+    let id = shared.call(|host, _| {
+        host.check_running()?;
+        host.check_local(options.local.ip(), options.transparent)?;
+        let id = host.tcp.listen(options);
+        let id = id.map_err(|error| error::listen(error, options.local))?;
+        let slot = ListenerSlot {
+            waiters: Waiters::default(),
+            hold: hold.map(Hold::new),
+        };
+        host.sockets.listeners.insert(id, slot);
+        Ok::<_, io::Error>(id)
+    })?;
+    Ok(Arc::new(Handle {
+        shared: Arc::clone(shared),
+        id,
+        local: options.local,
+    }))
+}
+
+/// A listener's part at each shard where it listens.
+#[derive(Debug)]
+pub(super) struct Parts {
+    each: Box<[Arc<Handle>]>,
+    pub(super) local: SocketAddr,
+    /// Which part is looked at first, so that none is always last.
+    next: AtomicUsize,
+}
+
+impl Parts {
+    /// Looks at the parts in turn; whoever has nothing will wake the task of `cx`, of several tasks
+    /// the last one.
+    pub(super) fn poll<T>(
+        &self,
+        cx: &Context<'_>,
+        check: impl Fn(&Arc<Handle>, &mut Host) -> Option<T>,
+    ) -> Poll<T> {
+        for part in self.in_turn() {
+            let mut check = |host: &mut Host, _| check(part, host);
+            let found = poll_wait(&part.shared, &part.waiters(), None, &mut check, cx);
+            if found.is_ready() {
+                return found;
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Waits until `check` finds something at some part.
+    pub(super) async fn wait<T>(
+        &self,
+        mut check: impl FnMut(&Arc<Handle>, &mut Host) -> Option<T>,
+    ) -> T {
+        if let [only] = &self.each[..] {
+            return wait(&only.shared, only.waiters(), |host, _| check(only, host)).await;
+        }
+        let parts = self.in_turn();
+        let parts = parts.map(|part| (&part.shared, part.waiters(), part));
+        wait_any(parts, |part, host| check(part, host)).await
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Handle>> {
+        self.each.iter()
+    }
+
+    /// All, beginning with another one each time.
+    fn in_turn(&self) -> impl Iterator<Item = &Arc<Handle>> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % self.each.len();
+        let (before, after) = self.each.split_at(first);
+        after.iter().chain(before)
+    }
+}
+
+/// A listener at one shard; dropping it stops listening.
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) shared: Arc<Shared>,
     pub(super) id: ListenerId,
     pub(super) local: SocketAddr,
+}
+
+impl Handle {
+    fn waiters(&self) -> impl Fn(&mut Host) -> Option<&mut Waiters> + use<> {
+        let id = self.id;
+        move |host| Some(&mut host.sockets.listeners.get_mut(&id)?.waiters)
+    }
 }
 
 impl Drop for Handle {

@@ -72,6 +72,43 @@ fn poll_wait<T>(
     })
 }
 
+/// As [`wait`], at several shards at once: `parts` are each a shard, who waits there, and what
+/// `check` gets to know it by.
+async fn wait_any<'a, P, T, W>(
+    parts: impl Iterator<Item = (&'a Arc<Shared>, W, P)>,
+    mut check: impl FnMut(&P, &mut Host) -> Option<T>,
+) -> T
+where
+    W: Fn(&mut Host) -> Option<&mut Waiters> + 'a,
+{
+    let place = |(shared, waiters, part)| {
+        let key = WaitKey::default();
+        let place = Place {
+            shared,
+            waiters,
+            key,
+        };
+        (part, place)
+    };
+    let mut places: Vec<_> = parts.map(place).collect();
+    poll_fn(move |cx| {
+        for (part, place) in &mut places {
+            let Place {
+                shared,
+                waiters,
+                key,
+            } = place;
+            let mut check = |host: &mut Host, _| check(part, host);
+            let found = poll_wait(shared, waiters, Some(key), &mut check, cx);
+            if found.is_ready() {
+                return found;
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
 struct Place<'a, F: Fn(&mut Host) -> Option<&mut Waiters>> {
     shared: &'a Arc<Shared>,
     waiters: F,

@@ -41,7 +41,8 @@ impl PingSocket {
     /// A socket of the family of `local`: an address of the stack, or the unspecified one, which
     /// leaves the choice to the stack. Fails with `AddrNotAvailable`.
     pub fn bind(stack: &Stack, local: IpAddr) -> io::Result<Self> {
-        let id = stack.shared.call(|host, _| {
+        let shared = stack.any();
+        let id = shared.call(|host, _| {
             host.check_running()?;
             host.check_local(local, false)?;
             let id = host.ip.open_ping(local).ok_or_else(|| {
@@ -54,7 +55,7 @@ impl PingSocket {
             Ok::<_, io::Error>(id)
         })?;
         Ok(Self {
-            shared: Arc::clone(&stack.shared),
+            shared: Arc::clone(shared),
             id,
         })
     }

@@ -7,19 +7,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use ustack_tcp::time::Instant;
-
 use super::conn::Conn;
-use super::listener::{Handle, ListenerBuilder};
+use super::listener::{Handle, ListenerBuilder, Parts};
 use super::tcp_stream::TcpStream;
-use super::{poll_wait, wait};
 use crate::host::Host;
 use crate::stack::Stack;
-use crate::wakers::{Phase, Waiters};
+use crate::wakers::Phase;
 
 /// A listening TCP socket, as [`tokio::net::TcpListener`] is one.
 ///
-/// Dropping it stops listening and resets connections not yet accepted. It is also an
+/// It listens at every shard of the stack, each with a queue of its own, or at the one of the
+/// stack's handle. Dropping it stops listening and resets connections not yet accepted. It is also an
 /// [`axum::serve::Listener`]:
 ///
 /// ```
@@ -38,7 +36,7 @@ use crate::wakers::{Phase, Waiters};
 /// # }
 /// ```
 pub struct TcpListener {
-    handle: Handle,
+    parts: Parts,
 }
 
 impl TcpListener {
@@ -54,7 +52,7 @@ impl TcpListener {
 
     /// Where this socket listens.
     pub fn local_addr(&self) -> SocketAddr {
-        self.handle.local
+        self.parts.local
     }
 
     /// The next connection, and the peer's address. Any number of tasks may wait.
@@ -62,48 +60,31 @@ impl TcpListener {
     /// Cancel-safe: a connection is taken only when it is returned. Fails once the stack is
     /// shutting down or its driver gone.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        wait(
-            &self.handle.shared,
-            |host| self.waiters(host),
-            |host, now| self.check_accept(host, now),
-        )
-        .await
-        .map(|accepted| self.stream(accepted))
+        self.parts.wait(check_accept).await.map(stream)
     }
 
     /// As [`TcpListener::accept`]; of several tasks only the last to poll is woken.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        poll_wait(
-            &self.handle.shared,
-            &|host: &mut Host| self.waiters(host),
-            None,
-            &mut |host: &mut Host, now| self.check_accept(host, now),
-            cx,
-        )
-        .map_ok(|accepted| self.stream(accepted))
-    }
-
-    fn waiters<'a>(&self, host: &'a mut Host) -> Option<&'a mut Waiters> {
-        let slot = host.sockets.listeners.get_mut(&self.handle.id)?;
-        Some(&mut slot.waiters)
-    }
-
-    fn check_accept(&self, host: &mut Host, _now: Instant) -> Option<io::Result<Accepted>> {
-        if let Err(error) = host.check_running() {
-            return Some(Err(error));
-        }
-        let (id, flow) = host.tcp.accept(self.handle.id)?;
-        host.sockets.insert(id, Phase::Open);
-        Some(Ok((id, flow)))
-    }
-
-    fn stream(&self, (id, flow): Accepted) -> (TcpStream, SocketAddr) {
-        let conn = Arc::new(Conn::new(&self.handle.shared, id, flow));
-        (TcpStream { conn }, flow.remote)
+        self.parts.poll(cx, check_accept).map_ok(stream)
     }
 }
 
-type Accepted = (ustack_tcp::ConnId, ustack_tcp::FlowKey);
+/// A connection, and where it was accepted.
+type Accepted = (Arc<Handle>, ustack_tcp::ConnId, ustack_tcp::FlowKey);
+
+fn check_accept(part: &Arc<Handle>, host: &mut Host) -> Option<io::Result<Accepted>> {
+    if let Err(error) = host.check_running() {
+        return Some(Err(error));
+    }
+    let (id, flow) = host.tcp.accept(part.id)?;
+    host.sockets.insert(id, Phase::Open);
+    Some(Ok((Arc::clone(part), id, flow)))
+}
+
+fn stream((part, id, flow): Accepted) -> (TcpStream, SocketAddr) {
+    let conn = Arc::new(Conn::new(&part.shared, id, flow));
+    (TcpStream { conn }, flow.remote)
+}
 
 impl ListenerBuilder {
     /// Listens at `local`: an unspecified address takes all of the stack's, port 0 an ephemeral
@@ -111,15 +92,15 @@ impl ListenerBuilder {
     ///
     /// Fails with `AddrInUse`, or with `AddrNotAvailable` for an address that is not the stack's.
     pub fn bind(self, local: SocketAddr) -> io::Result<TcpListener> {
-        let handle = self.listen(local, None)?;
-        Ok(TcpListener { handle })
+        let parts = self.listen(local, None)?;
+        Ok(TcpListener { parts })
     }
 }
 
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpListener")
-            .field("local", &self.handle.local)
+            .field("local", &self.parts.local)
             .finish_non_exhaustive()
     }
 }
@@ -134,13 +115,13 @@ impl axum::serve::Listener for TcpListener {
         match Self::accept(self).await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::debug!(%error, local = %self.handle.local, "no longer accepting");
+                tracing::debug!(%error, local = %self.parts.local, "no longer accepting");
                 pending().await
             }
         }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.handle.local)
+        Ok(self.parts.local)
     }
 }

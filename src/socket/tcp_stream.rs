@@ -7,12 +7,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ustack_tcp::{ConnectError, FlowKey, SocketOptions};
+use ustack_tcp::time::Instant;
+use ustack_tcp::{ConnId, ConnectError, FlowKey, SocketOptions};
 
 use super::conn::Conn;
 use super::delegate::{async_read, async_write};
 use super::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, split, split_owned};
 use crate::error;
+use crate::host::{Host, Shared};
 use crate::stack::Stack;
 use crate::wakers::Phase;
 
@@ -114,31 +116,23 @@ impl TcpStream {
         remote: SocketAddr,
         options: ConnectOptions,
     ) -> io::Result<Self> {
-        let (id, flow) = stack.shared.call(|host, now| {
-            host.check_running()?;
-            if !host.ip.is_host(remote.ip()) {
-                return Err(error::connect(ConnectError::InvalidRemote, remote)); // MUST-46
-            }
-            let local = host.source_for(remote, options.local)?;
-            let flow = FlowKey { local, remote };
-            let socket = options.socket.unwrap_or(host.options);
-            let data = options.fast_open.as_ref();
-            let (id, flow) = match data {
-                None => host.tcp.connect(now, flow, socket),
-                Some(data) => {
-                    let room = socket.send_buffer.unwrap_or(host.send_buffer_initial);
-                    if data.len() > room as usize {
-                        return Err(error::too_much_to_open_with(room));
-                    }
-                    let opened = host.tcp.connect_with_data(now, flow, socket, data);
-                    opened.map(|(id, flow, _)| (id, flow))
+        let port = options.local.map_or(0, |local| local.port());
+        let try_open = |shared: &Arc<Shared>| {
+            let opened = shared.call(|host, now| open(host, now, remote, &options));
+            opened.map(|(id, flow)| Conn::new(shared, id, flow))
+        };
+        let mut conn = try_open(stack.owner(port));
+        if port == 0 {
+            // Each shard has a part of the ephemeral ports.
+            for shared in stack.reached() {
+                match &conn {
+                    Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
+                    _ => break,
                 }
+                conn = try_open(shared);
             }
-            .map_err(|error| error::connect(error, remote))?;
-            host.sockets.insert(id, Phase::Opening);
-            Ok::<_, io::Error>((id, flow))
-        })?;
-        let conn = Arc::new(Conn::new(&stack.shared, id, flow));
+        }
+        let conn = Arc::new(conn?);
         poll_fn(|cx| conn.poll_open(cx)).await?;
         Ok(Self { conn })
     }
@@ -181,6 +175,36 @@ impl TcpStream {
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         split_owned(self)
     }
+}
+
+/// Sends the SYN.
+fn open(
+    host: &mut Host,
+    now: Instant,
+    remote: SocketAddr,
+    options: &ConnectOptions,
+) -> io::Result<(ConnId, FlowKey)> {
+    host.check_running()?;
+    if !host.ip.is_host(remote.ip()) {
+        return Err(error::connect(ConnectError::InvalidRemote, remote)); // MUST-46
+    }
+    let local = host.source_for(remote, options.local)?;
+    let flow = FlowKey { local, remote };
+    let socket = options.socket.unwrap_or(host.options);
+    let opened = match &options.fast_open {
+        None => host.tcp.connect(now, flow, socket),
+        Some(data) => {
+            let room = socket.send_buffer.unwrap_or(host.send_buffer_initial);
+            if data.len() > room as usize {
+                return Err(error::too_much_to_open_with(room));
+            }
+            let opened = host.tcp.connect_with_data(now, flow, socket, data);
+            opened.map(|(id, flow, _)| (id, flow))
+        }
+    };
+    let (id, flow) = opened.map_err(|error| error::connect(error, remote))?;
+    host.sockets.insert(id, Phase::Opening);
+    Ok((id, flow))
 }
 
 impl fmt::Debug for TcpStream {

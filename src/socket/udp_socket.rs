@@ -72,7 +72,11 @@ impl UdpSocket {
 
     /// A socket with options.
     pub fn bind_with(stack: &Stack, options: BindOptions) -> io::Result<Self> {
-        let id = stack.shared.call(|host, _| {
+        let shared = match options.local.port() {
+            0 if options.transparent => stack.first(),
+            port => stack.owner(port),
+        };
+        let id = shared.call(|host, _| {
             host.check_running()?;
             host.check_local(options.local.ip().to_canonical(), options.transparent)?;
             let id = host
@@ -83,7 +87,7 @@ impl UdpSocket {
             Ok::<_, io::Error>(id)
         })?;
         Ok(Self {
-            shared: Arc::clone(&stack.shared),
+            shared: Arc::clone(shared),
             id,
         })
     }

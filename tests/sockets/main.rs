@@ -6,6 +6,7 @@ mod incoming;
 mod lifetime;
 mod options;
 mod ping;
+mod shards;
 mod tcp;
 mod tcp_wire;
 mod threads;

@@ -139,6 +139,34 @@ pub const fn to_udp_error(error: IcmpError) -> ustack_udp::IcmpError {
     }
 }
 
+/// Whether a message of this type is the answer to a request for echo.
+pub(super) const fn is_echo_reply(kind: u8, is_v4: bool) -> bool {
+    kind == if is_v4 { V4_ECHO_REPLY } else { V6_ECHO_REPLY }
+}
+
+/// Whether a message of this type quotes a packet.
+pub(super) const fn is_error(kind: u8, is_v4: bool) -> bool {
+    if is_v4 {
+        matches!(
+            kind,
+            V4_UNREACHABLE | V4_TIME_EXCEEDED | V4_PARAMETER_PROBLEM
+        )
+    } else {
+        kind <= V6_LAST_ERROR
+    }
+}
+
+/// Protocol and flow of the packet that an error quotes, as whoever sent it sees them.
+pub(super) fn reported(quotation: &[u8], is_v4: bool) -> Option<(u8, FlowKey)> {
+    let quoted = quote::quoted(quotation, is_v4)?;
+    let (local, remote) = quoted.ports();
+    let flow = FlowKey {
+        local: end(quoted.source, local),
+        remote: end(quoted.destination, remote),
+    };
+    Some((quoted.protocol, flow))
+}
+
 impl Ip {
     /// Answers the packet `about` (from its IP header on) with destination unreachable, unless
     /// that is not allowed (IC-3, C6-3) or over the limit (IC-6, C6-5).

@@ -96,13 +96,14 @@ impl Ip {
         if pings.sockets.len() >= MAX_SOCKETS {
             return None;
         }
+        let (shard, shards) = self.config.shard;
         let start = pings.random.below(1 << 16) as u16;
         let id = (0..=u16::MAX)
             .map(|step| PingId {
                 is_v4: local.is_ipv4(),
                 ident: start.wrapping_add(step),
             })
-            .find(|id| !pings.sockets.contains_key(id))?;
+            .find(|id| id.ident % shards.max(1) == shard && !pings.sockets.contains_key(id))?;
         let replies = Queue::new(QUEUE_MEMORY);
         pings.sockets.insert(id, Socket { local, replies });
         Some(id)

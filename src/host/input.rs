@@ -1,0 +1,190 @@
+//! What becomes of a frame: its protocol here, or another shard.
+
+use ustack_tcp::FlowKey;
+use ustack_tcp::time::Instant;
+use ustack_udp::Datagram;
+
+use bytes::Bytes;
+use etherparse::IpNumber;
+
+use super::{Host, MAX_FOREIGN_ECHOS};
+use crate::batch::Frame;
+use crate::ip::{Input, Kin, Unreachable, to_udp_error};
+use crate::shards::Handed;
+
+impl Host {
+    /// A frame arrived, from the device or from ourselves. True when its sender has waited long
+    /// enough for an ACK: paying it does not wait for the end of the turn.
+    pub(crate) fn input(&mut self, now: Instant, frame: Frame, is_loopback: bool) -> bool {
+        let input = if is_loopback {
+            self.ip.on_loopback(now, frame)
+        } else {
+            self.ip.on_frame(now, frame)
+        };
+        let Ok(Some(input)) = input else {
+            return false; // IP dealt with it, and counted it
+        };
+        let from = self.place.index;
+        self.take_in(now, Handed { input, from })
+    }
+
+    /// As [`Host::input`], of what IP made of a frame that came in here or at another shard.
+    #[inline]
+    pub(crate) fn take_in(&mut self, now: Instant, handed: Handed) -> bool {
+        let Handed { input, from } = handed;
+        match input {
+            Input::Tcp { .. } => return self.on_tcp(now, input, from),
+            Input::Udp {
+                datagram,
+                local,
+                packet,
+            } => self.on_udp(now, (datagram, local, packet), from),
+            Input::IcmpError {
+                protocol,
+                local,
+                remote,
+                seq,
+                error,
+            } => match (IpNumber(protocol), seq) {
+                (IpNumber::TCP, Some(seq)) => {
+                    let flow = FlowKey { local, remote };
+                    self.tcp.on_icmp_error(now, &flow, seq, error);
+                }
+                (IpNumber::UDP, _) => self.udp.on_icmp_error(local, remote, to_udp_error(error)),
+                _ => {}
+            },
+            Input::EchoForeign(echo) => {
+                // All are relayed at one place.
+                if let Some(to) = self.place.straight_to(0) {
+                    self.hand_over(to, Input::EchoForeign(echo), from);
+                } else if self.echos.len() < MAX_FOREIGN_ECHOS {
+                    self.echos.push_back(echo);
+                }
+            }
+            Input::Stray {
+                frame,
+                loopback,
+                kin,
+            } => return self.on_stray(now, (frame, loopback, kin), from),
+        }
+        false
+    }
+
+    #[inline]
+    fn on_tcp(&mut self, now: Instant, input: Input, from: usize) -> bool {
+        let Input::Tcp {
+            flow,
+            local,
+            ecn,
+            segment,
+            packet,
+        } = input
+        else {
+            return false;
+        };
+        let owner = self.place.owner(flow.local.port());
+        let done = match self.place.around(owner, from) {
+            None => self.tcp.on_segment(now, &flow, local, ecn, segment),
+            Some(next) => match self.tcp.offer_segment(now, &flow, local, ecn, segment) {
+                Ok(done) => done,
+                Err(segment) => {
+                    let input = Input::Tcp {
+                        flow,
+                        local,
+                        ecn,
+                        segment,
+                        packet,
+                    };
+                    self.hand_over(next, input, from);
+                    return false;
+                }
+            },
+        };
+        if let Err(reason) = done {
+            tracing::trace!(%flow.local, %flow.remote, ?reason, "segment dropped");
+            *self.dropped.entry(reason).or_default() += 1;
+        }
+        self.tcp.ack_overdue()
+    }
+
+    fn on_udp(&mut self, now: Instant, input: (Datagram, bool, Bytes), from: usize) {
+        let (datagram, local, packet) = input;
+        let next = if local {
+            let owner = self.place.owner(datagram.local.port());
+            self.place.straight_to(owner)
+        } else {
+            // Sockets for every foreign port have port 0.
+            self.place.around(0, from)
+        };
+        let done = match next {
+            None => self.udp.on_datagram(datagram, local),
+            Some(next) => match self.udp.offer_datagram(datagram, local) {
+                Ok(done) => done,
+                Err(datagram) => {
+                    let input = Input::Udp {
+                        datagram,
+                        local,
+                        packet,
+                    };
+                    return self.hand_over(next, input, from);
+                }
+            },
+        };
+        if let Err(ustack_udp::Dropped::NoSocket) = done
+            && local
+        {
+            self.ip.send_unreachable(now, Unreachable::Port, &packet);
+        }
+    }
+
+    fn on_stray(&mut self, now: Instant, stray: (Frame, bool, Kin), from: usize) -> bool {
+        let (frame, loopback, kin) = stray;
+        let place = self.place;
+        let next = match kin {
+            Kin::Fragments(hash) => place.straight_to((hash % place.count as u64) as usize),
+            Kin::Echo(ident) => place.straight_to(place.owner(ident)),
+            Kin::Report { protocol, flow } => {
+                let owner = place.owner(flow.local.port());
+                let is_known = match IpNumber(protocol) {
+                    IpNumber::TCP => self.tcp.has_flow(&flow),
+                    IpNumber::UDP => place.index == owner,
+                    _ => self.ip.has_sent(protocol, &flow),
+                };
+                place.around(owner, from).filter(|_| !is_known)
+            }
+        };
+        if let Some(next) = next {
+            let input = Input::Stray {
+                frame,
+                loopback,
+                kin,
+            };
+            self.hand_over(next, input, from);
+            return false;
+        }
+        let Ok(Some(input)) = self.ip.on_settled(now, frame, loopback) else {
+            return false;
+        };
+        // A datagram that was put together here may be another's.
+        let from = place.index;
+        self.take_in(now, Handed { input, from })
+    }
+
+    /// Leaves once the lock is released.
+    fn hand_over(&mut self, to: usize, input: Input, from: usize) {
+        self.outbox.push((to, Handed { input, from }));
+    }
+
+    /// Frames that this host sent to itself come in, at most so many; returns how many did.
+    pub(crate) fn input_loopback(&mut self, now: Instant, most: usize) -> u64 {
+        let mut frames = 0;
+        for _ in 0..most {
+            let Some(frame) = self.ip.poll_loopback() else {
+                break;
+            };
+            frames += 1;
+            self.input(now, frame, true);
+        }
+        frames
+    }
+}
