@@ -11,8 +11,8 @@
 //!   boundaries are what their receiver sees.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -83,14 +83,20 @@ pub struct CaptureCounters {
 #[derive(Debug)]
 pub struct Capture<D> {
     device: D,
+    recorder: Arc<Recorder>,
+    /// Frames at the front of the batch to send that are recorded already.
+    recorded: usize,
+}
+
+/// The way to the file, for all queues of a device.
+#[derive(Debug)]
+struct Recorder {
     options: CaptureOptions,
     /// `None` only while dropping.
     queue: Option<Sender<Record>>,
     writer: Option<JoinHandle<()>>,
     counters: Arc<CaptureCounters>,
-    epoch: Option<SystemTime>,
-    /// Frames at the front of the batch to send that are recorded already.
-    recorded: usize,
+    epoch: OnceLock<SystemTime>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -128,56 +134,68 @@ impl<D: Device> Capture<D> {
         let writer = std::thread::Builder::new()
             .name("capture".into())
             .spawn(move || sink.run(&records))?;
-        Ok(Self {
-            device,
-            epoch: options.epoch,
-            options,
+        let recorder = Recorder {
             queue: Some(queue),
             writer: Some(writer),
             counters,
+            epoch: options.epoch.map(OnceLock::from).unwrap_or_default(),
+            options,
+        };
+        Ok(Self {
+            device,
+            recorder: Arc::new(recorder),
             recorded: 0,
         })
     }
 
+    /// Records another queue of the device to the same file, which is complete once all are
+    /// dropped. Queues run at once, so neighbouring packets of two of them may stand in either
+    /// order; their times are right.
+    pub fn beside<E: Device>(&self, device: E) -> Capture<E> {
+        Capture {
+            device,
+            recorder: Arc::clone(&self.recorder),
+            recorded: 0,
+        }
+    }
+
     /// How the capture goes.
     pub fn counters(&self) -> Arc<CaptureCounters> {
-        Arc::clone(&self.counters)
+        Arc::clone(&self.recorder.counters)
     }
 
     /// The device inside.
     pub fn get_ref(&self) -> &D {
         &self.device
     }
+}
 
+impl Recorder {
     /// Wall-clock time of `now`. One reading of the wall clock serves the whole capture, so that
     /// its times are as monotonic as the stack's.
-    fn wall_clock(&mut self, now: Instant) -> Duration {
+    fn wall_clock(&self, now: Instant) -> Duration {
         let since_start = now - Instant::ZERO;
-        let epoch = *self.epoch.get_or_insert_with(|| {
+        let epoch = *self.epoch.get_or_init(|| {
             let clock = SystemTime::now();
             clock.checked_sub(since_start).unwrap_or(UNIX_EPOCH)
         });
         epoch.duration_since(UNIX_EPOCH).unwrap_or_default() + since_start
     }
-}
 
-fn enqueue(
-    queue: Option<&Sender<Record>>,
-    counters: &CaptureCounters,
-    limit: usize,
-    record: Record,
-) {
-    let len = record.len();
-    let fits = counters.waiting.fetch_add(len, Ordering::Relaxed) + len <= limit;
-    let sent = match queue {
-        Some(queue) if fits => queue
-            .try_send(record)
-            .map_err(|error| matches!(error, TrySendError::Full(_))),
-        _ => Err(false),
-    };
-    if sent.is_err() {
-        counters.waiting.fetch_sub(len, Ordering::Relaxed);
-        counters.dropped.fetch_add(1, Ordering::Relaxed);
+    fn enqueue(&self, record: Record) {
+        let (len, counters) = (record.len(), &self.counters);
+        let fits =
+            counters.waiting.fetch_add(len, Ordering::Relaxed) + len <= self.options.queue_bytes;
+        let sent = match &self.queue {
+            Some(queue) if fits => queue
+                .try_send(record)
+                .map_err(|error| matches!(error, TrySendError::Full(_))),
+            _ => Err(false),
+        };
+        if sent.is_err() {
+            counters.waiting.fetch_sub(len, Ordering::Relaxed);
+            counters.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -194,7 +212,7 @@ impl<D: Device> Device for Capture<D> {
         let before = batch.len();
         let received = self.device.recv(now, batch)?;
         if received > 0 {
-            let time = self.wall_clock(now);
+            let time = self.recorder.wall_clock(now);
             for frame in &batch.frames()[before..] {
                 let record = Record {
                     time,
@@ -202,8 +220,7 @@ impl<D: Device> Device for Capture<D> {
                     parts: vec![frame.data.clone()],
                     offload: frame.offload,
                 };
-                let limit = self.options.queue_bytes;
-                enqueue(self.queue.as_ref(), &self.counters, limit, record);
+                self.recorder.enqueue(record);
             }
         }
         Ok(received)
@@ -211,7 +228,7 @@ impl<D: Device> Device for Capture<D> {
 
     fn send(&mut self, now: Instant, batch: &mut TxBatch) -> io::Result<usize> {
         if batch.len() > self.recorded {
-            let time = self.wall_clock(now);
+            let time = self.recorder.wall_clock(now);
             for frame in batch.iter().skip(self.recorded) {
                 let record = Record {
                     time,
@@ -219,8 +236,7 @@ impl<D: Device> Device for Capture<D> {
                     parts: parts(&frame),
                     offload: frame.offload,
                 };
-                let limit = self.options.queue_bytes;
-                enqueue(self.queue.as_ref(), &self.counters, limit, record);
+                self.recorder.enqueue(record);
             }
         }
         let sent = self.device.send(now, batch);
@@ -247,7 +263,7 @@ fn parts(frame: &TxFrame<'_>) -> Vec<Bytes> {
 }
 
 /// Writes what is still waiting and the final counts, then closes the file.
-impl<D> Drop for Capture<D> {
+impl Drop for Recorder {
     fn drop(&mut self) {
         self.queue = None;
         if let Some(writer) = self.writer.take() {

@@ -82,7 +82,7 @@ fn open(setup: &Setup) -> io::Result<(Tun, OpenReport, u32)> {
         ..TunOptions::default()
     };
     // Its text says what to do about it.
-    let Opened { tun, report } =
+    let Opened { tun, report, .. } =
         tun::open(&options).map_err(|error| io::Error::other(error.to_string()))?;
     let any = socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
     let index = name_to_index(&any, tun.name())?;

@@ -286,3 +286,35 @@ fn a_frame_offered_twice_is_recorded_once() {
     drop(device);
     assert_eq!(read(&file.bytes()).0.len(), 3);
 }
+
+/// All queues of a device stand in one file, which is whole once the last of them is gone.
+#[test]
+fn queues_share_a_file() {
+    let file = File::default();
+    let (ends, others): (Vec<_>, Vec<_>) = (0..3).map(|_| memory::pair(CAPS)).unzip();
+    let mut ends = ends.into_iter();
+    let first = Capture::new(ends.next().unwrap(), file.clone(), options(1000)).unwrap();
+    let mut queues: Vec<_> = ends.map(|end| first.beside(end)).collect();
+    queues.insert(0, first);
+    for (millis, queue) in (1..).zip(&mut queues) {
+        let mut batch = TxBatch::new();
+        batch.push_frame(super_segment(false, &[3; 5000], 1448));
+        queue
+            .send(Instant::from_millis(millis), &mut batch)
+            .unwrap();
+    }
+    let counters = queues[0].counters();
+    for queue in queues {
+        assert_eq!(read(&file.bytes()).1, None, "not whole yet");
+        drop(queue);
+    }
+    let (packets, statistics) = read(&file.bytes());
+    let times: Vec<_> = packets
+        .iter()
+        .map(|packet| packet.time.subsec_millis())
+        .collect();
+    assert_eq!(times, [1, 2, 3]);
+    assert!(statistics.is_some());
+    assert_eq!(counters.written.load(Ordering::Relaxed), 3);
+    drop(others);
+}

@@ -1,6 +1,7 @@
 //! Changing a link, and changing it back.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
@@ -143,6 +144,7 @@ async fn change_one(handle: &Handle, index: u32, change: &Changes) -> Result<(),
 /// it, addresses and all, with its last descriptor.
 #[derive(Debug)]
 pub(crate) struct Restore {
+    is_forgotten: AtomicBool,
     name: String,
     index: u32,
     changes: Changes,
@@ -152,6 +154,7 @@ impl Restore {
     /// `changes` undoes what was changed of link `index`.
     pub(crate) fn new(name: &str, index: u32, changes: Changes) -> Self {
         Self {
+            is_forgotten: AtomicBool::new(false),
             name: name.to_owned(),
             index,
             changes,
@@ -159,14 +162,14 @@ impl Restore {
     }
 
     /// Leaves the settings as they are.
-    pub(crate) fn forget(mut self) {
-        self.changes = Changes::default();
+    pub(crate) fn forget(&self) {
+        self.is_forgotten.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        if self.changes.is_empty() {
+        if self.changes.is_empty() || self.is_forgotten.load(Ordering::Relaxed) {
             return;
         }
         // Somebody may have removed the device, and the number may be another's by now.

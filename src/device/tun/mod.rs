@@ -41,7 +41,7 @@ const RETRIES: u32 = 16;
 /// side: who waits to read is not woken. (Seen on Linux 6.18, every time.)
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A TUN device, or any descriptor that reads and writes one IP packet per call.
+/// A TUN device, one queue of it, or any descriptor that reads and writes one IP packet per call.
 ///
 /// Dropping it closes the descriptor, and with the last descriptor the kernel removes the device
 /// unless it is persistent: no clean-up code has to run, so a killed process leaves nothing behind.
@@ -60,8 +60,8 @@ pub struct Tun {
     retries: u32,
     /// When to ask next whether the device exists; `None` for sockets, whose end can be read.
     check_at: Option<Instant>,
-    /// Gives a persistent device its settings back.
-    restore: Option<Restore>,
+    /// Gives a persistent device its settings back, with its last queue.
+    restore: Option<Arc<Restore>>,
 }
 
 /// What whoever hands over a descriptor says of it.

@@ -8,12 +8,13 @@ mod configure;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::backend::open_backend;
 use self::check::{check_conflicts, check_existing, check_name, check_node, check_sizes};
 use self::configure::{configure, final_txqueuelen, mtu};
-use super::sys::{self, OffloadSet};
+use super::sys::{self, OffloadSet, Port};
 use super::{OpenError, Tun, caps};
 use crate::device::link::{self, Link, Restore, Snapshot};
 
@@ -73,6 +74,9 @@ pub struct TunOptions {
     /// Frames that may wait for us in the kernel. The ring drops silently when it is full, hence
     /// far more than the kernel's 500.
     pub txqueuelen: u32,
+    /// Queues to open at most, 1 to 256. There is one of a device without offload, or one made
+    /// without `multi_queue`.
+    pub queues: usize,
 }
 
 impl Default for TunOptions {
@@ -84,6 +88,7 @@ impl Default for TunOptions {
             host_addresses: Vec::new(),
             stack_addresses: Vec::new(),
             txqueuelen: 10_000,
+            queues: 1,
         }
     }
 }
@@ -91,8 +96,11 @@ impl Default for TunOptions {
 /// An open device, and what was done to get it.
 #[derive(Debug)]
 pub struct Opened {
-    /// The device.
+    /// The device, or its first queue.
     pub tun: Tun,
+    /// Its other queues. The kernel keeps a flow at the queue that we sent it by last; one of which
+    /// it knows nothing goes by a hash of both ends.
+    pub others: Vec<Tun>,
     /// What to tell the user.
     pub report: OpenReport,
 }
@@ -112,6 +120,8 @@ pub struct OpenReport {
     pub mtu: u16,
     /// Frames that may wait for us in the kernel.
     pub txqueuelen: u32,
+    /// Queues opened.
+    pub queues: usize,
     /// What the kernel leaves to us.
     pub offload: OffloadSet,
     /// Why `auto` did not get offload.
@@ -127,11 +137,30 @@ impl fmt::Display for OpenReport {
         } else {
             "created"
         };
+        write!(f, "{verb} {} ({}, ", self.name, self.kind)?;
+        if self.queues > 1 {
+            write!(f, "{} queues, ", self.queues)?;
+        }
         write!(
             f,
-            "{verb} {} ({}, mtu {}, txqueuelen {}, offload {})",
-            self.name, self.kind, self.mtu, self.txqueuelen, self.offload
+            "mtu {}, txqueuelen {}, offload {})",
+            self.mtu, self.txqueuelen, self.offload
         )
+    }
+}
+
+impl OpenReport {
+    fn log(&self) {
+        tracing::info!("{self}");
+        if let Some(reason) = &self.fallback {
+            tracing::info!(
+                device = self.name,
+                "no offload, so a plain device: {reason}"
+            );
+        }
+        for warning in &self.warnings {
+            tracing::warn!(device = self.name, "{warning}");
+        }
     }
 }
 
@@ -172,13 +201,19 @@ pub fn open(options: &TunOptions) -> Result<Opened, OpenError> {
     }
     let mtu = mtu(options, link, existing.is_some());
     let caps = caps(mtu, opened.header_len > 0, opened.offload);
-    let mut tun = Tun::from_port(opened.port, interface.name.clone(), caps, opened.header_len)
-        .map_err(system("making the device non-blocking"))?;
-    if persistent && !undo.is_empty() {
-        tun.restore = Some(Restore::new(&interface.name, link.index, undo));
-    }
+    let restore = (persistent && !undo.is_empty())
+        .then(|| Arc::new(Restore::new(&interface.name, link.index, undo)));
+    let queue = |port| {
+        let mut tun = Tun::from_port(port, interface.name.clone(), caps, opened.header_len)
+            .map_err(system("making the device non-blocking"))?;
+        tun.restore.clone_from(&restore);
+        Ok(tun)
+    };
+    let tun = queue(opened.port)?;
+    let others = opened.others.into_iter().map(|fd| queue(Port::Fd(fd)));
+    let others = others.collect::<Result<Vec<_>, _>>()?;
     let report = OpenReport {
-        name: interface.name,
+        name: interface.name.clone(),
         kind: if opened.header_len > 0 {
             DeviceKind::Offload
         } else {
@@ -188,21 +223,17 @@ pub fn open(options: &TunOptions) -> Result<Opened, OpenError> {
         persistent,
         mtu,
         txqueuelen: final_txqueuelen(options, link, &warnings),
+        queues: 1 + others.len(),
         offload: opened.offload,
         fallback: opened.fallback,
         warnings,
     };
-    tracing::info!("{report}");
-    if let Some(reason) = &report.fallback {
-        tracing::info!(
-            device = report.name,
-            "no offload, so a plain device: {reason}"
-        );
-    }
-    for warning in &report.warnings {
-        tracing::warn!(device = report.name, "{warning}");
-    }
-    Ok(Opened { tun, report })
+    report.log();
+    Ok(Opened {
+        tun,
+        others,
+        report,
+    })
 }
 
 /// Waits, for a while, until packets pass both ways; false if the link itself does not pass them.

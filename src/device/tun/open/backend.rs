@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
-use tun_rs::DeviceBuilder;
+use tun_rs::{DeviceBuilder, SyncDevice};
 
 use super::check::in_container;
 use super::{DeviceKind, OpenError, TunOptions};
@@ -15,6 +15,8 @@ use crate::device::vnet;
 /// An opened device, not set up yet.
 pub(super) struct Backend {
     pub(super) port: Port,
+    /// Its other queues.
+    pub(super) others: Vec<OwnedFd>,
     pub(super) header_len: usize,
     pub(super) offload: OffloadSet,
     pub(super) fallback: Option<String>,
@@ -28,7 +30,7 @@ pub(super) fn open_backend(
     if options.kind == DeviceKind::Plain {
         return open_plain(&options.name, existing).map_err(refused);
     }
-    let reason = match open_offload(&options.name, existing) {
+    let reason = match open_offload(&options.name, existing, options.queues) {
         Ok(backend) => return Ok(backend),
         Err(error) => error,
     };
@@ -51,20 +53,26 @@ pub(super) fn open_backend(
     }
 }
 
-/// With virtio-net headers. A new device gets the multi-queue flag, so that more queues can be
-/// opened later; an existing one is attached to as it is.
-fn open_offload(name: &str, existing: Option<&TunInfo>) -> io::Result<Backend> {
+/// With virtio-net headers. A new device gets the multi-queue flag, so that it can have several
+/// queues; an existing one is attached to as it is.
+fn open_offload(name: &str, existing: Option<&TunInfo>, queues: usize) -> io::Result<Backend> {
     let multi_queue = existing.is_none_or(|tun| tun.multi_queue);
-    let fd = open_by_tun_rs(name, true, multi_queue)?;
+    let device = open_by_tun_rs(name, true, multi_queue)?;
+    let fd = device.as_fd().try_clone_to_owned()?;
     // The length is state of the device, which the last holder may have changed.
     let header_len = sys::set_vnet_header_len(&fd, vnet::LEN)?;
-    // tun-rs never asks for TSO_ECN; the whole set again, therefore.
+    let others = if multi_queue { queues.max(1) - 1 } else { 0 };
+    let others = (0..others).map(|_| device.try_clone()?.as_fd().try_clone_to_owned());
+    let others = others.collect::<io::Result<_>>()?;
+    // Offload is state of the device, too, and tun-rs, which sets it with every queue, never asks
+    // for TSO_ECN; the whole set after the last one, therefore.
     let offload = sys::negotiate_offload(&fd)?;
     if !offload.tso() {
         return Err(Errno::OPNOTSUPP.into());
     }
     Ok(Backend {
         port: Port::Fd(fd),
+        others,
         header_len,
         offload,
         fallback: None,
@@ -74,7 +82,8 @@ fn open_offload(name: &str, existing: Option<&TunInfo>) -> io::Result<Backend> {
 fn open_plain(name: &str, existing: Option<&TunInfo>) -> io::Result<Backend> {
     // tun-tap cannot open a queue of a multi-queue device.
     let port = if existing.is_some_and(|tun| tun.multi_queue) {
-        Port::Fd(open_by_tun_rs(name, false, true)?)
+        let device = open_by_tun_rs(name, false, true)?;
+        Port::Fd(device.as_fd().try_clone_to_owned()?)
     } else {
         let iface = tun_tap::Iface::without_packet_info(name, tun_tap::Mode::Tun)?;
         Port::TunTap(TunTap::new(iface))
@@ -84,21 +93,21 @@ fn open_plain(name: &str, existing: Option<&TunInfo>) -> io::Result<Backend> {
     sys::set_offload(&port, OffloadSet::NONE)?;
     Ok(Backend {
         port,
+        others: Vec::new(),
         header_len: 0,
         offload: OffloadSet::NONE,
         fallback: None,
     })
 }
 
-fn open_by_tun_rs(name: &str, offload: bool, multi_queue: bool) -> io::Result<OwnedFd> {
+fn open_by_tun_rs(name: &str, offload: bool, multi_queue: bool) -> io::Result<SyncDevice> {
     // MTU, addresses and link state are set for both backends alike, below.
-    let device = DeviceBuilder::new()
+    DeviceBuilder::new()
         .name(name)
         .offload(offload)
         .multi_queue(multi_queue)
         .inherit_enable_state()
-        .build_sync()?;
-    device.as_fd().try_clone_to_owned()
+        .build_sync()
 }
 
 fn explain(options: &TunOptions, existing: Option<&TunInfo>, error: io::Error) -> OpenError {
