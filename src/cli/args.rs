@@ -166,6 +166,11 @@ pub(crate) struct Options {
     /// How to use the device: with checksum and segmentation offload or without [default: auto]
     #[arg(long, value_name = "MODE")]
     pub(crate) device: Option<DeviceMode>,
+    /// Shards, 1 to 256: threads, each with a queue of the device and connections of its own. More
+    /// of them help many connections, never a single one [default: the cores this process may run
+    /// on; 1 with --impair, without offload, on a device with one queue, for run]
+    #[arg(long, value_name = "N")]
+    pub(crate) queues: Option<u32>,
     /// Congestion control [default: cubic]
     #[arg(long, value_name = "NAME")]
     pub(crate) cc: Option<Congestion>,

@@ -117,6 +117,7 @@ fn merge_options(
         "addr" => addr: is_empty,
         "host-addr" => host_addr: is_empty,
         "device" => device: is_none,
+        "queues" => queues: is_none,
         "cc" => cc: is_none,
         "http-root" => http_root: is_none,
         "forward" => forward: is_none,

@@ -3,7 +3,9 @@
 use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::process::{ForeignRawFd, PidfdFlags, PidfdGetfdFlags};
-use ustack::device::tun::{self, DeviceKind, FdOptions, KernelDrops, OpenError, Tun, TunOptions};
+use ustack::device::tun::{
+    self, DeviceCounters, DeviceKind, FdOptions, KernelDrops, OpenError, Tun, TunOptions,
+};
 
 use super::args::DeviceMode;
 use super::error::{Error, ExitStatus, reason};
@@ -37,15 +39,24 @@ fn open_by_name(name: &str, settings: &Settings) -> Result<(Attached, String), E
             .iter()
             .map(|prefix| prefix.addr)
             .collect(),
+        queues: settings.shards(),
         ..TunOptions::default()
     };
     let opened = tun::open(&options).map_err(|error| explain(&error))?;
+    let why = match opened.report.kind {
+        DeviceKind::Plain => "without offload a device has one queue",
+        _ => "the device was made without multi_queue, so it has one queue",
+    };
+    settings.check_shards(opened.report.queues, why)?;
     let drops = KernelDrops::open(opened.tun.name()).ok();
-    Ok((Attached::new(opened.tun, drops), opened.report.to_string()))
+    let mut queues = vec![opened.tun];
+    queues.extend(opened.others);
+    Ok((Attached::new(queues, drops), opened.report.to_string()))
 }
 
 /// Takes a descriptor that the parent process left open.
 fn take_over(fd: RawFd, settings: &Settings) -> Result<(Attached, String), Error> {
+    settings.check_shards(1, "a descriptor is one queue")?;
     let refused = |why: String| Error::new(ExitStatus::Device, format!("--tun-fd {fd}: {why}"));
     let file = std::fs::read_link(format!("/proc/self/fd/{fd}"))
         .map_err(|_| refused("no file is open under this number".to_owned()))?;
@@ -61,7 +72,7 @@ fn take_over(fd: RawFd, settings: &Settings) -> Result<(Attached, String), Error
     let tun = Tun::from_fd(owned, &options).map_err(|error| refused(reason(&error)))?;
     let drops = KernelDrops::open(tun.name()).ok();
     let made = format!("using descriptor {fd} ({})", tun.name());
-    Ok((Attached::new(tun, drops), made))
+    Ok((Attached::new(vec![tun], drops), made))
 }
 
 /// A second descriptor for the open file behind a number. Numbers are not owned by anybody the
@@ -72,22 +83,27 @@ fn duplicate(fd: RawFd) -> rustix::io::Result<OwnedFd> {
 }
 
 impl Attached {
-    /// A TUN device, with the kernel's count of what we are too slow to read.
-    pub(crate) fn new(tun: Tun, drops: Option<KernelDrops>) -> Self {
-        let counters = tun.counters();
+    /// The queues of a TUN device, at least one, with the kernel's count of what we are too slow to
+    /// read.
+    pub(crate) fn new(queues: Vec<Tun>, drops: Option<KernelDrops>) -> Self {
+        let name = queues.first().map_or("", Tun::name).to_owned();
+        let counters: Vec<_> = queues.iter().map(Tun::counters).collect();
+        let sum = move |count: fn(&DeviceCounters) -> u64| -> u64 {
+            counters.iter().map(|counters| count(counters)).sum()
+        };
         let unread = move || drops.as_ref().and_then(KernelDrops::read).unwrap_or(0);
         let before = unread();
         Self {
-            name: tun.name().to_owned(),
-            device: Box::new(tun),
+            name,
+            queues: queues.into_iter().map(|tun| Box::new(tun) as _).collect(),
             losses: Box::new(move || {
                 vec![
                     (
                         unread().saturating_sub(before),
                         "lost in the kernel's full queue (tx_dropped)",
                     ),
-                    (counters.tx_dropped(), "not taken by the device"),
-                    (counters.rx_malformed.get(), "malformed"),
+                    (sum(DeviceCounters::tx_dropped), "not taken by the device"),
+                    (sum(|counters| counters.rx_malformed.get()), "malformed"),
                 ]
             }),
         }

@@ -3,45 +3,31 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::task::{JoinHandle, JoinSet};
-use tracing::debug;
+use tokio::task::JoinSet;
 use ustack::device::{
     Capture, CaptureCounters, CaptureOptions, Device, Impair, ImpairCounters, ImpairSpec,
     LaneCounters,
 };
 use ustack::service::forward::{ForwardCounters, Forwarder};
-use ustack::service::http::{self, HttpConfig};
-use ustack::service::{self, IdleTimeout, Limits, Stop, Stopper};
+use ustack::service::{self, Stopper};
 use ustack::tcp::CongestionAlgorithm;
-use ustack::{Config, Stack, Stats, TcpListener, TcpStream, UdpSocket};
+use ustack::{Config, Stack, Stats};
 
 use super::args::Congestion;
 use super::error::{Error, ExitStatus, reason};
-use super::forward;
 use super::settings::{self, Settings};
-
-/// What the small services grant; HTTP grants the defaults.
-const SMALL: Limits = Limits {
-    connections: 256,
-    idle: Duration::from_secs(600),
-};
-
-/// Ports of the services (RFC 9110, 862, 863, 864).
-const HTTP: u16 = 80;
-const ECHO: u16 = 7;
-const DISCARD: u16 = 9;
-const CHARGEN: u16 = 19;
+use super::threads::Threads;
+use super::{forward, services};
 
 /// An open device, and what is known of it besides.
 pub(crate) struct Attached {
-    /// The device.
-    pub(crate) device: Box<dyn Device>,
+    /// The device's queues, at least one.
+    pub(crate) queues: Vec<Box<dyn Device>>,
     /// Its name, for captures.
     pub(crate) name: String,
     /// Counts of frames lost at the device, each with the clause that explains it. Asked while
@@ -63,11 +49,13 @@ pub(crate) struct Ending {
 /// A host that is up.
 pub(crate) struct Host {
     stack: Stack,
-    driver: JoinHandle<io::Result<()>>,
+    drivers: JoinSet<io::Result<()>>,
     services: JoinSet<()>,
     stopper: Stopper,
     counters: Counters,
     impairment: [Option<ImpairSpec>; 2],
+    /// Last, so that nothing runs any more when they end.
+    threads: Threads,
 }
 
 struct Counters {
@@ -79,10 +67,11 @@ struct Counters {
 }
 
 impl Host {
-    /// Starts stack and services, within a tokio runtime. Once this returns, clients are answered.
+    /// Starts stack and services, within a tokio runtime, which is the first shard's. Once this
+    /// returns, clients are answered.
     pub(crate) fn start(settings: &Settings, attached: Attached) -> Result<Self, Error> {
         let Attached {
-            mut device,
+            mut queues,
             name,
             losses,
         } = attached;
@@ -96,43 +85,45 @@ impl Host {
         let mut impairment = [None, None];
         if settings.impair_in.is_some() || settings.impair_out.is_some() {
             let (inbound, outbound) = (settings.impair_in.clone(), settings.impair_out.clone());
+            // One queue only, as the settings have seen to.
+            let device = queues.swap_remove(0);
             let impair = Impair::new(device, inbound, outbound);
             counters.impair = Some(impair.counters());
             impairment = impair.specs().into();
-            device = Box::new(impair);
+            queues = vec![Box::new(impair)];
         }
         if let Some(path) = &settings.capture {
-            let capture = open_capture(path, device, name)?;
-            counters.capture = Some(capture.counters());
-            device = Box::new(capture);
+            (queues, counters.capture) = record(path, queues, name)?;
         }
-        let (stack, driver) = Stack::new(config(settings), device).map_err(|error| {
-            Error::new(
-                ExitStatus::Other,
-                format!("the stack cannot start: {error}"),
-            )
-        })?;
-        let driver = tokio::spawn(driver);
-        let (stopper, stop) = service::stop();
-        let failed = |error| {
-            Error::new(
-                ExitStatus::Other,
-                format!("a service cannot start: {error}"),
-            )
+        let failed = |what: &'static str| {
+            move |error| Error::new(ExitStatus::Other, format!("{what} cannot start: {error}"))
         };
-        let mut services = start_services(settings, &stack, &stop).map_err(failed)?;
+        let threads = Threads::start(queues.len()).map_err(failed("a thread"))?;
+        let started = Stack::with_queues(config(settings), queues);
+        let (stack, drivers_of_shards) = started.map_err(failed("the stack"))?;
+        let mut drivers = JoinSet::new();
+        for (driver, handle) in drivers_of_shards.into_iter().zip(threads.handles()) {
+            drivers.spawn_on(driver, handle);
+        }
+        let (stopper, stop) = service::stop();
+        let mut services = services::start(settings, &stack, threads.handles(), &stop)
+            .map_err(failed("a service"))?;
         if settings.forward {
-            let forwarder = Forwarder::bind(&stack, forward::config(settings)).map_err(failed)?;
-            counters.forward = Some(forwarder.counters());
-            services.spawn(forwarder.run(stop));
+            let forwarders = Forwarder::bind_each(&stack, &forward::config(settings));
+            let forwarders = forwarders.map_err(failed("a service"))?;
+            counters.forward = forwarders.first().map(Forwarder::counters);
+            for (forwarder, handle) in forwarders.into_iter().zip(threads.handles()) {
+                services.spawn_on(forwarder.run(stop.clone()), handle);
+            }
         }
         Ok(Self {
             stack,
-            driver,
+            drivers,
             services,
             stopper,
             counters,
             impairment,
+            threads,
         })
     }
 
@@ -151,14 +142,15 @@ impl Host {
     ) -> Result<String, Error> {
         let Self {
             stack,
-            mut driver,
+            mut drivers,
             services,
             stopper,
             counters,
             impairment: _,
+            threads: _threads,
         } = self;
         let Ending { why, finish, flush } = tokio::select! {
-            ended = &mut driver => return Err(device_gone(ended)),
+            Some(ended) = drivers.join_next() => return Err(device_gone(ended, drivers).await),
             ending = until => ending,
         };
         stopper.stop();
@@ -174,8 +166,7 @@ impl Host {
         }
         let losses = (counters.losses)();
         // Drops the device, which completes a capture.
-        driver.abort();
-        let _ = driver.await;
+        drivers.shutdown().await;
         let mut line = counters.report(&why, &stack.stats(), &losses);
         if !closed && left > 0 {
             let _ = write!(line, "; {left} connections cut off");
@@ -207,81 +198,52 @@ fn config(settings: &Settings) -> Config {
     })
 }
 
-fn open_capture(
+type Queues = Vec<Box<dyn Device>>;
+
+/// Records all queues to one file.
+fn record(
     path: &Path,
-    device: Box<dyn Device>,
+    queues: Queues,
     interface: String,
-) -> Result<Capture<Box<dyn Device>>, Error> {
+) -> Result<(Queues, Option<Arc<CaptureCounters>>), Error> {
     let options = CaptureOptions {
         interface,
         ..CaptureOptions::default()
     };
-    File::create(path)
-        .and_then(|file| Capture::new(device, file, options))
-        .map_err(|error| settings::capture_error(path, &error))
-}
-
-fn start_services(settings: &Settings, stack: &Stack, stop: &Stop) -> io::Result<JoinSet<()>> {
-    let mut services = JoinSet::new();
-    let listen = |port| TcpListener::bind(stack, (Ipv6Addr::UNSPECIFIED, port).into());
-
-    let live = stack.clone();
-    let router = http::router(HttpConfig {
-        connections: Arc::new(move || live.connections()),
-        root: settings.http_root.clone(),
-    });
-    let limits = Limits::default();
-    services.spawn(service::serve(
-        "http",
-        listen(HTTP)?,
-        limits,
-        stop.clone(),
-        move |io, _, stop| http::connection(io, router.clone(), stop),
-    ));
-    let (echo, discard, chargen) = (listen(ECHO)?, listen(DISCARD)?, listen(CHARGEN)?);
-    services.spawn(small("echo", echo, stop, service::echo));
-    services.spawn(small("discard", discard, stop, service::discard));
-    services.spawn(small("chargen", chargen, stop, service::chargen));
-
-    for any in [
-        IpAddr::from(Ipv4Addr::UNSPECIFIED),
-        Ipv6Addr::UNSPECIFIED.into(),
-    ] {
-        let bind = |port| UdpSocket::bind(stack, SocketAddr::new(any, port));
-        let (echo, discard) = (bind(ECHO)?, bind(DISCARD)?);
-        let (stop_echo, stop_discard) = (stop.clone(), stop.clone());
-        services.spawn(async { log_end("echo", service::udp_echo(echo, stop_echo).await) });
-        services.spawn(async {
-            log_end("discard", service::udp_discard(discard, stop_discard).await);
-        });
+    let mut queues = queues.into_iter();
+    let Some(first) = queues.next() else {
+        return Ok((Vec::new(), None));
+    };
+    let first = File::create(path)
+        .and_then(|file| Capture::new(first, file, options))
+        .map_err(|error| settings::capture_error(path, &error))?;
+    let counters = first.counters();
+    let mut recorded: Queues = Vec::new();
+    for queue in queues {
+        recorded.push(Box::new(first.beside(queue)));
     }
-    Ok(services)
+    recorded.insert(0, Box::new(first));
+    Ok((recorded, Some(counters)))
 }
 
-/// One of the services that talk to every client alike.
-fn small<H, F>(
-    name: &'static str,
-    listener: TcpListener,
-    stop: &Stop,
-    talk: H,
-) -> impl Future<Output = ()> + use<H, F>
-where
-    H: Fn(IdleTimeout<TcpStream>, Stop) -> F,
-    F: Future<Output = io::Result<()>> + Send + 'static,
-{
-    service::serve(name, listener, SMALL, stop.clone(), move |io, _, stop| {
-        talk(io, stop)
-    })
-}
+type Ended = Result<io::Result<()>, tokio::task::JoinError>;
 
-fn log_end(service: &str, result: io::Result<()>) {
-    if let Err(error) = result {
-        debug!(service, %error, "the service ended");
-    }
-}
-
-/// The driver ended although nobody had asked it to.
-fn device_gone(ended: Result<io::Result<()>, tokio::task::JoinError>) -> Error {
+/// A driver ended although nobody had asked it to, and so do the others.
+async fn device_gone(mut ended: Ended, mut others: JoinSet<io::Result<()>>) -> Error {
+    let is_removal =
+        |ended: &Ended| matches!(ended, Ok(Err(error)) if error.kind() == ErrorKind::NetworkDown);
+    // Who was only told of the end does not know why it came.
+    let all_told = async {
+        while !is_removal(&ended)
+            && let Some(other) = others.join_next().await
+        {
+            ended = if is_removal(&other) { other } else { ended };
+        }
+        ended
+    };
+    let Ok(ended) = tokio::time::timeout(Duration::from_secs(2), all_told).await else {
+        return Error::new(ExitStatus::DeviceGone, "the device failed");
+    };
     match ended {
         Ok(Err(error)) if error.kind() == ErrorKind::NetworkDown => {
             Error::new(ExitStatus::DeviceGone, error.to_string())
@@ -326,6 +288,8 @@ impl Counters {
         for &(count, what) in losses {
             add(count, what);
         }
+        add(device.handed_over, "handed over between shards");
+        add(device.handover_dropped, "lost between shards");
         if let Some(forward) = forward.as_ref().map(|forward| forward.stats()) {
             add(forward.tcp_relayed, "connections forwarded");
             add(forward.prohibited, "attempts at forbidden addresses");

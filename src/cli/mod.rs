@@ -15,7 +15,9 @@ mod privilege;
 mod replay;
 mod run;
 mod serve;
+mod services;
 mod settings;
+mod threads;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

@@ -85,6 +85,7 @@ fn set_up(settings: &mut Settings) -> Result<Setup, Error> {
         let message = "--tun-fd makes no sense for run, which makes a device of its own";
         return Err(Error::new(ExitStatus::Usage, message));
     };
+    settings.check_shards(1, "run uses one queue")?;
     let stack = settings.example_address();
     let rules = forward::rules(settings);
     let reaches = |address| rules.check(address).is_ok();
@@ -133,7 +134,7 @@ fn attach(device: Device, mtu: u16) -> Result<Attached, Error> {
             format!("device {name}: {}", reason(&error)),
         )
     })?;
-    Ok(Attached::new(tun, None))
+    Ok(Attached::new(vec![tun], None))
 }
 
 fn explain(obstacle: &Obstacle) -> Error {

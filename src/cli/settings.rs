@@ -1,6 +1,7 @@
 //! What was asked for, completed with defaults and checked.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,8 @@ const MIN_MTU_V6: u16 = 1280;
 const MIN_MTU_V4: u16 = 576;
 /// IFNAMSIZ without its NUL.
 const MAX_NAME: usize = 15;
+/// The kernel's `MAX_TAP_QUEUES`.
+const MAX_QUEUES: usize = 256;
 
 /// Everything a running host needs to know.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) host_addresses: Vec<Prefix>,
     /// How to use the device.
     pub(crate) device: DeviceMode,
+    /// Shards, if a number was asked for.
+    pub(crate) queues: Option<usize>,
     /// Congestion control.
     pub(crate) congestion: Congestion,
     /// Directory served over HTTP.
@@ -76,6 +81,7 @@ impl Settings {
             addr,
             host_addr,
             device,
+            queues,
             cc,
             http_root,
             forward,
@@ -96,6 +102,9 @@ impl Settings {
         let both = check_impair("impair", impair, origins)?;
         let impair_in = check_impair("impair-in", impair_in, origins)?;
         let impair_out = check_impair("impair-out", impair_out, origins)?;
+        let impair_in = impair_in.or_else(|| both.clone());
+        let impair_out = impair_out.or(both);
+        let is_impaired = impair_in.is_some() || impair_out.is_some();
         if let Some(dir) = &http_root {
             check_http_root(dir)?;
         }
@@ -108,17 +117,42 @@ impl Settings {
             addresses: stack,
             host_addresses: host,
             device: device.unwrap_or_default(),
+            queues: check_queues(queues, is_impaired, origins)?,
             congestion: cc.unwrap_or_default(),
             http_root,
             forward: forward.unwrap_or_default(),
             forward_allow: check_forward_allow(&forward_allow, origins)?,
             resolver: None,
             capture,
-            impair_in: impair_in.or_else(|| both.clone()),
-            impair_out: impair_out.or(both),
+            impair_in,
+            impair_out,
             log,
             keep_root: keep_root.unwrap_or_default(),
         })
+    }
+
+    /// Shards to have at most: what was asked for, or one for each core.
+    pub(crate) fn shards(&self) -> usize {
+        let is_impaired = self.impair_in.is_some() || self.impair_out.is_some();
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let default = if is_impaired {
+            1
+        } else {
+            cores.min(MAX_QUEUES)
+        };
+        self.queues.unwrap_or(default)
+    }
+
+    /// What a device that has this many queues means for who asked for a number.
+    pub(crate) fn check_shards(&self, queues: usize, why: &str) -> Result<(), Error> {
+        match self.queues {
+            Some(wanted) if wanted > queues => Err(Error::new(
+                ExitStatus::Device,
+                format!("--queues {wanted} is more than there are: {why}"),
+            )
+            .hint("Leave --queues out for as many as there can be")),
+            _ => Ok(()),
+        }
     }
 
     /// The stack's first address of either family, IPv4 first.
@@ -183,6 +217,30 @@ fn check_mtu(mtu: Option<u32>, stack: &[Prefix], origins: &Origins) -> Result<Op
         )));
     }
     Ok(Some(short))
+}
+
+fn check_queues(
+    queues: Option<u32>,
+    is_impaired: bool,
+    origins: &Origins,
+) -> Result<Option<usize>, Error> {
+    let Some(queues) = queues else {
+        return Ok(None);
+    };
+    let (name, count) = (origins.name("queues"), queues as usize);
+    if count == 0 || count > MAX_QUEUES {
+        return Err(usage(format!(
+            "{name} {queues} is impossible: a TUN device has 1 to {MAX_QUEUES}"
+        )));
+    }
+    if is_impaired && count > 1 {
+        return Err(usage(format!(
+            "{name} {queues} is too many for --impair, which works on one queue only: its faults \
+             act on the packets of all connections in one order"
+        ))
+        .hint("Leave one of the two out"));
+    }
+    Ok(Some(count))
 }
 
 fn check_impair(
@@ -302,6 +360,26 @@ mod tests {
                 "{message}"
             );
         }
+    }
+
+    #[test]
+    fn queues_have_limits() {
+        assert_eq!(settings("ustack --queues 4").unwrap().shards(), 4);
+        assert_eq!(settings("ustack --impair loss=1%").unwrap().shards(), 1);
+        for (line, why) in [
+            ("ustack --queues 0", "is impossible"),
+            ("ustack --queues 257", "is impossible"),
+            ("ustack --queues 2 --impair loss=1%", "on one queue only"),
+            (
+                "ustack --queues 2 --impair-out loss=1%",
+                "on one queue only",
+            ),
+        ] {
+            let message = settings(line).unwrap_err();
+            assert!(message.contains(why), "{message}");
+        }
+        let four = settings("ustack --queues 4").unwrap();
+        assert!(four.check_shards(4, "").is_ok() && four.check_shards(3, "").is_err());
     }
 
     #[test]

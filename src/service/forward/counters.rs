@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crossbeam::utils::CachePadded;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Counters of a forwarder, while it runs.
@@ -61,9 +63,9 @@ counters! {
     icmp_down,
 }
 
-/// One counter.
+/// One counter, on a cache line of its own: all shards count here.
 #[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
+pub(super) struct Counter(CachePadded<AtomicU64>);
 
 impl Counter {
     /// One more.

@@ -20,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::Stop;
@@ -69,13 +70,22 @@ impl ForwardConfig {
     }
 }
 
-/// A forwarder that listens and has not begun.
+/// A forwarder that listens and has not begun, or its part at one shard.
 #[derive(Debug)]
 pub struct Forwarder {
-    stack: Stack,
     config: ForwardConfig,
     counters: Arc<ForwardCounters>,
+    shared: Arc<tcp::Shared>,
     incoming: Vec<IncomingListener>,
+    /// What is not TCP.
+    others: Option<Others>,
+}
+
+/// What only one part has: a client's port has one mapping, whoever it talks to (RFC 4787 REQ-1),
+/// so all its datagrams go one way.
+#[derive(Debug)]
+struct Others {
+    stack: Stack,
     datagrams: Vec<UdpSocket>,
     resolver: Option<(TcpListener, UdpSocket, SocketAddr)>,
 }
@@ -83,45 +93,32 @@ pub struct Forwarder {
 impl Forwarder {
     /// Listens for what goes to other hosts. The stack must be transparent.
     pub fn bind(stack: &Stack, config: ForwardConfig) -> io::Result<Self> {
-        let mut incoming = Vec::new();
-        let mut datagrams = Vec::new();
-        for any in [
-            Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        ] {
-            let any = SocketAddr::new(any, 0);
-            incoming.push(
-                TcpListener::builder(stack)
-                    .transparent(true)
-                    .hold(config.max_held)
-                    .bind_incoming(any)?,
-            );
-            datagrams.push(UdpSocket::bind_with(
-                stack,
-                BindOptions {
-                    transparent: true,
-                    recv_buffer: UDP_BUFFER,
-                    send_buffer: UDP_BUFFER,
-                    ..BindOptions::new(any)
-                },
-            )?);
-        }
-        let resolver = match config.resolver {
-            None => None,
-            Some((local, target)) => Some((
-                TcpListener::bind(stack, local)?,
-                UdpSocket::bind(stack, local)?,
-                target,
-            )),
-        };
+        let counters = Arc::<ForwardCounters>::default();
         Ok(Self {
-            stack: stack.clone(),
+            incoming: listen(stack, &config)?,
+            others: Some(Others::bind(stack, &config)?),
+            shared: Arc::new(tcp::Shared::new(&config, Arc::clone(&counters))),
             config,
-            counters: Arc::default(),
-            incoming,
-            datagrams,
-            resolver,
+            counters,
         })
+    }
+
+    /// As [`Forwarder::bind`], with a part for each shard, to run where that does. They have their
+    /// counters and the limit of connections in common; datagrams are all forwarded by the first.
+    pub fn bind_each(stack: &Stack, config: &ForwardConfig) -> io::Result<Vec<Self>> {
+        let counters = Arc::<ForwardCounters>::default();
+        let shared = Arc::new(tcp::Shared::new(config, Arc::clone(&counters)));
+        let mut others = Some(Others::bind(stack, config)?);
+        let part = |shard: Stack| {
+            Ok(Self {
+                incoming: listen(&shard, config)?,
+                others: others.take(),
+                shared: Arc::clone(&shared),
+                config: config.clone(),
+                counters: Arc::clone(&counters),
+            })
+        };
+        stack.each_shard().map(part).collect()
     }
 
     /// Counters, to be read while the forwarder runs.
@@ -132,40 +129,95 @@ impl Forwarder {
     /// Forwards until `stop`, then takes nothing new and waits for the connections under way.
     pub async fn run(self, stop: Stop) {
         let Self {
-            stack,
             config,
             counters,
+            shared,
             incoming,
-            datagrams,
-            resolver,
+            others,
         } = self;
-        let shared = Arc::new(tcp::Shared::new(&config, Arc::clone(&counters)));
-        let mut parts = tokio::task::JoinSet::new();
+        let mut parts = JoinSet::new();
         for listener in incoming {
             parts.spawn(tcp::forward(listener, Arc::clone(&shared), stop.clone()));
         }
-        for socket in datagrams {
-            let route = udp::Route::Open(config.rules.clone());
-            let relay = udp::Relay::new(socket, route, &config, Arc::clone(&counters));
-            parts.spawn(relay.run(stop.clone()));
+        if let Some(others) = others {
+            others.spawn(&mut parts, config, &counters, shared, &stop);
         }
-        if let Some((listener, socket, target)) = resolver {
-            let route = udp::Route::Fixed(target);
-            let relay = udp::Relay::new(socket, route, &config, Arc::clone(&counters));
-            parts.spawn(relay.run(stop.clone()));
-            parts.spawn(tcp::relay_to(listener, target, shared, stop.clone()));
-        }
-        parts.spawn(icmp::forward(
-            stack,
-            config.rules,
-            Arc::clone(&counters),
-            stop,
-        ));
         while let Some(ended) = parts.join_next().await {
             if let Err(error) = ended {
                 warn!(%error, "a part of the forwarder failed");
             }
         }
         debug!(stats = ?counters.stats(), "the forwarder has ended");
+    }
+}
+
+const ANY: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+];
+
+fn listen(stack: &Stack, config: &ForwardConfig) -> io::Result<Vec<IncomingListener>> {
+    let listen = |ip| {
+        TcpListener::builder(stack)
+            .transparent(true)
+            .hold(config.max_held)
+            .bind_incoming(SocketAddr::new(ip, 0))
+    };
+    ANY.into_iter().map(listen).collect()
+}
+
+impl Others {
+    fn bind(stack: &Stack, config: &ForwardConfig) -> io::Result<Self> {
+        let bind = |ip| {
+            UdpSocket::bind_with(
+                stack,
+                BindOptions {
+                    transparent: true,
+                    recv_buffer: UDP_BUFFER,
+                    send_buffer: UDP_BUFFER,
+                    ..BindOptions::new(SocketAddr::new(ip, 0))
+                },
+            )
+        };
+        let resolver = match config.resolver {
+            None => None,
+            Some((local, target)) => Some((
+                TcpListener::bind(stack, local)?,
+                UdpSocket::bind(stack, local)?,
+                target,
+            )),
+        };
+        Ok(Self {
+            stack: stack.clone(),
+            datagrams: ANY.into_iter().map(bind).collect::<io::Result<_>>()?,
+            resolver,
+        })
+    }
+
+    fn spawn(
+        self,
+        parts: &mut JoinSet<()>,
+        config: ForwardConfig,
+        counters: &Arc<ForwardCounters>,
+        shared: Arc<tcp::Shared>,
+        stop: &Stop,
+    ) {
+        for socket in self.datagrams {
+            let route = udp::Route::Open(config.rules.clone());
+            let relay = udp::Relay::new(socket, route, &config, Arc::clone(counters));
+            parts.spawn(relay.run(stop.clone()));
+        }
+        if let Some((listener, socket, target)) = self.resolver {
+            let route = udp::Route::Fixed(target);
+            let relay = udp::Relay::new(socket, route, &config, Arc::clone(counters));
+            parts.spawn(relay.run(stop.clone()));
+            parts.spawn(tcp::relay_to(listener, target, shared, stop.clone()));
+        }
+        parts.spawn(icmp::forward(
+            self.stack,
+            config.rules,
+            Arc::clone(counters),
+            stop.clone(),
+        ));
     }
 }
