@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ustack_tcp::{CongestionAlgorithm, SocketOptions};
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub clock: Clock,
     /// Secret that ISNs, ports and hash keys come from; `None`: asked from the system.
     pub seed: Option<[u8; 32]>,
+    /// How long a driver looks for packets at most before it sleeps; see [`Config::busy_poll`].
+    pub busy_poll: Duration,
 }
 
 impl Config {
@@ -86,6 +89,18 @@ impl Config {
         self
     }
 
+    /// Looks for packets again and again, for up to `limit`, before the driver sleeps (zero, the
+    /// default: never): 50 µs is much. It saves the microseconds that waking a thread takes, at the
+    /// price of a core, nearly all of it while packets come that often, none while they come
+    /// seldom: how long it looks follows how soon packets came lately. Where the peer or the
+    /// application needs that core, it makes everything slower.
+    ///
+    /// Other tasks of the runtime go on meanwhile. Needs [`Clock::Monotonic`].
+    pub fn busy_poll(mut self, limit: Duration) -> Self {
+        self.busy_poll = limit;
+        self
+    }
+
     /// Refuses what cannot work with so many shards, before anything starts.
     pub(crate) fn check(&self, caps: Caps, shards: usize) -> io::Result<()> {
         if self.addresses.is_empty() && !self.transparent {
@@ -123,6 +138,11 @@ impl Config {
             return Err(invalid(format!(
                 "ephemeral ports {first} to {last}: each of the {shards} shards needs one at least"
             )));
+        }
+        if !self.busy_poll.is_zero() && self.clock == Clock::Tokio {
+            return Err(invalid(
+                "busy polling under virtual time would last for ever: use Clock::Monotonic, or do without",
+            ));
         }
         Ok(())
     }
@@ -170,5 +190,14 @@ mod tests {
         few.tcp.ephemeral_ports = (1000, 1001);
         assert!(few.check(CAPS, 2).is_ok());
         assert!(few.check(CAPS, 3).is_err());
+        let busy = few.clock(Clock::Tokio).busy_poll(Duration::from_micros(1));
+        assert!(busy.check(CAPS, 1).is_err());
+        assert!(
+            Config::new()
+                .address([10, 0, 0, 1], 32)
+                .check(CAPS, 1)
+                .is_ok()
+        );
+        assert!(Config::new().transparent(true).check(CAPS, 1).is_ok());
     }
 }

@@ -50,6 +50,7 @@
 #![deny(unsafe_code)]
 
 pub mod batch;
+mod busy;
 pub mod checksum;
 mod clock;
 mod config;

@@ -53,6 +53,8 @@ pub struct DeviceStats {
     pub loopback_frames: u64,
     /// Turns of the packet loop.
     pub turns: u64,
+    /// Times that a driver looked for packets again instead of sleeping.
+    pub busy_polls: u64,
     /// What was handed over to another shard, or back on the way round the shards.
     pub handed_over: u64,
     /// What could not be handed over: the other shard's queue was full.
@@ -111,6 +113,7 @@ impl AddAssign for DeviceStats {
                 tx_blocked,
                 loopback_frames,
                 turns,
+                busy_polls,
                 handed_over,
                 handover_dropped,
             }

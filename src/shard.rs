@@ -14,11 +14,13 @@ use std::iter;
 use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use parking_lot::MutexGuard;
 use ustack_tcp::time::Instant;
 
 use crate::batch::{MAX_RX_FRAMES, RxBatch, TxBatch};
+use crate::busy::BusyPoll;
 use crate::clock::Timer;
 use crate::device::Device;
 use crate::host::Shared;
@@ -42,9 +44,12 @@ pub(crate) struct Shard<D> {
     wake: Vec<Waker>,
     /// What is on its way to other shards.
     outbox: Vec<(usize, Handed)>,
+    busy: BusyPoll,
     stats: DeviceStats,
     /// Turns in a row that left frames unread.
     full_turns: u32,
+    /// When the second half of the turn began.
+    now: Instant,
     /// A shutdown has nothing left to wait for here.
     is_finished: bool,
     /// Made on the first turn, inside the runtime.
@@ -52,7 +57,7 @@ pub(crate) struct Shard<D> {
 }
 
 impl<D: Device> Shard<D> {
-    pub(crate) fn new(shards: &Arc<Shards>, index: usize, device: D) -> Self {
+    pub(crate) fn new(shards: &Arc<Shards>, index: usize, device: D, busy_poll: Duration) -> Self {
         Self {
             shared: Arc::clone(&shards.each()[index]),
             shards: Arc::clone(shards),
@@ -61,8 +66,10 @@ impl<D: Device> Shard<D> {
             tx: TxBatch::new(),
             wake: Vec::new(),
             outbox: Vec::new(),
+            busy: BusyPoll::new(busy_poll),
             stats: DeviceStats::default(),
             full_turns: 0,
+            now: Instant::ZERO,
             is_finished: false,
             timer: None,
         }
@@ -80,8 +87,12 @@ impl<D: Device> Shard<D> {
             .lock()
             .poll_timeout()
             .is_some_and(|at| at <= now);
-        if self.device.poll_recv_ready(cx)?.is_ready() || is_due(&self.device, now) || is_late {
+        let is_asked = is_due(&self.device, now) || is_late || self.busy.is_looking();
+        if self.device.poll_recv_ready(cx)?.is_ready() || is_asked {
             self.device.recv(now, &mut self.rx)?; // up to a batch of super-packets
+        }
+        if !self.rx.is_empty() {
+            self.busy.on_arrival(now);
         }
         self.full_turns = if self.rx.room() == 0 {
             self.full_turns + 1
@@ -104,10 +115,13 @@ impl<D: Device> Shard<D> {
             }
         }
         self.stats.loopback_frames += host.input_loopback(now, MAX_RX_FRAMES);
-        let inbox = iter::from_fn(|| self.shared.inbox.pop());
-        for handed in inbox.take(INBOX) {
-            if host.take_in(now, handed) {
-                host.poll_transmit(now, &mut self.tx);
+        if !self.shared.inbox.is_empty() {
+            self.busy.on_arrival(now);
+            let inbox = iter::from_fn(|| self.shared.inbox.pop());
+            for handed in inbox.take(INBOX) {
+                if host.take_in(now, handed) {
+                    host.poll_transmit(now, &mut self.tx);
+                }
             }
         }
         mem::swap(&mut host.outbox, &mut self.outbox);
@@ -128,6 +142,7 @@ impl<D: Device> Shard<D> {
         let now = self.shared.clock.now();
         let mut host = self.shared.host.lock();
         let now = host.stamp(now);
+        self.now = now;
         host.poll_transmit(now, &mut self.tx);
         host.on_events(now, &mut self.wake); // a queue has room again, a reset has left
         drop(host);
@@ -164,8 +179,10 @@ impl<D: Device> Shard<D> {
             | self.device.poll_recv_ready(cx)?.is_ready()
             | (!self.tx.is_empty() && self.device.poll_send_ready(cx)?.is_ready())
             | timer.poll(cx, deadline)?.is_ready();
-        if is_awake {
-            cx.waker().wake_by_ref();
+        let is_looking = !is_awake && self.busy.is_worth_it(self.now);
+        self.stats.busy_polls += u64::from(is_looking);
+        if is_awake || is_looking {
+            cx.waker().wake_by_ref(); // other tasks go first, and so nobody waits for a busy driver
         }
         Poll::Pending
     }
@@ -203,7 +220,11 @@ impl<D: Device> Shard<D> {
         }
         let bytes = |tx: &TxBatch| tx.iter().map(|frame| frame.len() as u64).sum::<u64>();
         let before = bytes(&self.tx);
-        self.stats.tx_frames += self.device.send(now, &mut self.tx)? as u64;
+        let sent = self.device.send(now, &mut self.tx)?;
+        if sent > 0 {
+            self.busy.on_sent();
+        }
+        self.stats.tx_frames += sent as u64;
         self.stats.tx_bytes += before - bytes(&self.tx);
         Ok(())
     }

@@ -58,8 +58,8 @@ impl Stack {
     /// ```
     pub fn new<D: Device>(config: Config, device: D) -> io::Result<(Self, Driver<D>)> {
         let caps = device.caps();
-        let shards = start(config, caps, 1)?;
-        let driver = Driver::new(Shard::new(&shards, 0, device));
+        let (shards, busy_poll) = start(config, caps, 1)?;
+        let driver = Driver::new(Shard::new(&shards, 0, device, busy_poll));
         Ok((Self { shards, at: None }, driver))
     }
 
@@ -104,11 +104,11 @@ impl Stack {
                 "the queues differ in MTU or offload: all must belong to one device",
             ));
         }
-        let shards = start(config, caps, queues.len())?;
+        let (shards, busy_poll) = start(config, caps, queues.len())?;
         let drivers = queues
             .into_iter()
             .enumerate()
-            .map(|(index, device)| Driver::new(Shard::new(&shards, index, device)));
+            .map(|(index, device)| Driver::new(Shard::new(&shards, index, device, busy_poll)));
         let drivers = drivers.collect();
         Ok((Self { shards, at: None }, drivers))
     }
@@ -235,12 +235,13 @@ impl fmt::Debug for Stack {
 }
 
 /// The shards of a host, and what their drivers begin with.
-fn start(config: Config, caps: Caps, count: usize) -> io::Result<Arc<Shards>> {
+fn start(config: Config, caps: Caps, count: usize) -> io::Result<(Arc<Shards>, Duration)> {
     config.check(caps, count)?;
     let seed = match config.seed {
         Some(seed) => seed,
         None => random_seed()?,
     };
+    let busy_poll = config.busy_poll;
     let clock = RunningClock::start(config.clock);
     let shard = |(index, config)| {
         let host = Host::new(config, caps, seed, Place { index, count });
@@ -253,7 +254,7 @@ fn start(config: Config, caps: Caps, count: usize) -> io::Result<Arc<Shards>> {
     };
     let configs = std::iter::repeat_n(config, count).enumerate();
     let shards = Shards::new(configs.map(shard).collect());
-    Ok(Arc::new(shards))
+    Ok((Arc::new(shards), busy_poll))
 }
 
 fn invalid(message: &str) -> io::Error {

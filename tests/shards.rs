@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener as HostListener, TcpStream as HostStream};
+use std::net::{SocketAddr, TcpListener as HostListener, TcpStream as HostStream, UdpSocket};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     }
     tests.push(Test::new("a_flow_that_the_kernel_forgets_is_found", forgotten).needs(&["ip"]));
     tests.push(Test::new("more_queues_than_there_are", too_many).needs(&["ip"]));
+    tests.push(Test::new("busy_polling_ends_by_itself", busy_poll).needs(&["ip"]));
     common::main(tests)
 }
 
@@ -179,4 +180,39 @@ fn too_many() {
     let host = Ustack::start(&["--tun", "us0"]);
     assert!(!host.stdout().contains("queues"), "{}", host.stdout());
     assert_eq!(host.terminate().status.code(), Some(0));
+}
+
+/// With packets it looks for more; without them it sleeps as it would anyway.
+fn busy_poll() {
+    let host = Ustack::start(&["--busy-poll", "5ms", "--queues", "2"]);
+    let socket = UdpSocket::bind("10.77.0.1:0").unwrap();
+    socket.set_read_timeout(Some(SHORT)).unwrap();
+    for _ in 0..1000 {
+        socket.send_to(b"hello", "10.77.0.2:7").unwrap();
+        assert_eq!(socket.recv(&mut [0; 8]).unwrap(), 5);
+    }
+    echo("10.77.0.2:7".parse().unwrap(), 1_000_000);
+    let busy = ticks(host.pid());
+    thread::sleep(Duration::from_secs(2));
+    let idle = ticks(host.pid());
+    assert!(
+        idle - busy <= 20,
+        "{busy} to {idle} ticks of 10 ms in two idle seconds"
+    );
+    assert_eq!(host.terminate().status.code(), Some(0));
+}
+
+/// Processor time of a process so far, in ticks.
+fn ticks(pid: impl std::fmt::Display) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let number = |at: usize| {
+        fields
+            .split_whitespace()
+            .nth(at)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+    };
+    number(11) + number(12)
 }

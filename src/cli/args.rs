@@ -171,6 +171,12 @@ pub(crate) struct Options {
     /// on; 1 with --impair, without offload, on a device with one queue, for run]
     #[arg(long, value_name = "N")]
     pub(crate) queues: Option<u32>,
+    /// Look for packets up to this long, such as 50us, before sleeping. Saves waking a thread for
+    /// each of them, and costs up to a whole core per shard while they come that often; it stops by
+    /// itself when they come seldom. Where the other end or an application needs the core, all gets
+    /// slower [default: 0, off]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) busy_poll: Option<String>,
     /// Congestion control [default: cubic]
     #[arg(long, value_name = "NAME")]
     pub(crate) cc: Option<Congestion>,

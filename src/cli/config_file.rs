@@ -118,6 +118,7 @@ fn merge_options(
         "host-addr" => host_addr: is_empty,
         "device" => device: is_none,
         "queues" => queues: is_none,
+        "busy-poll" => busy_poll: is_none,
         "cc" => cc: is_none,
         "http-root" => http_root: is_none,
         "forward" => forward: is_none,

@@ -191,6 +191,7 @@ fn config(settings: &Settings) -> Config {
     };
     let config = Config::new()
         .congestion(congestion)
+        .busy_poll(settings.busy_poll)
         .transparent(settings.forward);
     let addresses = settings.addresses.iter();
     addresses.fold(config, |config, prefix| {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::Access;
 use ustack::device::ImpairSpec;
@@ -24,6 +25,8 @@ const MIN_MTU_V4: u16 = 576;
 const MAX_NAME: usize = 15;
 /// The kernel's `MAX_TAP_QUEUES`.
 const MAX_QUEUES: usize = 256;
+/// Longer than it takes to wake any thread, and no time to notice that the program does not end.
+const MAX_BUSY_POLL_US: u64 = 10_000;
 
 /// Everything a running host needs to know.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) device: DeviceMode,
     /// Shards, if a number was asked for.
     pub(crate) queues: Option<usize>,
+    /// How long drivers look for packets before they sleep; zero: not at all.
+    pub(crate) busy_poll: Duration,
     /// Congestion control.
     pub(crate) congestion: Congestion,
     /// Directory served over HTTP.
@@ -82,6 +87,7 @@ impl Settings {
             host_addr,
             device,
             queues,
+            busy_poll,
             cc,
             http_root,
             forward,
@@ -118,6 +124,7 @@ impl Settings {
             host_addresses: host,
             device: device.unwrap_or_default(),
             queues: check_queues(queues, is_impaired, origins)?,
+            busy_poll: check_busy_poll(busy_poll.as_deref(), origins)?,
             congestion: cc.unwrap_or_default(),
             http_root,
             forward: forward.unwrap_or_default(),
@@ -243,6 +250,29 @@ fn check_queues(
     Ok(Some(count))
 }
 
+/// A time such as `50us`; more than a sleep could take makes no sense.
+fn check_busy_poll(text: Option<&str>, origins: &Origins) -> Result<Duration, Error> {
+    let Some(text) = text else {
+        return Ok(Duration::ZERO);
+    };
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let micros = match (digits.parse::<u64>(), &text[digits.len()..]) {
+        (Ok(0), _) => Some(0),
+        (Ok(value), "us" | "µs") => Some(value),
+        (Ok(value), "ms") => value.checked_mul(1000),
+        _ => None,
+    };
+    match micros {
+        Some(micros) if micros <= MAX_BUSY_POLL_US => Ok(Duration::from_micros(micros)),
+        _ => Err(usage(format!(
+            "{} {text} is no time up to {} ms",
+            origins.name("busy-poll"),
+            MAX_BUSY_POLL_US / 1000
+        ))
+        .hint("Example: --busy-poll 50us")),
+    }
+}
+
 fn check_impair(
     key: &str,
     text: Option<String>,
@@ -363,7 +393,17 @@ mod tests {
     }
 
     #[test]
-    fn queues_have_limits() {
+    fn queues_and_busy_polling_have_limits() {
+        let busy = |text| settings(&format!("ustack --busy-poll {text}")).map(|all| all.busy_poll);
+        assert_eq!(settings("ustack").unwrap().busy_poll, Duration::ZERO);
+        assert_eq!(busy("0"), Ok(Duration::ZERO));
+        assert_eq!(busy("50us"), Ok(Duration::from_micros(50)));
+        assert_eq!(busy("2ms"), Ok(Duration::from_millis(2)));
+        for text in ["50", "us", "1s", "11ms", "-5us", "18446744073709551615ms"] {
+            let line = format!("ustack --busy-poll={text}");
+            let message = settings(&line).unwrap_err();
+            assert!(message.contains("is no time up to 10 ms"), "{message}");
+        }
         assert_eq!(settings("ustack --queues 4").unwrap().shards(), 4);
         assert_eq!(settings("ustack --impair loss=1%").unwrap().shards(), 1);
         for (line, why) in [

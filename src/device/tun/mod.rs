@@ -212,16 +212,30 @@ impl Registration {
         }
     }
 
-    /// Runs a system call. Once registered it runs only while the port is thought ready, and
-    /// `WouldBlock` makes it not ready, so that whoever waits is woken by a change only.
-    fn attempt<R>(
-        &self,
-        interest: Interest,
-        call: impl FnOnce(&Port) -> io::Result<R>,
-    ) -> io::Result<R> {
+    /// Writes. Once registered, only while the port is thought ready, and `WouldBlock` makes it not
+    /// ready, so that whoever waits is woken by a change only.
+    fn write<R>(&self, call: impl FnOnce(&Port) -> io::Result<R>) -> io::Result<R> {
         match self {
             Self::Idle(port) => call(port),
-            Self::Ready(port) => port.try_io(interest, call),
+            Self::Ready(port) => port.try_io(Interest::WRITABLE, call),
+        }
+    }
+
+    /// Reads, whatever the runtime knows of the port: who asks before it has heard of a packet is
+    /// early on purpose. What it thinks ready is so no longer after `WouldBlock`.
+    fn read<R>(&self, call: impl FnOnce(&Port) -> io::Result<R>) -> io::Result<R> {
+        let port = match self {
+            Self::Idle(port) => return call(port),
+            Self::Ready(port) => port,
+        };
+        let mut call = Some(call);
+        let mut take = |port: &Port| match call.take() {
+            Some(call) => call(port),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        };
+        match port.try_io(Interest::READABLE, &mut take) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => take(port.get_ref()),
+            result => result,
         }
     }
 }
@@ -255,9 +269,7 @@ impl Tun {
         loop {
             let buffer = self.pool.buffer();
             let header_len = self.header_len;
-            let read = self
-                .port
-                .attempt(Interest::READABLE, |port| read(port, buffer));
+            let read = self.port.read(|port| read(port, buffer));
             let len = match read {
                 // A packet has at least one byte, so this is the end of a socket.
                 Ok(0) => return Err(self.removed()),
@@ -309,7 +321,7 @@ impl Tun {
             }
         }
         let scratch = &self.scratch;
-        self.port.attempt(Interest::WRITABLE, |port| match port {
+        self.port.write(|port| match port {
             Port::TunTap(device) => retry_on_intr(|| device.iface().send(scratch)),
             Port::Fd(fd) if whole => Ok(rustix::io::retry_on_intr(|| {
                 rustix::io::write(fd, scratch)

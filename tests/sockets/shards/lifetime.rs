@@ -130,31 +130,34 @@ async fn echo(client: Stack, len: usize) {
 /// half of the time.
 #[test]
 fn shards_run_on_threads_of_their_own() {
-    let monotonic = |host| config(host).clock(Clock::Monotonic);
-    let (stack, threads, queues) = echo_on_threads(monotonic(1));
-    let (cable, far) = memory::pair(OFFLOAD);
-    runtime().block_on(async move {
-        let mut switch = Switch {
-            cable,
-            queues,
-            steering: Steering(Arc::new(IN_TURN.into())),
-            turn: 0,
-        };
-        tokio::spawn(poll_fn(move |cx| switch.poll(cx)));
-        let (client, _driver) = start(monotonic(0), far);
-        let mut clients = tokio::task::JoinSet::new();
-        for number in 0..8 {
-            clients.spawn(echo(client.clone(), 300_000 + number));
+    for busy_poll in [Duration::ZERO, Duration::from_millis(20)] {
+        let monotonic = |host| config(host).clock(Clock::Monotonic);
+        let (stack, threads, queues) = echo_on_threads(monotonic(1).busy_poll(busy_poll));
+        let (cable, far) = memory::pair(OFFLOAD);
+        runtime().block_on(async move {
+            let mut switch = Switch {
+                cable,
+                queues,
+                steering: Steering(Arc::new(IN_TURN.into())),
+                turn: 0,
+            };
+            tokio::spawn(poll_fn(move |cx| switch.poll(cx)));
+            let (client, _driver) = start(monotonic(0), far);
+            let mut clients = tokio::task::JoinSet::new();
+            for number in 0..8 {
+                clients.spawn(echo(client.clone(), 300_000 + number));
+            }
+            let all = tokio::time::timeout(Duration::from_secs(120), clients.join_all()).await;
+            all.expect("all in time");
+            let stats = stack.stats();
+            assert!(stats.device.handed_over > 0);
+            // Nobody's: an ACK that was overtaken by the last one, of a connection that is gone.
+            assert!(stats.tcp.counters.estab_resets == 0);
+            assert_eq!(stats.device.busy_polls > 0, !busy_poll.is_zero());
+            stack.shutdown(Duration::from_secs(1)).await;
+        });
+        for thread in threads {
+            thread.join().unwrap().expect("ended in good order");
         }
-        let all = tokio::time::timeout(Duration::from_secs(120), clients.join_all()).await;
-        all.expect("all in time");
-        let stats = stack.stats();
-        assert!(stats.device.handed_over > 0);
-        // Nobody's: an ACK that was overtaken by the last one, of a connection that is gone.
-        assert!(stats.tcp.counters.estab_resets == 0);
-        stack.shutdown(Duration::from_secs(1)).await;
-    });
-    for thread in threads {
-        thread.join().unwrap().expect("ended in good order");
     }
 }
