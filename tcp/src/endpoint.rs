@@ -26,13 +26,14 @@ use bytes::Bytes;
 use crate::config::{Config, SocketOptions};
 use crate::connection::{Connection, Events, State};
 use crate::error::CloseReason;
+use crate::flow::{self, Flow};
 use crate::handshake::{FastOpenCache, SynReceived, SynSent};
 use crate::isn::Secrets;
 use crate::listener::Listeners;
 use crate::segment::{Ecn, FlowKey, Segment, Transmit, TxMeta};
-use crate::table::Table;
+use crate::table::{Keyed, Table};
 use crate::time::{Duration, Instant};
-use crate::wheel::{Armed, Wheel};
+use crate::wheel::{LowTick, Wheel};
 
 pub(crate) use time_wait::TimeWait;
 
@@ -49,28 +50,36 @@ enum Slot {
     SynSent(Box<SynSent>),
     SynReceived(Box<SynReceived>),
     Connection(Box<Connection>),
-    TimeWait(TimeWait),
+    TimeWait(Flow, TimeWait),
 }
 
-/// A slot with what the endpoint itself keeps about it.
-#[derive(Debug)]
-struct Entry {
-    slot: Slot,
-    /// The handshake of a connection that Fast Open began before it was complete.
-    opening: Option<Box<SynReceived>>,
-    /// When the wheel looks at it.
-    armed: Armed,
-    /// It is in the ready list.
-    ready: bool,
-}
-
-impl Entry {
+impl Slot {
     const fn is_half_open(&self) -> bool {
-        matches!(self.slot, Slot::SynReceived(_))
+        matches!(self, Self::SynReceived(_))
     }
 
     const fn is_time_wait(&self) -> bool {
-        matches!(self.slot, Slot::TimeWait(_))
+        matches!(self, Self::TimeWait(..))
+    }
+}
+
+impl Keyed for Slot {
+    fn flow(&self) -> FlowKey {
+        match self {
+            Self::SynSent(syn) => syn.ours.flow,
+            Self::SynReceived(syn) => syn.ours.flow,
+            Self::Connection(conn) => conn.flow,
+            Self::TimeWait(own, _) => own.key(),
+        }
+    }
+
+    fn is_of(&self, flow: &FlowKey) -> bool {
+        match self {
+            Self::SynSent(syn) => flow::is_same(&syn.ours.flow, flow),
+            Self::SynReceived(syn) => flow::is_same(&syn.ours.flow, flow),
+            Self::Connection(conn) => flow::is_same(&conn.flow, flow),
+            Self::TimeWait(own, _) => own.is(flow),
+        }
     }
 }
 
@@ -86,10 +95,11 @@ impl Entry {
 pub struct Tcp {
     config: Config,
     secrets: Secrets,
-    table: Table<Entry>,
+    table: Table<Slot>,
     listeners: Listeners,
-    wheel: Wheel<ConnId>,
-    fired: Vec<ConnId>,
+    /// By index: what it looks at may have come into its slot since.
+    wheel: Wheel<u32>,
+    fired: Vec<(LowTick, u32)>,
     ready: VecDeque<ConnId>,
     replies: VecDeque<(FlowKey, Segment<()>, Marking)>,
     events: VecDeque<Event>,
@@ -149,23 +159,25 @@ impl Tcp {
     /// Deals with every deadline up to `now`.
     pub fn on_timeout(&mut self, now: Instant) {
         let mut fired = core::mem::take(&mut self.fired);
-        self.wheel.expire(now, &mut fired);
-        for id in fired.drain(..) {
-            // A deadline that moved earlier left its old entry behind, which counts no more.
-            if let Some(entry) = self.table.get_mut(id)
-                && entry.armed.fires(now)
-            {
-                self.on_deadline(now, id);
+        while self.wheel.expire(now, &mut fired) {
+            for (tick, index) in fired.drain(..) {
+                // A deadline that moved earlier left its old entry behind, which counts no more.
+                let armed = self.table.armed_mut(index);
+                if armed.is_some_and(|armed| armed.fires(tick))
+                    && let Some(id) = self.table.holder(index)
+                {
+                    self.on_deadline(now, id);
+                }
             }
         }
         self.fired = fired;
     }
 
     fn on_deadline(&mut self, now: Instant, id: ConnId) {
-        let Some(entry) = self.table.get_mut(id) else {
+        let Some(slot) = self.table.get_mut(id) else {
             return;
         };
-        match &mut entry.slot {
+        match slot {
             Slot::SynSent(syn) => {
                 if syn.on_timeout(now, &self.config) {
                     let unreachable = syn.soft_error;
@@ -181,20 +193,20 @@ impl Tcp {
             }
             Slot::SynReceived(syn) => {
                 if syn.on_timeout(now, &self.config) {
-                    self.drop_half_open(id, CloseReason::TimedOut);
+                    self.drop_half_open(now, id, CloseReason::TimedOut);
                     return;
                 }
             }
             Slot::Connection(conn) => {
                 conn.on_timeout(now, &self.config);
-                if let Some(syn) = &mut entry.opening
+                if let Some(syn) = &mut conn.opening
                     && syn.on_timeout(now, &self.config)
                 {
                     conn.on_handshake_timeout();
                 }
             }
-            Slot::TimeWait(record) => {
-                if record.expires <= now {
+            Slot::TimeWait(_, record) => {
+                if record.expires(now) <= now {
                     self.remove_time_wait(id);
                     return;
                 }
@@ -218,11 +230,11 @@ impl Tcp {
         while tx.budget() > 0
             && let Some(id) = self.ready.pop_front()
         {
-            let Some(entry) = self.table.get_mut(id) else {
+            self.table.set_ready(id, false);
+            let Some(slot) = self.table.get_mut(id) else {
                 continue;
             };
-            entry.ready = false;
-            let more = match &mut entry.slot {
+            let more = match slot {
                 Slot::SynSent(syn) => {
                     if syn.is_due() {
                         syn.send(now, &self.config, tx);
@@ -236,12 +248,12 @@ impl Tcp {
                     false
                 }
                 Slot::Connection(conn) => {
-                    if let Some(syn) = entry.opening.as_mut().filter(|syn| syn.is_due()) {
+                    if let Some(syn) = conn.opening.as_mut().filter(|syn| syn.is_due()) {
                         syn.send(now, &self.config, tx);
                     }
                     conn.poll_transmit(now, self.config.tso, tx)
                 }
-                Slot::TimeWait(_) => false,
+                Slot::TimeWait(..) => false,
             };
             if more {
                 self.mark_ready(id);
@@ -276,12 +288,12 @@ impl Tcp {
 
     /// All connections and handshakes, in no order.
     pub fn connections(&self) -> impl Iterator<Item = Summary> + '_ {
-        self.table.iter().map(|(id, flow, entry)| {
-            let (state, totals) = match &entry.slot {
+        self.table.iter().map(|(id, slot)| {
+            let (state, totals) = match slot {
                 Slot::SynSent(_) => (State::SynSent, (0, 0, 0)),
                 Slot::SynReceived(_) => (State::SynReceived, (0, 0, 0)),
                 Slot::Connection(conn) => {
-                    let opening = entry.opening.is_some() && conn.state() == State::Established;
+                    let opening = conn.opening.is_some() && conn.state() == State::Established;
                     let state = if opening {
                         State::SynReceived
                     } else {
@@ -289,14 +301,14 @@ impl Tcp {
                     };
                     (state, conn.totals())
                 }
-                Slot::TimeWait(_) => (State::TimeWait, (0, 0, 0)),
+                Slot::TimeWait(..) => (State::TimeWait, (0, 0, 0)),
             };
             let (bytes_received, bytes_acked, total_retrans) = totals;
             Summary {
                 id,
-                flow: *flow,
+                flow: slot.flow(),
                 state,
-                ecn: matches!(&entry.slot, Slot::Connection(conn) if conn.uses_ecn()),
+                ecn: matches!(slot, Slot::Connection(conn) if conn.uses_ecn()),
                 bytes_received,
                 bytes_acked,
                 total_retrans,
@@ -316,28 +328,36 @@ impl Tcp {
     }
 
     fn settle_quietly(&mut self, now: Instant, id: ConnId) {
-        let Some(entry) = self.table.get_mut(id) else {
+        #[cfg(debug_assertions)]
+        let waits = !self.table.is_ready(id);
+        let Some(slot) = self.table.get_mut(id) else {
             return;
         };
-        let (deadline, events) = match &mut entry.slot {
+        let (deadline, events) = match slot {
             Slot::SynSent(syn) => (syn.deadline(), Events::default()),
             Slot::SynReceived(syn) => (syn.deadline(), Events::default()),
             Slot::Connection(conn) => {
                 #[cfg(debug_assertions)]
-                conn.check_invariants(now, &self.config, !entry.ready);
-                let opening = entry.opening.as_ref().and_then(|syn| syn.deadline());
+                conn.check_invariants(now, &self.config, waits);
+                let opening = conn.opening.as_ref().and_then(|syn| syn.deadline());
                 let deadlines = [conn.poll_timeout(&self.config), opening];
                 (
                     deadlines.into_iter().flatten().min(),
                     core::mem::take(&mut conn.events),
                 )
             }
-            Slot::TimeWait(record) => (Some(record.expires), Events::default()),
+            Slot::TimeWait(_, record) => (Some(record.expires(now)), Events::default()),
         };
         let deadline = deadline.map(|deadline| deadline.min(now + MAX_SLEEP));
-        self.wheel.arm(id, &mut entry.armed, deadline);
+        self.arm(id, deadline);
         self.publish(id, events);
         self.bury(now, id);
+    }
+
+    fn arm(&mut self, id: ConnId, deadline: Option<Instant>) {
+        if let Some(armed) = self.table.armed_mut(id.index) {
+            self.wheel.arm(id.index, armed, deadline);
+        }
     }
 
     fn publish(&mut self, id: ConnId, events: Events) {
@@ -371,17 +391,18 @@ impl Tcp {
     /// A closed connection frees its flow at once, an orphan its slot too; an orphan in TIME-WAIT
     /// leaves a record behind. What is in the ready list still has a RST or an ACK to send.
     fn bury(&mut self, now: Instant, id: ConnId) {
-        let Some(entry) = self.table.get_mut(id) else {
+        let is_ready = self.table.is_ready(id);
+        let Some(slot) = self.table.get_mut(id) else {
             return;
         };
-        let Slot::Connection(conn) = &entry.slot else {
+        let Slot::Connection(conn) = slot else {
             return;
         };
-        if entry.opening.is_some() && conn.state() == State::Closed {
+        if conn.opening.is_some() && conn.state() == State::Closed {
             self.end_opening(now, id, false);
             return self.bury(now, id);
         }
-        if entry.ready {
+        if is_ready {
             return;
         }
         match (conn.state(), conn.is_orphan()) {
@@ -392,19 +413,16 @@ impl Tcp {
             (State::Closed, false) => self.table.forget_flow(id),
             (State::TimeWait, true) => {
                 let record = conn.time_wait(&self.config, now);
-                entry.slot = Slot::TimeWait(record);
+                *slot = Slot::TimeWait(Flow::new(&conn.flow), record);
                 self.orphans -= 1;
-                self.on_time_wait_record(id, &record);
+                self.on_time_wait_record(now, id, &record);
             }
             _ => {}
         }
     }
 
     fn mark_ready(&mut self, id: ConnId) {
-        let Some(entry) = self.table.get_mut(id) else {
-            return;
-        };
-        if !core::mem::replace(&mut entry.ready, true) {
+        if self.table.set_ready(id, true) == Some(false) {
             self.ready.push_back(id);
         }
     }

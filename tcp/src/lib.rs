@@ -69,6 +69,7 @@ pub mod congestion;
 pub mod connection;
 pub mod endpoint;
 pub mod error;
+pub(crate) mod flow;
 pub(crate) mod handshake;
 pub mod info;
 #[cfg(any(test, debug_assertions))]

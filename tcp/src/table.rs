@@ -1,226 +1,246 @@
 //! The flow table: a slab whose ids carry a generation, and a keyed hash from flow to slot.
 
 use alloc::vec::Vec;
-use core::hash::{BuildHasher, Hash, Hasher};
-use core::net::IpAddr;
 
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
 use crate::endpoint::ConnId;
+use crate::flow;
 #[cfg(any(test, debug_assertions))]
 use crate::invariant::{Held, holds};
 use crate::segment::FlowKey;
+#[cfg(debug_assertions)]
+use crate::time::Instant;
+use crate::wheel::Armed;
 
 /// A hash whose key no peer knows: peers choose addresses and ports, and must not be able to
 /// choose collisions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyedHash(pub(crate) u64, pub(crate) u64);
 
-impl BuildHasher for KeyedHash {
-    type Hasher = SipHasher13;
-
-    fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_keys(self.0, self.1)
+impl KeyedHash {
+    fn of(self, flow: &FlowKey) -> u64 {
+        flow::octets(flow, |octets| {
+            SipHasher13::new_with_keys(self.0, self.1).hash(octets)
+        })
     }
 }
 
-/// A flow in as few bytes as tell it apart: 12 for IPv4, 36 for IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key<const N: usize>([u8; N]);
+/// What lies in a slot and belongs to a flow.
+pub(crate) trait Keyed {
+    /// The flow it belongs to.
+    fn flow(&self) -> FlowKey;
 
-const _: () = assert!(size_of::<Key<12>>() == 12 && size_of::<Key<36>>() == 36);
-
-impl<const N: usize> Hash for Key<N> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(&self.0);
-    }
+    /// Whether it belongs to `flow`.
+    fn is_of(&self, flow: &FlowKey) -> bool;
 }
 
-fn fill<const N: usize>(local: &[u8], remote: &[u8], flow: &FlowKey) -> Key<N> {
-    let mut key = [0; N];
-    let (ports, addresses) = key.split_at_mut(4);
-    ports[..2].copy_from_slice(&flow.local.port().to_be_bytes());
-    ports[2..].copy_from_slice(&flow.remote.port().to_be_bytes());
-    addresses[..local.len()].copy_from_slice(local);
-    addresses[local.len()..].copy_from_slice(remote);
-    Key(key)
-}
+/// Slots of one allocation: a table that grows moves none of them.
+const CHUNK: usize = 256;
 
-enum AnyKey {
-    V4(Key<12>),
-    V6(Key<36>),
-}
-
-fn key(flow: &FlowKey) -> AnyKey {
-    match (flow.local.ip(), flow.remote.ip()) {
-        (IpAddr::V4(local), IpAddr::V4(remote)) => {
-            AnyKey::V4(fill(&local.octets(), &remote.octets(), flow))
-        }
-        (local, remote) => AnyKey::V6(fill(&to_v6(local), &to_v6(remote), flow)),
-    }
-}
-
-fn to_v6(ip: IpAddr) -> [u8; 16] {
-    match ip {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-        IpAddr::V6(ip) => ip.octets(),
-    }
-}
-
+/// A place in the slab; what is promised to its index stays when another flow takes it over.
 #[derive(Debug)]
 struct Slot<S> {
+    value: Option<S>,
     generation: u32,
-    value: Option<(FlowKey, S)>,
+    armed: Armed,
+    ready: bool,
 }
 
-/// Flows and what is known of them.
+/// Flows and what is known of them. The hash holds indices alone: what is found is compared in the
+/// slab.
 #[derive(Debug)]
 pub(crate) struct Table<S> {
-    slots: Vec<Slot<S>>,
+    chunks: Vec<Vec<Slot<S>>>,
     free: Vec<u32>,
-    v4: HashMap<Key<12>, u32, KeyedHash>,
-    v6: HashMap<Key<36>, u32, KeyedHash>,
+    index: HashTable<u32>,
+    hash: KeyedHash,
 }
 
-impl<S> Table<S> {
+impl<S: Keyed> Table<S> {
     pub(crate) fn new(hash: KeyedHash) -> Self {
         Self {
-            slots: Vec::new(),
+            chunks: Vec::new(),
             free: Vec::new(),
-            v4: HashMap::with_hasher(hash),
-            v6: HashMap::with_hasher(hash),
+            index: HashTable::new(),
+            hash,
         }
     }
 
     /// Whose flow this is.
     pub(crate) fn lookup(&self, flow: &FlowKey) -> Option<ConnId> {
-        let index = match key(flow) {
-            AnyKey::V4(key) => *self.v4.get(&key)?,
-            AnyKey::V6(key) => *self.v6.get(&key)?,
+        let is_of = |&index: &u32| {
+            let value = self.slot(index).and_then(|slot| slot.value.as_ref());
+            value.is_some_and(|value| value.is_of(flow))
         };
-        Some(ConnId {
-            index,
-            generation: self.slots[index as usize].generation,
-        })
+        let &index = self.index.find(self.hash.of(flow), is_of)?;
+        Some(self.id(index))
     }
 
     /// Adds a flow that [`Table::lookup`] does not know.
-    pub(crate) fn insert(&mut self, flow: FlowKey, value: S) -> ConnId {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot {
-                generation: 0,
-                value: None,
-            });
-            self.slots.len() as u32 - 1
-        });
-        match key(&flow) {
-            AnyKey::V4(key) => self.v4.insert(key, index),
-            AnyKey::V6(key) => self.v6.insert(key, index),
-        };
-        let slot = &mut self.slots[index as usize];
-        slot.value = Some((flow, value));
-        ConnId {
-            index,
-            generation: slot.generation,
+    pub(crate) fn insert(&mut self, value: S) -> ConnId {
+        let hash = self.hash.of(&value.flow());
+        let index = self.free.pop().unwrap_or_else(|| self.push_slot());
+        if let Some(slot) = self.slot_mut(index) {
+            slot.value = Some(value);
         }
+        let (chunks, keyed) = (&self.chunks, self.hash);
+        let rehash = |&index: &u32| {
+            let value = slot(chunks, index).and_then(|slot| slot.value.as_ref());
+            value.map_or(0, |value| keyed.of(&value.flow()))
+        };
+        self.index.insert_unique(hash, index, rehash);
+        self.id(index)
     }
 
     pub(crate) fn get(&self, id: ConnId) -> Option<&S> {
-        let slot = self.slots.get(id.index as usize)?;
-        let (_, value) = slot
-            .value
-            .as_ref()
-            .filter(|_| slot.generation == id.generation)?;
-        Some(value)
+        self.living(id)?.value.as_ref()
     }
 
     pub(crate) fn get_mut(&mut self, id: ConnId) -> Option<&mut S> {
-        let slot = self.slots.get_mut(id.index as usize)?;
-        let (_, value) = slot
-            .value
-            .as_mut()
-            .filter(|_| slot.generation == id.generation)?;
-        Some(value)
+        self.living_mut(id)?.value.as_mut()
     }
 
-    pub(crate) fn flow(&self, id: ConnId) -> Option<&FlowKey> {
-        let slot = self.slots.get(id.index as usize)?;
-        slot.value
-            .as_ref()
-            .filter(|_| slot.generation == id.generation)
-            .map(|(flow, _)| flow)
+    pub(crate) fn flow(&self, id: ConnId) -> Option<FlowKey> {
+        Some(self.get(id)?.flow())
+    }
+
+    /// Whether it stands in the ready list.
+    pub(crate) fn is_ready(&self, id: ConnId) -> bool {
+        self.living(id).is_some_and(|slot| slot.ready)
+    }
+
+    /// Notes that it stands in the ready list, or does no more; returns what was so before, `None`
+    /// of what is gone.
+    pub(crate) fn set_ready(&mut self, id: ConnId, ready: bool) -> Option<bool> {
+        let slot = self.living_mut(id)?;
+        Some(core::mem::replace(&mut slot.ready, ready))
+    }
+
+    /// The wheel's entries for an index, whoever has it.
+    pub(crate) fn armed_mut(&mut self, index: u32) -> Option<&mut Armed> {
+        Some(&mut self.slot_mut(index)?.armed)
+    }
+
+    /// Who has this index now.
+    pub(crate) fn holder(&self, index: u32) -> Option<ConnId> {
+        self.slot(index)?.value.as_ref()?;
+        Some(self.id(index))
     }
 
     /// Frees the flow for others; the slot stays for whoever holds its id.
     pub(crate) fn forget_flow(&mut self, id: ConnId) {
-        if let Some(&flow) = self.flow(id)
-            && self.lookup(&flow) == Some(id)
-        {
-            match key(&flow) {
-                AnyKey::V4(key) => self.v4.remove(&key),
-                AnyKey::V6(key) => self.v6.remove(&key),
-            };
+        let Some(flow) = self.flow(id) else { return };
+        let hash = self.hash.of(&flow);
+        if let Ok(found) = self.index.find_entry(hash, |&index| index == id.index) {
+            found.remove();
         }
     }
 
     pub(crate) fn remove(&mut self, id: ConnId) -> Option<S> {
         self.forget_flow(id);
-        let slot = self.slots.get_mut(id.index as usize)?;
-        if slot.generation != id.generation {
-            return None;
-        }
-        let (_, value) = slot.value.take()?;
+        let slot = self.living_mut(id)?;
+        let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
+        slot.ready = false;
         self.free.push(id.index);
         Some(value)
     }
 
     /// Slots in use.
     pub(crate) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slot_count() - self.free.len()
     }
 
-    /// How many slots [`Table::recount`] looks at.
-    #[cfg(any(test, debug_assertions))]
-    pub(crate) const fn slot_count(&self) -> usize {
-        self.slots.len()
+    /// Slots in use or not: what [`Table::recount`] looks at.
+    pub(crate) fn slot_count(&self) -> usize {
+        let full = self.chunks.len().saturating_sub(1) * CHUNK;
+        full + self.chunks.last().map_or(0, Vec::len)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &S)> + '_ {
+        let slots = self.chunks.iter().flatten().enumerate();
+        slots.filter_map(|(index, slot)| Some((self.id(index as u32), slot.value.as_ref()?)))
+    }
+
+    fn id(&self, index: u32) -> ConnId {
+        let generation = self.slot(index).map_or(0, |slot| slot.generation);
+        ConnId { index, generation }
+    }
+
+    fn push_slot(&mut self) -> u32 {
+        let index = self.slot_count() as u32;
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.push(Slot {
+                value: None,
+                generation: 0,
+                armed: Armed::default(),
+                ready: false,
+            });
+        }
+        index
+    }
+
+    fn slot(&self, index: u32) -> Option<&Slot<S>> {
+        slot(&self.chunks, index)
+    }
+
+    fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<S>> {
+        let index = index as usize;
+        self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)
+    }
+
+    fn living(&self, id: ConnId) -> Option<&Slot<S>> {
+        let slot = self.slot(id.index)?;
+        (slot.generation == id.generation).then_some(slot)
+    }
+
+    fn living_mut(&mut self, id: ConnId) -> Option<&mut Slot<S>> {
+        let slot = self.slot_mut(id.index)?;
+        (slot.generation == id.generation).then_some(slot)
+    }
+}
+
+fn slot<S>(chunks: &[Vec<Slot<S>>], index: u32) -> Option<&Slot<S>> {
+    let index = index as usize;
+    chunks.get(index / CHUNK)?.get(index % CHUNK)
+}
+
+#[cfg(any(test, debug_assertions))]
+impl<S: Keyed> Table<S> {
     /// What holds between two calls.
-    #[cfg(any(test, debug_assertions))]
     pub(crate) fn recount(&self) -> Held {
-        let used = self.slots.iter().filter(|slot| slot.value.is_some());
-        holds(self.len() == used.count(), "slots in use equal a recount")?;
-        let free = |&index: &u32| self.slots[index as usize].value.is_none();
+        holds(
+            self.len() == self.iter().count(),
+            "slots in use equal a recount",
+        )?;
+        let free = |&index: &u32| self.holder(index).is_none();
         holds(self.free.iter().all(free), "what is free is not in use")?;
         let found = self
             .iter()
-            .filter(|&(id, flow, _)| self.lookup(flow) == Some(id));
+            .filter(|&(id, value)| self.lookup(&value.flow()) == Some(id));
         holds(
-            self.v4.len() + self.v6.len() == found.count(),
+            self.index.len() == found.count(),
             "each flow leads to its slot",
         )
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &FlowKey, &S)> + '_ {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            let (flow, value) = slot.value.as_ref()?;
-            Some((
-                ConnId {
-                    index: index as u32,
-                    generation: slot.generation,
-                },
-                flow,
-                value,
-            ))
-        })
+    /// Whether the wheel looks at it by `deadline`.
+    #[cfg(debug_assertions)]
+    pub(crate) fn is_covered(&self, id: ConnId, deadline: Instant) -> bool {
+        self.living(id)
+            .is_some_and(|slot| slot.armed.covers(deadline))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::Flow;
     use core::net::SocketAddr;
     use proptest::prelude::*;
     use proptest::sample::Index;
@@ -236,6 +256,16 @@ mod tests {
         let mut remote = local;
         remote.set_port(u16::from(n));
         FlowKey { local, remote }
+    }
+
+    impl<T> Keyed for (FlowKey, T) {
+        fn flow(&self) -> FlowKey {
+            self.0
+        }
+
+        fn is_of(&self, flow: &FlowKey) -> bool {
+            Flow::new(&self.0).is(flow)
+        }
     }
 
     #[derive(Clone, Debug)]
@@ -274,16 +304,16 @@ mod tests {
             for op in ops {
                 match op {
                     Op::Insert(n) => if !known.iter().any(|k| k.found && k.flow == nth(n)) {
-                        let id = table.insert(nth(n), n);
+                        let id = table.insert((nth(n), n));
                         prop_assert!(known.iter().all(|k| k.id != id), "an id comes twice");
                         known.push(Known { id, flow: nth(n), value: Some(n), found: true });
                     },
                     Op::Set(..) | Op::Forget(_) | Op::Remove(_) if known.is_empty() => {}
                     Op::Set(index, value) => {
                         let known = index.get_mut(&mut known);
-                        prop_assert_eq!(table.get_mut(known.id).copied(), known.value);
+                        prop_assert_eq!(table.get(known.id).map(|held| held.1), known.value);
                         if let Some(held) = table.get_mut(known.id) {
-                            *held = value;
+                            held.1 = value;
                             known.value = Some(value);
                         }
                     }
@@ -294,7 +324,8 @@ mod tests {
                     }
                     Op::Remove(index) => {
                         let known = index.get_mut(&mut known);
-                        prop_assert_eq!(table.remove(known.id), known.value.take());
+                        let removed = table.remove(known.id);
+                        prop_assert_eq!(removed.map(|(_, value)| value), known.value.take());
                         known.found = false;
                     }
                 }
@@ -304,12 +335,12 @@ mod tests {
                     prop_assert_eq!(table.lookup(&nth(n)), owner.map(|k| k.id));
                 }
                 for k in &known {
-                    prop_assert_eq!(table.get(k.id).copied(), k.value);
-                    prop_assert_eq!(table.flow(k.id).copied(), k.value.map(|_| k.flow));
+                    prop_assert_eq!(table.get(k.id).map(|held| held.1), k.value);
+                    prop_assert_eq!(table.flow(k.id), k.value.map(|_| k.flow));
                 }
                 let living = known.iter().filter_map(|k| Some((k.id, k.flow, k.value?)));
                 let mut living: Vec<_> = living.collect();
-                let listed = table.iter().map(|(id, flow, value)| (id, *flow, *value));
+                let listed = table.iter().map(|(id, &(flow, value))| (id, flow, value));
                 let mut listed: Vec<_> = listed.collect();
                 living.sort_unstable_by_key(|&(id, ..)| id);
                 listed.sort_unstable_by_key(|&(id, ..)| id);
@@ -337,7 +368,7 @@ mod tests {
         let mut table = Table::new(KeyedHash(1, 2));
         let ids: Vec<_> = flows
             .iter()
-            .map(|&ends| table.insert(flow(ends), ends))
+            .map(|&ends| table.insert((flow(ends), ends)))
             .collect();
         for (&ends, id) in flows.iter().zip(ids) {
             assert_eq!(table.lookup(&flow(ends)), Some(id));

@@ -1,7 +1,7 @@
 //! Time as the core sees it: an argument, never a clock.
 
 use core::fmt;
-use core::num::NonZeroU64;
+use core::num::{NonZeroU32, NonZeroU64};
 use core::ops::{Add, AddAssign, Sub};
 pub use core::time::Duration;
 
@@ -57,6 +57,28 @@ impl Instant {
     /// The instant `by` before this one, [`Instant::ZERO`] at the earliest.
     pub fn saturating_before(self, by: Duration) -> Self {
         Self::from_nanos(self.as_nanos().saturating_sub(nanos(by)))
+    }
+}
+
+/// A point in time in four bytes: to the millisecond, and right as long as it is asked for within
+/// three weeks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp(NonZeroU32);
+
+impl Stamp {
+    /// `at`, rounded up.
+    pub(crate) const fn after(at: Instant) -> Self {
+        let millis = at.as_nanos().div_ceil(1_000_000);
+        match NonZeroU32::new(millis as u32) {
+            Some(low) => Self(low),
+            None => Self(NonZeroU32::MIN),
+        }
+    }
+
+    /// The instant nearest to `now` that it stands for.
+    pub(crate) const fn near(self, now: Instant) -> Instant {
+        let distance = self.0.get().wrapping_sub(now.as_millis() as u32) as i32;
+        Instant::from_millis(now.as_millis().saturating_add_signed(distance as i64))
     }
 }
 

@@ -1,9 +1,11 @@
 //! A hierarchical timer wheel: one lazily armed entry per connection, whatever its deadlines do.
 //!
 //! Six levels of 64 slots; a tick is 2¹⁷ ns (131 µs), and nothing is late by more than two. A
-//! bitmap per level finds the next slot in use without walking empty ones.
+//! bitmap per level finds the next slot in use without walking empty ones. Entries and promises
+//! hold the low half of a tick: all of them lie within [`MAX_TICKS`] of the present.
 
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 #[cfg(any(test, debug_assertions))]
 use crate::invariant::{Held, holds};
@@ -14,39 +16,62 @@ const LEVEL_BITS: u32 = 6;
 const SLOTS: usize = 1 << LEVEL_BITS;
 const LEVELS: usize = 6;
 /// The farthest deadline in ticks; what lies beyond is looked at earlier and armed again.
-const MAX_TICKS: u64 = 1 << 35;
+const MAX_TICKS: u64 = 1 << 30; // 39 hours
+
+/// A slot that has emptied keeps the room for so many entries.
+const KEPT: usize = 1024;
+
+/// The low half of a tick; never zero, which is one later.
+pub(crate) type LowTick = NonZeroU32;
+
+/// The tick at which what falls due at `deadline` is due.
+const fn due_tick(deadline: Instant) -> (u64, LowTick) {
+    let tick = (deadline.as_nanos() >> TICK_BITS) + 1; // rounded up
+    match LowTick::new(tick as u32) {
+        Some(low) => (tick, low),
+        None => (tick + 1, LowTick::MIN),
+    }
+}
+
+/// Whether `low` lies behind `tick`.
+const fn is_after(low: LowTick, tick: u64) -> bool {
+    (low.get().wrapping_sub(tick as u32) as i32) > 0
+}
 
 /// The entries of a wheel that count for one key.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Armed {
     /// It is looked at by then.
-    next: Option<Instant>,
+    next: Option<LowTick>,
     /// The farthest entry behind that one, which counts again once it has fired: a deadline that
     /// moves nearer and out again does not leave an entry for each time.
-    later: Option<Instant>,
+    later: Option<LowTick>,
 }
+
+const _: () = assert!(size_of::<Armed>() == 8);
 
 impl Armed {
     /// An entry of the key fired. False when a nearer deadline has taken its place.
-    pub(crate) fn fires(&mut self, now: Instant) -> bool {
-        let due = self.next.is_some_and(|next| next <= now);
+    pub(crate) fn fires(&mut self, entry: LowTick) -> bool {
+        let due = self.next == Some(entry);
         if due {
-            self.next = self.later.take().filter(|later| *later > now);
+            self.next = self.later.take();
         }
         due
     }
 
     /// Whether the key is looked at by `deadline`.
     #[cfg(debug_assertions)]
-    pub(crate) fn covers(&self, deadline: Instant) -> bool {
-        self.next.is_some_and(|next| next <= deadline)
+    pub(crate) fn covers(self, deadline: Instant) -> bool {
+        let (tick, _) = due_tick(deadline);
+        self.next.is_some_and(|next| !is_after(next, tick))
     }
 }
 
 #[derive(Debug)]
 struct Level<T> {
     used: u64,
-    slots: [Vec<(u64, T)>; SLOTS],
+    slots: [Vec<(LowTick, T)>; SLOTS],
 }
 
 /// Promises to look at keys, by tick.
@@ -77,15 +102,18 @@ impl<T: Copy> Wheel<T> {
     /// nothing due and is armed again. A cancelled deadline costs that one look, too.
     pub(crate) fn arm(&mut self, key: T, armed: &mut Armed, deadline: Option<Instant>) {
         let Some(deadline) = deadline else { return };
-        let deadline = deadline.min(self.horizon());
-        if armed.next.is_none_or(|next| deadline < next) {
-            // Rounded up, so that what fires is due.
-            let tick = (deadline.as_nanos() >> TICK_BITS) + 1;
-            self.insert(tick, key);
+        let (tick, low) = due_tick(deadline.clamp(self.present(), self.horizon()));
+        if armed.next.is_none_or(|next| is_after(next, tick)) {
+            self.insert(low, key);
             self.len += 1;
             armed.later = armed.later.or(armed.next);
-            armed.next = Some(deadline);
+            armed.next = Some(low);
         }
+    }
+
+    /// What falls due then, or fell before, is looked at with the current tick.
+    pub(crate) fn present(&self) -> Instant {
+        Instant::from_nanos((self.current << TICK_BITS).saturating_sub(1))
     }
 
     /// The farthest deadline that there is room for.
@@ -94,24 +122,33 @@ impl<T: Copy> Wheel<T> {
         Instant::from_nanos(tick << TICK_BITS)
     }
 
-    /// Moves on to `now`; keys whose tick has come are appended to `fired`. A key armed twice may
-    /// fire twice.
-    pub(crate) fn expire(&mut self, now: Instant, fired: &mut Vec<T>) {
+    /// Moves on towards `now`, to the next tick that has entries: they are appended to `fired`,
+    /// the tick for [`Armed::fires`]. False when there is none left up to `now`.
+    ///
+    /// What fired is to be looked at before the next call: promises are compared with the tick
+    /// that the wheel stands at. A key armed twice may fire twice.
+    pub(crate) fn expire(&mut self, now: Instant, fired: &mut Vec<(LowTick, T)>) -> bool {
         let target = now.as_nanos() >> TICK_BITS;
         while self.current <= target {
             let Some(next) = self.next_tick().filter(|&tick| tick <= target) else {
                 self.current = target + 1;
-                return;
+                break;
             };
             self.current = next;
             self.cascade();
             let level = &mut self.levels[0];
             let slot = self.current as usize % SLOTS;
             level.used &= !(1 << slot);
-            self.len -= level.slots[slot].len();
-            fired.extend(level.slots[slot].drain(..).map(|(_, key)| key));
+            let mut entries = core::mem::take(&mut level.slots[slot]);
             self.current += 1;
+            self.len -= entries.len();
+            fired.append(&mut entries);
+            self.keep_room(0, slot, entries);
+            if !fired.is_empty() {
+                return true;
+            }
         }
+        false
     }
 
     /// Promises kept in mind, broken ones included.
@@ -130,8 +167,9 @@ impl<T: Copy> Wheel<T> {
             while used != 0 {
                 let entries = &level.slots[used.trailing_zeros() as usize];
                 let mut ticks = entries.iter().map(|&(tick, _)| tick);
+                let before = self.current.wrapping_sub(1);
                 holds(
-                    ticks.all(|tick| tick >= self.current),
+                    ticks.all(|tick| is_after(tick, before)),
                     "no entry is overdue",
                 )?;
                 len += entries.len();
@@ -190,12 +228,20 @@ impl<T: Copy> Wheel<T> {
             for (tick, key) in entries.drain(..) {
                 self.insert(tick, key);
             }
-            self.levels[n].slots[slot] = entries; // keeps its storage
+            self.keep_room(n, slot, entries);
         }
     }
 
-    fn insert(&mut self, tick: u64, key: T) {
-        let tick = tick.max(self.current);
+    /// Gives a slot the room of its `entries` back, of which none is left, unless that is much.
+    fn keep_room(&mut self, n: usize, slot: usize, entries: Vec<(LowTick, T)>) {
+        if entries.capacity() <= KEPT && self.levels[n].slots[slot].is_empty() {
+            self.levels[n].slots[slot] = entries;
+        }
+    }
+
+    fn insert(&mut self, low: LowTick, key: T) {
+        let ahead = low.get().wrapping_sub(self.current as u32) as i32;
+        let tick = self.current + u64::from(ahead.max(0).unsigned_abs());
         let mut n = 0;
         // The level at which `tick` lies less than a turn ahead of `current`.
         while n + 1 < LEVELS
@@ -207,7 +253,12 @@ impl<T: Copy> Wheel<T> {
         let slot = (tick >> (LEVEL_BITS * n as u32)) as usize % SLOTS;
         let level = &mut self.levels[n];
         level.used |= 1 << slot;
-        level.slots[slot].push((tick, key));
+        let entries = &mut level.slots[slot];
+        if entries.len() == entries.capacity() {
+            // Not twice as much: there may be as many entries as connections.
+            entries.reserve_exact(4 + entries.len() / 4);
+        }
+        entries.push((low, key));
     }
 }
 
@@ -257,10 +308,15 @@ mod tests {
         }
 
         /// An entry has fired: none does so early, and the owner looks at its deadline.
-        fn on_fired(&mut self, now: Instant, wheel: &mut Wheel<usize>, key: usize) {
+        fn on_fired(
+            &mut self,
+            now: Instant,
+            wheel: &mut Wheel<usize>,
+            (tick, key): (LowTick, usize),
+        ) {
             self.entries.sort_unstable();
             assert!(self.entries.remove(0) <= now, "early");
-            if self.armed.fires(now) {
+            if self.armed.fires(tick) {
                 let wanted = self.wanted.filter(|&wanted| wanted > now);
                 self.arm(wheel, key, wanted);
             }
@@ -282,9 +338,10 @@ mod tests {
                     Op::Wait(by) => {
                         now += by;
                         let mut fired = Vec::new();
-                        wheel.expire(now, &mut fired);
-                        for key in fired {
-                            keys[key].on_fired(now, &mut wheel, key);
+                        while wheel.expire(now, &mut fired) {
+                            for (tick, key) in fired.drain(..) {
+                                keys[key].on_fired(now, &mut wheel, (tick, key));
+                            }
                         }
                         let late = now.saturating_before(Duration::from_nanos(2 * TICK));
                         let on_time = |at: &Instant| *at > late;
@@ -319,8 +376,8 @@ mod tests {
         }
         assert_eq!(wheel.len, 1);
         let mut fired = Vec::new();
-        wheel.expire(now + Duration::from_millis(11), &mut fired);
-        assert_eq!(fired, [1]);
+        assert!(wheel.expire(now + Duration::from_millis(11), &mut fired));
+        assert_eq!(fired.iter().map(|&(_, key)| key).collect::<Vec<_>>(), [1]);
         assert_eq!(wheel.next(), None);
     }
 
@@ -331,9 +388,8 @@ mod tests {
         let mut armed = Armed::default();
         wheel.arm(9, &mut armed, Some(Instant::ZERO + day));
         let mut fired = Vec::new();
-        wheel.expire(Instant::from_millis(24 * 3_600_000 - 1), &mut fired);
-        assert!(fired.is_empty());
-        wheel.expire(Instant::ZERO + day + Duration::from_millis(1), &mut fired);
-        assert_eq!(fired, [9]);
+        assert!(!wheel.expire(Instant::from_millis(24 * 3_600_000 - 1), &mut fired));
+        assert!(wheel.expire(Instant::ZERO + day + Duration::from_millis(1), &mut fired));
+        assert_eq!(fired.iter().map(|&(_, key)| key).collect::<Vec<_>>(), [9]);
     }
 }

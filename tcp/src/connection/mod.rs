@@ -30,6 +30,7 @@ mod variables;
 pub(crate) use negotiated::Negotiated;
 pub use state::State;
 
+use alloc::boxed::Box;
 use core::net::IpAddr;
 
 use bytes::Bytes;
@@ -38,6 +39,7 @@ use crate::config::{Config, Pacing, SocketOptions};
 use crate::congestion::{CongestionController, Controller};
 use crate::endpoint::{ListenerId, Queued, Read};
 use crate::error::{CloseReason, IcmpError, SocketError};
+use crate::handshake::SynReceived;
 use crate::recovery::{Recovery, RttEstimator};
 use crate::recv::{RecvSpace, Tuning};
 use crate::segment::{Flags, FlowKey};
@@ -93,6 +95,8 @@ pub(crate) struct Connection {
     pub(crate) options: SocketOptions,
     /// Who accepts it; `None` once accepted, or when it was opened from here.
     pub(crate) listener: Option<ListenerId>,
+    /// The handshake, where Fast Open has begun before it was complete.
+    pub(crate) opening: Option<Box<SynReceived>>,
     state: State,
     close_reason: Option<CloseReason>,
     snd: SendSpace,
@@ -169,6 +173,7 @@ impl Connection {
             flow: *flow,
             options: *options,
             listener: *listener,
+            opening: None,
             state: State::Established,
             close_reason: None,
             sack: peer.sack_permitted,

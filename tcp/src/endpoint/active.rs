@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::config::SocketOptions;
 use crate::connection::Negotiated;
 use crate::endpoint::input::{can_open, text_of_syn};
-use crate::endpoint::{ConnId, Entry, Event, Slot, Tcp};
+use crate::endpoint::{ConnId, Event, Slot, Tcp};
 use crate::error::{CloseReason, ConnectError, Dropped};
 #[cfg(any(test, feature = "testing"))]
 use crate::handshake::FastOpenCache;
@@ -108,7 +108,7 @@ impl Tcp {
     fn insert_syn_sent(&mut self, now: Instant, syn: SynSent) -> (ConnId, FlowKey) {
         let flow = syn.ours.flow;
         self.counters.active_opens += 1;
-        let id = self.insert(flow, Slot::SynSent(Box::new(syn)));
+        let id = self.table.insert(Slot::SynSent(Box::new(syn)));
         self.settle(now, id);
         (id, flow)
     }
@@ -137,11 +137,7 @@ impl Tcp {
         id: ConnId,
         seg: Segment,
     ) -> Result<(), Dropped> {
-        let Some(Entry {
-            slot: Slot::SynSent(syn),
-            ..
-        }) = self.table.get_mut(id)
-        else {
+        let Some(Slot::SynSent(syn)) = self.table.get_mut(id) else {
             return Err(Dropped::NoSocket);
         };
         let flow = syn.ours.flow;
@@ -180,11 +176,7 @@ impl Tcp {
         settled: &Negotiated,
         cookie: Option<FastOpen>,
     ) {
-        let Some(Entry {
-            slot: Slot::SynSent(syn),
-            ..
-        }) = self.table.get(id)
-        else {
+        let Some(Slot::SynSent(syn)) = self.table.get(id) else {
             return;
         };
         let (tried, unanswered) = syn.fast_open_tried();
@@ -205,11 +197,7 @@ impl Tcp {
 
     /// What a SYN,ACK carried besides, and the ACK that it wants.
     fn on_rest(&mut self, now: Instant, id: ConnId, seg: Segment) {
-        if let Some(Entry {
-            slot: Slot::Connection(conn),
-            ..
-        }) = self.table.get_mut(id)
-        {
+        if let Some(Slot::Connection(conn)) = self.table.get_mut(id) {
             conn.owe_ack();
             if !seg.payload.is_empty() || seg.has(Flags::FIN) {
                 // Whatever is wrong with it, the handshake stands.

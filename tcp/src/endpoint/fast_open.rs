@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 
 use crate::connection::Connection;
 use crate::endpoint::input::text_of_syn;
-use crate::endpoint::{ConnId, Entry, Slot, Tcp};
+use crate::endpoint::{ConnId, Slot, Tcp};
 use crate::error::{CloseReason, Dropped};
 use crate::handshake::{CookieCheck, FastOpenKeys, SynReceived, SynReceivedOutcome};
 use crate::segment::{Ecn, FastOpen, Flags, Segment};
@@ -68,11 +68,11 @@ impl Tcp {
         conn.on_syn_ack_due();
         let taken = conn.rcv_nxt().0.wrapping_sub(syn.rcv_nxt().0);
         conn.note_syn_data(taken > 0);
-        let id = self.insert(settled.flow, Slot::Connection(Box::new(conn)));
-        if let Some(entry) = self.table.get_mut(id) {
+        let id = self.table.insert(Slot::Connection(Box::new(conn)));
+        if let Some(Slot::Connection(conn)) = self.table.get_mut(id) {
             let mut opening = syn.with_fast_open(taken, cookie);
             opening.ours.options.defer_accept = None; // it is accepted already
-            entry.opening = Some(Box::new(opening));
+            conn.opening = Some(Box::new(opening));
         }
         if let Some(listener) = self.listeners.get_mut(listener_id) {
             listener.fast_open_pending += 1;
@@ -90,15 +90,14 @@ impl Tcp {
         ecn: Ecn,
         seg: Segment,
     ) -> Result<(), Dropped> {
-        let Some(Entry {
-            slot: Slot::Connection(conn),
-            opening: Some(syn),
-            ..
-        }) = self.table.get_mut(id)
-        else {
+        let Some(Slot::Connection(conn)) = self.table.get_mut(id) else {
             return Err(Dropped::NoSocket);
         };
-        let outcome = syn.on_segment(now, &self.config, &seg, conn.snd_nxt());
+        let nxt = conn.snd_nxt();
+        let Some(syn) = &mut conn.opening else {
+            return Err(Dropped::NoSocket);
+        };
+        let outcome = syn.on_segment(now, &self.config, &seg, nxt);
         let flow = conn.flow;
         let done = match outcome {
             SynReceivedOutcome::Noted | SynReceivedOutcome::Deferred => Ok(()),
@@ -131,10 +130,10 @@ impl Tcp {
 
     /// A connection is open for good, or closed.
     pub(super) fn end_opening(&mut self, now: Instant, id: ConnId, reset: bool) {
-        let syn = self
-            .table
-            .get_mut(id)
-            .and_then(|entry| entry.opening.take());
+        let syn = match self.table.get_mut(id) {
+            Some(Slot::Connection(conn)) => conn.opening.take(),
+            _ => None,
+        };
         let listener = syn.and_then(|syn| syn.listener);
         if let Some(listener) = listener.and_then(|id| self.listeners.get_mut(id)) {
             listener.on_fast_open_end(now, reset);

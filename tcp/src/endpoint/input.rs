@@ -3,13 +3,12 @@
 use core::net::IpAddr;
 
 use crate::connection::State;
-use crate::endpoint::{ConnId, Entry, Slot, Tcp};
+use crate::endpoint::{ConnId, Slot, Tcp};
 use crate::error::{CloseReason, Dropped, IcmpError};
 use crate::handshake::reset_for;
 use crate::segment::{Ecn, Flags, FlowKey, Options, Segment, SegmentOptions};
 use crate::seq::{WireSeq, WireWindow};
 use crate::time::Instant;
-use crate::wheel::Armed;
 
 impl Tcp {
     /// A segment arrived for `flow`. `local` says whether `flow.local` is one of this host's own
@@ -66,15 +65,15 @@ impl Tcp {
         ecn: Ecn,
         segment: Segment,
     ) -> Result<(), Dropped> {
-        let Some(entry) = self.table.get_mut(id) else {
+        let Some(slot) = self.table.get_mut(id) else {
             return Err(Dropped::NoSocket);
         };
-        match &mut entry.slot {
+        match slot {
             Slot::Connection(conn) if conn.state() == State::TimeWait => {
                 let record = conn.time_wait(&self.config, now);
                 self.on_held_time_wait(now, id, record, local, segment)
             }
-            Slot::Connection(_) if entry.opening.is_some() => {
+            Slot::Connection(conn) if conn.opening.is_some() => {
                 self.on_opening_segment(now, id, ecn, segment)
             }
             Slot::Connection(conn) => {
@@ -85,7 +84,7 @@ impl Tcp {
             }
             Slot::SynSent(_) => self.on_syn_sent(now, id, segment),
             Slot::SynReceived(_) => self.on_syn_received(now, id, ecn, segment),
-            Slot::TimeWait(record) => {
+            Slot::TimeWait(_, record) => {
                 let record = *record;
                 self.on_time_wait(now, id, record, local, &segment)
             }
@@ -141,12 +140,12 @@ impl Tcp {
         let Some(id) = self.table.lookup(flow) else {
             return;
         };
-        let Some(entry) = self.table.get_mut(id) else {
+        let Some(slot) = self.table.get_mut(id) else {
             return;
         };
-        match &mut entry.slot {
+        match slot {
             Slot::Connection(conn) => {
-                let opening = entry.opening.as_ref();
+                let opening = conn.opening.as_ref();
                 if opening.is_some_and(|syn| seq == syn.ours.iss) {
                     // About its SYN,ACK, which fits any path.
                     if !matches!(error, IcmpError::PacketTooBig { .. }) {
@@ -175,27 +174,15 @@ impl Tcp {
                     && !syn.held
                     && close_reason(error) == Some(CloseReason::Refused) =>
             {
-                self.drop_half_open(id, CloseReason::Refused);
+                self.drop_half_open(now, id, CloseReason::Refused);
             }
             _ => {}
         }
     }
 
-    pub(super) fn insert(&mut self, flow: FlowKey, slot: Slot) -> ConnId {
-        self.table.insert(
-            flow,
-            Entry {
-                slot,
-                opening: None,
-                armed: Armed::default(),
-                ready: false,
-            },
-        )
-    }
-
     pub(super) fn replace(&mut self, id: ConnId, slot: Slot) {
-        if let Some(entry) = self.table.get_mut(id) {
-            entry.slot = slot;
+        if let Some(old) = self.table.get_mut(id) {
+            *old = slot;
         }
     }
 }

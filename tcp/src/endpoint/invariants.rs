@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 
 use crate::endpoint::{ListenerId, MAX_SLEEP, Slot, Tcp};
 use crate::invariant::{Held, holds};
+use crate::table::Keyed;
 use crate::time::Instant;
 
 /// What a look at one entry costs, its lookups included, where a counter's element costs one.
@@ -36,9 +37,9 @@ impl Tcp {
         self.table.recount()?;
         self.wheel.recount()?;
         let mut found = Found::default();
-        for (id, flow, entry) in self.table.iter() {
-            found.ready += usize::from(entry.ready);
-            let deadline = match &entry.slot {
+        for (id, slot) in self.table.iter() {
+            found.ready += usize::from(self.table.is_ready(id));
+            let deadline = match slot {
                 Slot::SynSent(syn) => syn.deadline(),
                 Slot::SynReceived(syn) => {
                     if let Some(listener) = syn.listener {
@@ -48,23 +49,23 @@ impl Tcp {
                 }
                 Slot::Connection(conn) => {
                     found.orphans += usize::from(conn.is_orphan());
+                    let listener = conn.opening.as_ref().and_then(|syn| syn.listener);
+                    if let Some(listener) = listener {
+                        *found.fast_open_pending.entry(listener).or_default() += 1;
+                    }
                     conn.poll_timeout(&self.config)
                 }
-                Slot::TimeWait(record) => {
+                Slot::TimeWait(_, record) => {
                     found.time_waits += 1;
-                    Some(record.expires)
+                    Some(record.expires(now))
                 }
             };
-            let syn = entry.opening.as_ref();
-            if let Some(listener) = syn.and_then(|syn| syn.listener) {
-                *found.fast_open_pending.entry(listener).or_default() += 1;
-            }
             holds(
-                deadline.is_none_or(|deadline| entry.armed.covers(deadline.min(now + MAX_SLEEP))),
+                deadline.is_none_or(|at| self.table.is_covered(id, at.min(now + MAX_SLEEP))),
                 "what has a deadline has an entry in the wheel",
             )?;
-            let known = self.table.lookup(flow) == Some(id);
-            let gone = matches!(&entry.slot, Slot::Connection(conn) if conn.is_closed());
+            let known = self.table.lookup(&slot.flow()) == Some(id);
+            let gone = matches!(slot, Slot::Connection(conn) if conn.is_closed());
             holds(known || gone, "what is not CLOSED is found by its flow")?;
         }
         self.check_counts(&found)?;
@@ -82,7 +83,7 @@ impl Tcp {
             "TIME-WAIT records equal a recount",
         )?;
         holds(self.orphans == found.orphans, "orphans equal a recount")?;
-        let alive = |id: &&_| self.table.get(**id).is_some_and(|entry| entry.ready);
+        let alive = |id: &&_| self.table.is_ready(**id);
         holds(
             self.ready.iter().filter(alive).count() == found.ready,
             "what is ready stands in the ready list, once",
@@ -113,7 +114,7 @@ impl Tcp {
             let opened =
                 |slot: &Slot| matches!(slot, Slot::Connection(conn) if conn.listener == Some(id));
             holds(
-                waiting.all(|&conn| self.table.get(conn).is_none_or(|entry| opened(&entry.slot))),
+                waiting.all(|&conn| self.table.get(conn).is_none_or(opened)),
                 "what waits to be accepted is the listener's",
             )?;
         }

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 
 use crate::connection::{Connection, Negotiated};
 use crate::endpoint::input::can_open;
-use crate::endpoint::{ConnId, Entry, Event, ListenerId, Marking, Slot, Tcp, TimeWait};
+use crate::endpoint::{ConnId, Event, ListenerId, Marking, Slot, Tcp, TimeWait};
 use crate::error::{CloseReason, Dropped};
 use crate::handshake::{
     COOKIE_LIFE, Ours, PeerSyn, SynReceived, SynReceivedOutcome, cookie_syn_ack,
@@ -49,7 +49,7 @@ impl Tcp {
                 self.send_cookie(now, flow, id, peer);
                 return Ok(());
             }
-            self.drop_oldest();
+            self.drop_oldest(now);
         }
         let mut ours = self.ours(now, flow, socket);
         if let Some(before) = &before {
@@ -74,7 +74,7 @@ impl Tcp {
     /// One more handshake is under way.
     pub(super) fn begin(&mut self, now: Instant, syn: SynReceived) {
         let (flow, irs, held, listener) = (syn.ours.flow, syn.peer.irs, syn.held, syn.listener);
-        let id = self.insert(flow, Slot::SynReceived(Box::new(syn)));
+        let id = self.table.insert(Slot::SynReceived(Box::new(syn)));
         if let Some(listener) = listener
             && let Some(waiting) = self.listeners.get_mut(listener)
         {
@@ -84,7 +84,7 @@ impl Tcp {
             if waiting.oldest.len() > 2 * waiting.half_open as usize + 64 {
                 waiting
                     .oldest
-                    .retain(|&id| self.table.get(id).is_some_and(Entry::is_half_open));
+                    .retain(|&id| self.table.get(id).is_some_and(Slot::is_half_open));
             }
             if held {
                 self.events.push_back(Event::Incoming {
@@ -99,13 +99,13 @@ impl Tcp {
     }
 
     /// Makes room for a SYN: the oldest handshake goes, of the listener that has the most.
-    fn drop_oldest(&mut self) {
+    fn drop_oldest(&mut self, now: Instant) {
         while let Some(listener) = self.listeners.busiest()
             && let Some(oldest) = listener.oldest.pop_front()
         {
-            if self.table.get(oldest).is_some_and(Entry::is_half_open) {
+            if self.table.get(oldest).is_some_and(Slot::is_half_open) {
                 self.counters.req_q_full_drop += 1;
-                self.drop_half_open(oldest, CloseReason::Aborted);
+                self.drop_half_open(now, oldest, CloseReason::Aborted);
                 return;
             }
         }
@@ -144,7 +144,7 @@ impl Tcp {
         }
         self.counters.syncookies_recv += 1;
         let conn = Connection::new(now, &self.config, &settled);
-        let id = self.insert(*flow, Slot::Connection(Box::new(conn)));
+        let id = self.table.insert(Slot::Connection(Box::new(conn)));
         self.queue_accept(id, listener_id);
         Some(self.on_flow_segment(now, id, true, Ecn::NotEct, seg.clone()))
     }
@@ -192,11 +192,7 @@ impl Tcp {
         ecn: Ecn,
         seg: Segment,
     ) -> Result<(), Dropped> {
-        let Some(Entry {
-            slot: Slot::SynReceived(syn),
-            ..
-        }) = self.table.get_mut(id)
-        else {
+        let Some(Slot::SynReceived(syn)) = self.table.get_mut(id) else {
             return Err(Dropped::NoSocket);
         };
         let flow = syn.ours.flow;
@@ -226,7 +222,7 @@ impl Tcp {
                 } else {
                     CloseReason::Reset
                 };
-                self.drop_half_open(id, reason);
+                self.drop_half_open(now, id, reason);
                 Err(Dropped::Reset)
             }
             SynReceivedOutcome::Connected(settled) => {
@@ -273,20 +269,16 @@ impl Tcp {
     }
 
     /// A handshake came to nothing: the flow is free, or in TIME-WAIT as before (MAY-2).
-    pub(super) fn drop_half_open(&mut self, id: ConnId, reason: CloseReason) {
+    pub(super) fn drop_half_open(&mut self, now: Instant, id: ConnId, reason: CloseReason) {
         self.counters.attempt_fails += 1;
-        let Some(Entry {
-            slot: Slot::SynReceived(syn),
-            ..
-        }) = self.table.get_mut(id)
-        else {
+        let Some(Slot::SynReceived(syn)) = self.table.get_mut(id) else {
             return;
         };
         let (flow, listener, before) = (syn.ours.flow, syn.listener, syn.time_wait.take());
         self.on_handshake_end(listener);
         self.drop_slot(id, reason);
         if let Some(record) = before {
-            self.insert_time_wait(flow, record);
+            self.insert_time_wait(now, flow, record);
         }
     }
 }

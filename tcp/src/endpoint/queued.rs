@@ -25,7 +25,7 @@ pub struct Queued {
 impl Tcp {
     /// What waits in the buffers of a connection; nothing, while it opens or once it is gone.
     pub fn queued(&self, id: ConnId) -> Queued {
-        match self.table.get(id).map(|entry| &entry.slot) {
+        match self.table.get(id) {
             Some(Slot::Connection(conn)) => conn.queued(),
             _ => Queued::default(),
         }
@@ -33,11 +33,11 @@ impl Tcp {
 
     /// A connection from inside (`TCP_INFO`); of a handshake under way, its state and little more.
     pub fn info(&self, now: Instant, id: ConnId) -> Result<Info, SocketError> {
-        let state = match self.table.get(id).map(|entry| &entry.slot) {
+        let state = match self.table.get(id) {
             Some(Slot::Connection(conn)) => return Ok(conn.info(now, &self.config)),
             Some(Slot::SynSent(_)) => State::SynSent,
             Some(Slot::SynReceived(_)) => State::SynReceived,
-            Some(Slot::TimeWait(_)) => State::TimeWait,
+            Some(Slot::TimeWait(..)) => State::TimeWait,
             None => return Err(SocketError::NotFound),
         };
         Ok(Info {
@@ -48,7 +48,7 @@ impl Tcp {
 
     /// Copies unread bytes, at most `max`, and leaves them unread (`MSG_PEEK`).
     pub fn peek(&self, id: ConnId, max: usize) -> Vec<u8> {
-        match self.table.get(id).map(|entry| &entry.slot) {
+        match self.table.get(id) {
             Some(Slot::Connection(conn)) => conn.peek(max),
             _ => Vec::new(),
         }

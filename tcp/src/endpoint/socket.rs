@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::config::SocketOptions;
 use crate::connection::{Connection, State};
-use crate::endpoint::{ConnId, Entry, ListenOptions, ListenerId, Read, Slot, Tcp, Verdict};
+use crate::endpoint::{ConnId, ListenOptions, ListenerId, Read, Slot, Tcp, Verdict};
 use crate::error::{CloseReason, ListenError, SocketError};
 use crate::segment::FlowKey;
 use crate::time::Instant;
@@ -26,10 +26,10 @@ impl Tcp {
             self.release(now, conn);
         }
         for conn in listener.oldest {
-            match self.table.get(conn).map(|entry| &entry.slot) {
-                Some(Slot::SynReceived(syn)) if syn.held => self.refuse(conn),
+            match self.table.get(conn) {
+                Some(Slot::SynReceived(syn)) if syn.held => self.refuse(now, conn),
                 // An answer will find nobody, and hear so then.
-                Some(Slot::SynReceived(_)) => self.drop_half_open(conn, CloseReason::Aborted),
+                Some(Slot::SynReceived(_)) => self.drop_half_open(now, conn, CloseReason::Aborted),
                 _ => {}
             }
         }
@@ -39,11 +39,7 @@ impl Tcp {
     pub fn accept(&mut self, id: ListenerId) -> Option<(ConnId, FlowKey)> {
         loop {
             let conn = self.listeners.get_mut(id)?.accept_queue.pop_front()?;
-            if let Some(Entry {
-                slot: Slot::Connection(accepted),
-                ..
-            }) = self.table.get_mut(conn)
-            {
+            if let Some(Slot::Connection(accepted)) = self.table.get_mut(conn) {
                 accepted.listener = None;
                 return Some((conn, accepted.flow));
             }
@@ -53,11 +49,7 @@ impl Tcp {
     /// Answers a SYN that a listener with `hold` holds. An accepted one shows up in
     /// [`Tcp::accept`] once its handshake is complete.
     pub fn decide(&mut self, now: Instant, conn: ConnId, verdict: Verdict) {
-        let Some(Entry {
-            slot: Slot::SynReceived(syn),
-            ..
-        }) = self.table.get_mut(conn)
-        else {
+        let Some(Slot::SynReceived(syn)) = self.table.get_mut(conn) else {
             return;
         };
         if !syn.held {
@@ -68,8 +60,8 @@ impl Tcp {
                 syn.held = false;
                 self.settle(now, conn);
             }
-            Verdict::Refuse => self.refuse(conn),
-            Verdict::Drop => self.drop_half_open(conn, CloseReason::Aborted),
+            Verdict::Refuse => self.refuse(now, conn),
+            Verdict::Drop => self.drop_half_open(now, conn, CloseReason::Aborted),
         }
     }
 
@@ -143,27 +135,27 @@ impl Tcp {
 
     /// Ends the connection with a RST, if it still lives.
     pub fn abort(&mut self, now: Instant, id: ConnId) {
-        let Some(entry) = self.table.get_mut(id) else {
+        let Some(slot) = self.table.get_mut(id) else {
             return;
         };
-        match &mut entry.slot {
+        match slot {
             Slot::Connection(conn) => {
                 conn.abort();
                 self.settle(now, id);
             }
             Slot::SynSent(_) => self.drop_slot(id, CloseReason::Aborted),
-            Slot::SynReceived(_) => self.refuse(id),
-            Slot::TimeWait(_) => {}
+            Slot::SynReceived(_) => self.refuse(now, id),
+            Slot::TimeWait(..) => {}
         }
     }
 
     /// The application lets go of the connection (`close`): unread or later bytes mean RST
     /// (SHLD-3), else queued bytes and FIN still go out. The id is dead afterwards.
     pub fn release(&mut self, now: Instant, id: ConnId) {
-        let Some(entry) = self.table.get_mut(id) else {
+        let Some(slot) = self.table.get_mut(id) else {
             return;
         };
-        match &mut entry.slot {
+        match slot {
             Slot::Connection(conn) => {
                 self.orphans += usize::from(!conn.is_orphan());
                 conn.release(now, &self.config);
@@ -176,40 +168,26 @@ impl Tcp {
             Slot::SynSent(_) => {
                 self.table.remove(id);
             }
-            Slot::SynReceived(_) => self.refuse(id),
-            Slot::TimeWait(_) => {}
+            Slot::SynReceived(_) => self.refuse(now, id),
+            Slot::TimeWait(..) => {}
         }
     }
 
     /// Answers a handshake under way with a RST, and forgets it.
-    fn refuse(&mut self, id: ConnId) {
-        if let Some(Entry {
-            slot: Slot::SynReceived(syn),
-            ..
-        }) = self.table.get(id)
-        {
+    fn refuse(&mut self, now: Instant, id: ConnId) {
+        if let Some(Slot::SynReceived(syn)) = self.table.get(id) {
             let (flow, refusal) = (syn.ours.flow, syn.refusal());
             self.reset(&flow, refusal);
-            self.drop_half_open(id, CloseReason::Aborted);
+            self.drop_half_open(now, id, CloseReason::Aborted);
         }
     }
 
     /// Whether every queued byte and the FIN were acknowledged, or the connection is gone.
     pub fn is_flushed(&self, id: ConnId) -> bool {
         match self.table.get(id) {
-            Some(Entry {
-                slot: Slot::Connection(conn),
-                ..
-            }) => conn.is_flushed(),
-            Some(Entry {
-                slot: Slot::SynSent(_) | Slot::SynReceived(_),
-                ..
-            }) => false,
-            Some(Entry {
-                slot: Slot::TimeWait(_),
-                ..
-            })
-            | None => true,
+            Some(Slot::Connection(conn)) => conn.is_flushed(),
+            Some(Slot::SynSent(_) | Slot::SynReceived(_)) => false,
+            Some(Slot::TimeWait(..)) | None => true,
         }
     }
 
@@ -220,11 +198,11 @@ impl Tcp {
         id: ConnId,
         change: impl FnOnce(&mut SocketOptions),
     ) -> Result<(), SocketError> {
-        match self.table.get_mut(id).map(|entry| &mut entry.slot) {
+        match self.table.get_mut(id) {
             Some(Slot::Connection(conn)) => conn.set_options(now, &self.config, change),
             Some(Slot::SynSent(syn)) => change(&mut syn.ours.options),
             Some(Slot::SynReceived(syn)) => change(&mut syn.ours.options),
-            Some(Slot::TimeWait(_)) | None => return Err(SocketError::NotFound),
+            Some(Slot::TimeWait(..)) | None => return Err(SocketError::NotFound),
         }
         self.settle(now, id);
         Ok(())
@@ -243,11 +221,11 @@ impl Tcp {
 
     /// The options of a live connection.
     pub fn options(&self, id: ConnId) -> Result<SocketOptions, SocketError> {
-        match self.table.get(id).map(|entry| &entry.slot) {
+        match self.table.get(id) {
             Some(Slot::Connection(conn)) => Ok(conn.options),
             Some(Slot::SynSent(syn)) => Ok(syn.ours.options),
             Some(Slot::SynReceived(syn)) => Ok(syn.ours.options),
-            Some(Slot::TimeWait(_)) | None => Err(SocketError::NotFound),
+            Some(Slot::TimeWait(..)) | None => Err(SocketError::NotFound),
         }
     }
 
@@ -258,10 +236,10 @@ impl Tcp {
     }
 
     fn connection_mut(&mut self, id: ConnId) -> Result<&mut Connection, SocketError> {
-        match self.table.get_mut(id).map(|entry| &mut entry.slot) {
+        match self.table.get_mut(id) {
             Some(Slot::Connection(conn)) => Ok(conn),
             Some(Slot::SynSent(_) | Slot::SynReceived(_)) => Err(SocketError::NotConnected),
-            Some(Slot::TimeWait(_)) | None => Err(SocketError::NotFound),
+            Some(Slot::TimeWait(..)) | None => Err(SocketError::NotFound),
         }
     }
 }

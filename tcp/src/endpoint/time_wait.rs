@@ -2,30 +2,34 @@
 
 use crate::config::Config;
 use crate::connection::{Connection, OUT_OF_WINDOW_PERIOD};
-use crate::endpoint::{ConnId, Entry, Marking, NO_MSS, Slot, Tcp};
+use crate::endpoint::{ConnId, Marking, NO_MSS, Slot, Tcp};
 use crate::error::Dropped;
+use crate::flow::Flow;
 use crate::segment::{Ecn, Flags, FlowKey, Options, Segment, SegmentOptions, Timestamps};
 use crate::seq::{SeqNum, WindowScale, WireSeq, WireWindow};
-use crate::time::Instant;
+use crate::time::{Instant, Stamp};
 
 /// What is left of a connection in TIME-WAIT: enough to answer a FIN sent again and to tell a
 /// new SYN from an old one (RFC 6191).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TimeWait {
     snd_nxt: WireSeq,
-    rcv_nxt: SeqNum,
-    /// TS.Recent and our offset, where timestamps were in use.
-    timestamps: Option<(u32, u32)>,
+    rcv_nxt: WireSeq,
+    /// Timestamps were in use.
+    timestamps: bool,
+    /// TS.Recent, and our offset.
+    ts_recent: u32,
+    ts_offset: u32,
     /// The window field of the last ACK, and its shift.
     window: WireWindow,
     scale: WindowScale,
     marking: Marking,
-    pub(super) expires: Instant,
+    expires: Stamp,
     /// When a segment without text was answered last.
-    answered_at: Option<Instant>,
+    answered_at: Option<Stamp>,
 }
 
-const _: () = assert!(size_of::<TimeWait>() <= 48);
+const _: () = assert!(size_of::<TimeWait>() == 32 && size_of::<Slot>() == 48);
 
 /// What a record makes of a segment.
 enum Answer {
@@ -49,7 +53,7 @@ impl Tcp {
         local: bool,
         seg: &Segment,
     ) -> Result<(), Dropped> {
-        let Some(&flow) = self.table.flow(id) else {
+        let Some(flow) = self.table.flow(id) else {
             return Err(Dropped::NoSocket);
         };
         if let Some(done) = self.reopen(now, id, record, local, seg) {
@@ -70,18 +74,16 @@ impl Tcp {
             Answer::Restart => (Err(Dropped::OutOfWindow), true),
         };
         // Two ends in TIME-WAIT must not answer each other for ever.
-        let recently = |at| now - at < OUT_OF_WINDOW_PERIOD;
+        let recently = |at: Stamp| now - at.near(now) < OUT_OF_WINDOW_PERIOD;
         if has_text(seg) || !record.answered_at.is_some_and(recently) {
             self.reply(&flow, record.ack(now), record.marking);
         }
-        if let Some(entry) = self.table.get_mut(id)
-            && let Slot::TimeWait(record) = &mut entry.slot
-        {
+        if let Some(Slot::TimeWait(_, record)) = self.table.get_mut(id) {
             if restart {
-                record.expires = now + self.config.time_wait;
+                record.expires = Stamp::after(now + self.config.time_wait);
             }
             if !has_text(seg) {
-                record.answered_at = Some(now);
+                record.answered_at = Some(Stamp::after(now));
             }
         }
         done
@@ -99,11 +101,7 @@ impl Tcp {
         if let Some(done) = self.reopen(now, id, record, local, &seg) {
             return done;
         }
-        let Some(Entry {
-            slot: Slot::Connection(conn),
-            ..
-        }) = self.table.get_mut(id)
-        else {
+        let Some(Slot::Connection(conn)) = self.table.get_mut(id) else {
             return Err(Dropped::NoSocket);
         };
         let done = if seg.has(Flags::RST) && record.is_closed_by(&seg) && !self.config.rfc1337 {
@@ -126,7 +124,7 @@ impl Tcp {
         local: bool,
         seg: &Segment,
     ) -> Option<Result<(), Dropped>> {
-        let flow = *self.table.flow(id)?;
+        let flow = self.table.flow(id)?;
         let listener = self.listeners.lookup(flow.local, local)?;
         let Options::Syn(options) = seg.options else {
             return None;
@@ -134,7 +132,7 @@ impl Tcp {
         if !record.is_reopened_by(seg) {
             return None;
         }
-        match &mut self.table.get_mut(id)?.slot {
+        match self.table.get_mut(id)? {
             Slot::Connection(conn) => {
                 // The application keeps its socket.
                 conn.end_time_wait();
@@ -147,31 +145,30 @@ impl Tcp {
         if done.is_ok() {
             self.counters.time_wait_recycled += 1;
         } else {
-            self.insert_time_wait(flow, record);
+            self.insert_time_wait(now, flow, record);
         }
         Some(done)
     }
 
-    pub(super) fn insert_time_wait(&mut self, flow: FlowKey, record: TimeWait) {
-        let id = self.insert(flow, Slot::TimeWait(record));
-        self.on_time_wait_record(id, &record);
+    pub(super) fn insert_time_wait(&mut self, now: Instant, flow: FlowKey, record: TimeWait) {
+        let slot = Slot::TimeWait(Flow::new(&flow), record);
+        let id = self.table.insert(slot);
+        self.on_time_wait_record(now, id, &record);
     }
 
     /// One record more: the oldest makes room (TW-5).
-    pub(super) fn on_time_wait_record(&mut self, id: ConnId, record: &TimeWait) {
-        if let Some(entry) = self.table.get_mut(id) {
-            self.wheel.arm(id, &mut entry.armed, Some(record.expires));
-        }
+    pub(super) fn on_time_wait_record(&mut self, now: Instant, id: ConnId, record: &TimeWait) {
+        self.arm(id, Some(record.expires(now)));
         self.time_waits += 1;
         self.counters.time_waits += 1;
         self.oldest_time_waits.push_back(id);
         if self.oldest_time_waits.len() > 2 * self.time_waits + 64 {
             // One that starts over and over would keep the ended ones behind it.
-            let lives = |id: &ConnId| self.table.get(*id).is_some_and(Entry::is_time_wait);
+            let lives = |id: &ConnId| self.table.get(*id).is_some_and(Slot::is_time_wait);
             self.oldest_time_waits.retain(lives);
         }
         while let Some(&oldest) = self.oldest_time_waits.front() {
-            let lives = self.table.get(oldest).is_some_and(Entry::is_time_wait);
+            let lives = self.table.get(oldest).is_some_and(Slot::is_time_wait);
             if lives && self.time_waits <= self.config.max_tw_buckets {
                 break;
             }
@@ -190,15 +187,29 @@ impl Tcp {
 }
 
 impl TimeWait {
+    /// When it ends.
+    pub(super) const fn expires(&self, now: Instant) -> Instant {
+        self.expires.near(now)
+    }
+
+    const fn rcv_nxt(&self) -> SeqNum {
+        SeqNum::first(self.rcv_nxt)
+    }
+
+    /// TS.Recent and our offset, where timestamps were in use.
+    fn timestamps(&self) -> Option<(u32, u32)> {
+        self.timestamps.then_some((self.ts_recent, self.ts_offset))
+    }
+
     /// RFC 6191 §2: whether `seg` is a SYN from after the old connection.
     fn is_reopened_by(&self, seg: &Segment) -> bool {
-        let newer = match (self.timestamps, seg.options.timestamps()) {
+        let newer = match (self.timestamps(), seg.options.timestamps()) {
             (Some((recent, _)), Some(got)) if got.tsval != recent => {
                 (got.tsval.wrapping_sub(recent) as i32) > 0
             }
             // Old segments have none, and PAWS will tell.
             (None, Some(_)) => true,
-            _ => self.rcv_nxt.expand(seg.seq) >= self.rcv_nxt,
+            _ => self.rcv_nxt().expand(seg.seq) >= self.rcv_nxt(),
         };
         seg.has(Flags::SYN) && !seg.flags.intersects(Flags::ACK | Flags::RST) && newer
     }
@@ -214,7 +225,7 @@ impl TimeWait {
 
     /// RFC 5961 §3.2: the exact number, as in any synchronized state.
     fn is_closed_by(&self, seg: &Segment) -> bool {
-        seg.seq == self.rcv_nxt.wire()
+        seg.seq == self.rcv_nxt
     }
 
     /// RFC 9293 §3.10.7.4, for what is neither RST nor a new SYN.
@@ -222,7 +233,7 @@ impl TimeWait {
         if seg.has(Flags::SYN) {
             return Answer::Ack(Dropped::BlindSyn); // RFC 5961 §4.2
         }
-        if let Some((recent, _)) = self.timestamps {
+        if let Some((recent, _)) = self.timestamps() {
             match seg.options.timestamps() {
                 None => return Answer::Silence(Dropped::NoTimestamp),
                 Some(got) if (got.tsval.wrapping_sub(recent) as i32) < 0 => {
@@ -231,15 +242,16 @@ impl TimeWait {
                 Some(_) => {}
             }
         }
-        let seq = self.rcv_nxt.expand(seg.seq);
-        let right = self.rcv_nxt + self.window.bytes(self.scale);
+        let nxt = self.rcv_nxt();
+        let seq = nxt.expand(seg.seq);
+        let right = nxt + self.window.bytes(self.scale);
         let acceptable = if seg.is_empty() {
-            self.rcv_nxt <= seq && seq < right || seq == self.rcv_nxt
+            nxt <= seq && seq < right || seq == nxt
         } else {
-            seq + seg.len() > self.rcv_nxt && seq < right
+            seq + seg.len() > nxt && seq < right
         };
         if !acceptable {
-            let again = seg.has(Flags::FIN) && seq + seg.len() == self.rcv_nxt;
+            let again = seg.has(Flags::FIN) && seq + seg.len() == nxt;
             return if again {
                 Answer::Restart
             } else {
@@ -256,13 +268,13 @@ impl TimeWait {
     }
 
     fn ack(&self, now: Instant) -> Segment<()> {
-        let timestamps = self.timestamps.map(|(recent, offset)| Timestamps {
+        let timestamps = self.timestamps().map(|(recent, offset)| Timestamps {
             tsval: (now.as_millis() as u32).wrapping_add(offset),
             tsecr: recent,
         });
         Segment {
             seq: self.snd_nxt,
-            ack: self.rcv_nxt.wire(),
+            ack: self.rcv_nxt,
             window: self.window,
             flags: Flags::ACK,
             options: Options::Segment(SegmentOptions {
@@ -284,16 +296,20 @@ impl Connection {
     /// What stays in the table when nobody holds a connection in TIME-WAIT any more.
     pub(super) fn time_wait(&self, config: &Config, now: Instant) -> TimeWait {
         let (snd_nxt, rcv_nxt, timestamps) = self.last_numbers();
+        let (ts_recent, ts_offset) = timestamps.unwrap_or_default();
         let (window, scale) = self.last_window();
+        let expires = self.time_wait_end(config).unwrap_or(now + config.time_wait);
         TimeWait {
             snd_nxt,
-            rcv_nxt,
-            timestamps,
+            rcv_nxt: rcv_nxt.wire(),
+            timestamps: timestamps.is_some(),
+            ts_recent,
+            ts_offset,
             window,
             scale,
             marking: Marking::of(&self.options),
             answered_at: None,
-            expires: self.time_wait_end(config).unwrap_or(now + config.time_wait),
+            expires: Stamp::after(expires),
         }
     }
 }
