@@ -227,7 +227,7 @@ impl Default for Keepalive {
 }
 
 /// Options of one connection, or of all that a listener accepts.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketOptions {
     /// Send small segments at once (`TCP_NODELAY`); off: Nagle (RFC 9293 §3.7.4).
     pub nodelay: bool,

@@ -8,6 +8,7 @@ mod input;
 mod invariants;
 mod passive;
 mod queued;
+mod rest;
 mod socket;
 mod time_wait;
 mod types;
@@ -24,7 +25,7 @@ use core::num::{NonZeroU8, NonZeroU16};
 use bytes::Bytes;
 
 use crate::config::{Config, SocketOptions};
-use crate::connection::{Connection, Events, State};
+use crate::connection::{Connection, Events, Resting, State};
 use crate::error::CloseReason;
 use crate::flow::{self, Flow};
 use crate::handshake::{FastOpenCache, SynReceived, SynSent};
@@ -35,6 +36,7 @@ use crate::table::{Keyed, Table};
 use crate::time::{Duration, Instant};
 use crate::wheel::{LowTick, Wheel};
 
+use rest::Dormitory;
 pub(crate) use time_wait::TimeWait;
 
 /// Answers to nobody's segments that wait for transmission; more are dropped and counted.
@@ -50,6 +52,7 @@ enum Slot {
     SynSent(Box<SynSent>),
     SynReceived(Box<SynReceived>),
     Connection(Box<Connection>),
+    Resting(Box<Resting>),
     TimeWait(Flow, TimeWait),
 }
 
@@ -69,6 +72,7 @@ impl Keyed for Slot {
             Self::SynSent(syn) => syn.ours.flow,
             Self::SynReceived(syn) => syn.ours.flow,
             Self::Connection(conn) => conn.flow,
+            Self::Resting(rest) => rest.flow(),
             Self::TimeWait(own, _) => own.key(),
         }
     }
@@ -78,6 +82,7 @@ impl Keyed for Slot {
             Self::SynSent(syn) => flow::is_same(&syn.ours.flow, flow),
             Self::SynReceived(syn) => flow::is_same(&syn.ours.flow, flow),
             Self::Connection(conn) => flow::is_same(&conn.flow, flow),
+            Self::Resting(rest) => rest.is_of(flow),
             Self::TimeWait(own, _) => own.is(flow),
         }
     }
@@ -106,13 +111,15 @@ pub struct Tcp {
     /// Passive handshakes under way, over all listeners.
     half_open: usize,
     time_waits: usize,
-    /// TIME-WAIT records, oldest first; some have ended since.
-    oldest_time_waits: VecDeque<ConnId>,
+    /// Indices of TIME-WAIT records, oldest first; some have ended since, and another may have
+    /// taken the place of one.
+    oldest_time_waits: VecDeque<u32>,
     /// Connections released by their applications and not yet in TIME-WAIT.
     orphans: usize,
     /// What [`Tcp::ack_overdue`] tells.
     ack_overdue: bool,
     fast_open: FastOpenCache,
+    dormitory: Dormitory,
     counters: Counters,
     #[cfg(debug_assertions)]
     recounts: crate::invariant::Recounts,
@@ -138,6 +145,7 @@ impl Tcp {
             orphans: 0,
             ack_overdue: false,
             fast_open: FastOpenCache::default(),
+            dormitory: Dormitory::new(),
             counters: Counters::default(),
             #[cfg(debug_assertions)]
             recounts: crate::invariant::Recounts::default(),
@@ -205,11 +213,18 @@ impl Tcp {
                     conn.on_handshake_timeout();
                 }
             }
+            Slot::Resting(rest) => {
+                if rest.poll_timeout().is_none_or(|at| at > now) {
+                    return self.settle_quietly(now, id);
+                }
+                self.wake(id);
+                return self.on_deadline(now, id);
+            }
             Slot::TimeWait(_, record) => {
                 if record.expires(now) <= now {
-                    self.remove_time_wait(id);
-                    return;
+                    return self.remove_time_wait(id);
                 }
+                return self.settle_quietly(now, id);
             }
         }
         self.settle(now, id);
@@ -253,7 +268,7 @@ impl Tcp {
                     }
                     conn.poll_transmit(now, self.config.tso, tx)
                 }
-                Slot::TimeWait(..) => false,
+                Slot::Resting(_) | Slot::TimeWait(..) => false,
             };
             if more {
                 self.mark_ready(id);
@@ -290,8 +305,8 @@ impl Tcp {
     pub fn connections(&self) -> impl Iterator<Item = Summary> + '_ {
         self.table.iter().map(|(id, slot)| {
             let (state, totals) = match slot {
-                Slot::SynSent(_) => (State::SynSent, (0, 0, 0)),
-                Slot::SynReceived(_) => (State::SynReceived, (0, 0, 0)),
+                Slot::SynSent(_) => (State::SynSent, [0; 3]),
+                Slot::SynReceived(_) => (State::SynReceived, [0; 3]),
                 Slot::Connection(conn) => {
                     let opening = conn.opening.is_some() && conn.state() == State::Established;
                     let state = if opening {
@@ -301,14 +316,19 @@ impl Tcp {
                     };
                     (state, conn.totals())
                 }
-                Slot::TimeWait(..) => (State::TimeWait, (0, 0, 0)),
+                Slot::Resting(rest) => (State::Established, rest.totals()),
+                Slot::TimeWait(..) => (State::TimeWait, [0; 3]),
             };
-            let (bytes_received, bytes_acked, total_retrans) = totals;
+            let [bytes_received, bytes_acked, total_retrans] = totals;
             Summary {
                 id,
                 flow: slot.flow(),
                 state,
-                ecn: matches!(slot, Slot::Connection(conn) if conn.uses_ecn()),
+                ecn: match slot {
+                    Slot::Connection(conn) => conn.uses_ecn(),
+                    Slot::Resting(rest) => rest.uses_ecn(),
+                    _ => false,
+                },
                 bytes_received,
                 bytes_acked,
                 total_retrans,
@@ -328,8 +348,8 @@ impl Tcp {
     }
 
     fn settle_quietly(&mut self, now: Instant, id: ConnId) {
-        #[cfg(debug_assertions)]
         let waits = !self.table.is_ready(id);
+        let mut rests = false;
         let Some(slot) = self.table.get_mut(id) else {
             return;
         };
@@ -340,18 +360,26 @@ impl Tcp {
                 #[cfg(debug_assertions)]
                 conn.check_invariants(now, &self.config, waits);
                 let opening = conn.opening.as_ref().and_then(|syn| syn.deadline());
-                let deadlines = [conn.poll_timeout(&self.config), opening];
+                let rest_at = if waits { conn.rest_at() } else { None };
+                rests = rest_at.is_some_and(|at| at <= now);
+                let rest_at = rest_at.filter(|&at| at > now);
+                let deadlines = [conn.poll_timeout(&self.config), opening, rest_at];
                 (
                     deadlines.into_iter().flatten().min(),
                     core::mem::take(&mut conn.events),
                 )
             }
+            Slot::Resting(rest) => (rest.poll_timeout(), Events::default()),
             Slot::TimeWait(_, record) => (Some(record.expires(now)), Events::default()),
         };
         let deadline = deadline.map(|deadline| deadline.min(now + MAX_SLEEP));
         self.arm(id, deadline);
         self.publish(id, events);
-        self.bury(now, id);
+        if rests {
+            self.rest(now, id);
+        } else {
+            self.bury(now, id);
+        }
     }
 
     fn arm(&mut self, id: ConnId, deadline: Option<Instant>) {

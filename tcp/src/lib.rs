@@ -9,9 +9,10 @@
 //! **Handshakes** are small records. `SynSent` and `SynReceived` (`handshake`) know what a SYN
 //! needs and are consumed into a `Connection` when the handshake is complete, so that every field
 //! of a connection is valid for its whole life. Fast Open begins a connection earlier, and keeps the
-//! handshake beside it; a SYN cookie begins one later, and keeps nothing. A connection whose owner
-//! has let go ends as a 48-byte TIME-WAIT record. All of them live in one slab (`table`), found by a
-//! keyed hash of the flow or by an id with a generation.
+//! handshake beside it; a SYN cookie begins one later, and keeps nothing. A connection on which
+//! nothing happens is folded into a record of what lasts (`connection/rest`) until a segment or a
+//! call wakes it, one whose owner has let go ends as a TIME-WAIT record. All of them live in one
+//! slab (`table`), found by a keyed hash of the flow or by an id with a generation.
 //!
 //! **Sequence numbers** wrap in headers only: [`seq::SeqNum`] has 64 bits and is ordered like any
 //! integer.
@@ -38,7 +39,8 @@
 //! segments costs one and data can carry it (`connection/ack`).
 //!
 //! **Time.** A connection has one deadline, the earliest of its timers (`connection/timers`), and
-//! one entry in the timer wheel that is written only to move earlier (`wheel`).
+//! one entry in the timer wheel that is written only to move earlier (`wheel`). The entry belongs to
+//! the slab's index, so that who comes after a connection finds it there.
 //!
 //! # The road of a segment
 //!

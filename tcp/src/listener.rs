@@ -4,6 +4,7 @@ use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::num::NonZeroU32;
 
 use crate::endpoint::{ConnId, ListenOptions, ListenerId};
 use crate::error::ListenError;
@@ -85,7 +86,7 @@ pub(crate) struct Listeners {
 
 impl Listeners {
     pub(crate) fn insert(&mut self, options: ListenOptions) -> Result<ListenerId, ListenError> {
-        let id = ListenerId(self.next_id);
+        let id = ListenerId(NonZeroU32::MIN.saturating_add(self.next_id));
         if options.transparent {
             let same = |&other: &ListenerId| {
                 self.get(other)
@@ -189,7 +190,7 @@ mod tests {
 
     fn found(addresses: &[&str], local: &str, own: bool) -> Option<u32> {
         let id = listeners(addresses).lookup(at(local), own);
-        id.map(|id| id.0)
+        id.map(|id| id.0.get() - 1)
     }
 
     #[test]
@@ -235,7 +236,7 @@ mod tests {
             let refused = listeners.insert(options);
             assert!(matches!(refused, Err(ListenError::AddrInUse)));
         }
-        for id in [0, 1] {
+        for id in [NonZeroU32::MIN, NonZeroU32::MIN.saturating_add(1)] {
             assert!(listeners.remove(ListenerId(id)).is_some());
         }
         for own in [false, true] {

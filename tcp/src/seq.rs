@@ -1,6 +1,7 @@
 //! Sequence space: numbers wrap on the wire and nowhere else.
 
 use core::fmt;
+use core::num::NonZeroU64;
 use core::ops::{Add, AddAssign, Range, Sub};
 
 /// A sequence number as a header carries it (RFC 9293 §3.1).
@@ -17,30 +18,42 @@ impl WireSeq {
 /// A sequence number widened to 64 bits: its low half is what the wire carries.
 ///
 /// Ordered like any integer, so nothing past the parser knows that RFC 9293 §3.4 is modulo 2³².
+/// Never zero, so that `Option<SeqNum>` takes eight bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SeqNum(u64);
+pub struct SeqNum(NonZeroU64);
 
 impl SeqNum {
     /// The first number of a connection: 2³² above the wire value, so that what lies just before
     /// it (a peer's ISN may be 0) still has a place.
     pub const fn first(wire: WireSeq) -> Self {
-        Self((1 << 32) + wire.0 as u64)
+        Self::new((1 << 32) + wire.0 as u64)
     }
 
     /// The number nearest to `self` whose low half is `wire`; right for any distance below 2³¹.
     pub const fn expand(self, wire: WireSeq) -> Self {
-        let distance = wire.0.wrapping_sub(self.0 as u32) as i32;
-        Self(self.0.wrapping_add_signed(distance as i64))
+        let distance = wire.0.wrapping_sub(self.get() as u32) as i32;
+        Self::new(self.get().wrapping_add_signed(distance as i64))
     }
 
     /// What the wire carries for this number.
     pub const fn wire(self) -> WireSeq {
-        WireSeq(self.0 as u32)
+        WireSeq(self.get() as u32)
     }
 
     /// The number `by` bytes before, stopping at the lowest there is.
     pub const fn saturating_sub(self, by: u64) -> Self {
-        Self(self.0.saturating_sub(by))
+        Self::new(self.get().saturating_sub(by))
+    }
+
+    const fn new(number: u64) -> Self {
+        match NonZeroU64::new(number) {
+            Some(number) => Self(number),
+            None => Self(NonZeroU64::MIN),
+        }
+    }
+
+    const fn get(self) -> u64 {
+        self.0.get()
     }
 }
 
@@ -48,7 +61,7 @@ impl Add<u32> for SeqNum {
     type Output = Self;
 
     fn add(self, by: u32) -> Self {
-        Self(self.0 + by as u64)
+        Self::new(self.get() + by as u64)
     }
 }
 
@@ -56,7 +69,7 @@ impl Add<usize> for SeqNum {
     type Output = Self;
 
     fn add(self, by: usize) -> Self {
-        Self(self.0 + by as u64)
+        Self::new(self.get() + by as u64)
     }
 }
 
@@ -73,13 +86,13 @@ impl Sub for SeqNum {
     type Output = u32;
 
     fn sub(self, rhs: Self) -> u32 {
-        self.0.saturating_sub(rhs.0).min(u32::MAX as u64) as u32
+        self.get().saturating_sub(rhs.get()).min(u32::MAX as u64) as u32
     }
 }
 
 impl fmt::Debug for SeqNum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0 as u32)
+        write!(f, "{}", self.wire().0)
     }
 }
 
@@ -159,8 +172,8 @@ mod tests {
     proptest! {
         #[test]
         fn expansion_is_the_nearest_number(start: u32, ahead in 0u64..1 << 40, off in -(1i64 << 31) + 1..1 << 31) {
-            let here = SeqNum(SeqNum::first(WireSeq(start)).0 + ahead);
-            let there = SeqNum(here.0.wrapping_add_signed(off));
+            let here = SeqNum::new(SeqNum::first(WireSeq(start)).get() + ahead);
+            let there = SeqNum::new(here.get().wrapping_add_signed(off));
             prop_assert_eq!(here.expand(there.wire()), there);
         }
 
@@ -168,21 +181,21 @@ mod tests {
         #[test]
         fn numbers_are_integers(start: u32, ahead in 0u64..1 << 40, by: u32, back in 0u64..1 << 41) {
             let first = (1u64 << 32) + u64::from(start);
-            prop_assert_eq!(SeqNum::first(WireSeq(start)).0, first);
+            prop_assert_eq!(SeqNum::first(WireSeq(start)).get(), first);
             let number = first + ahead;
-            let here = SeqNum(number);
+            let here = SeqNum::new(number);
             prop_assert_eq!(here.wire().0, (number % (1 << 32)) as u32);
             prop_assert_eq!(here.wire().wrapping_add(by), (here + by).wire());
-            prop_assert_eq!((here + by).0, number + u64::from(by));
+            prop_assert_eq!((here + by).get(), number + u64::from(by));
             prop_assert_eq!(here + by as usize, here + by);
             let mut moved = here;
             moved += by;
             prop_assert_eq!(moved, here + by);
             prop_assert_eq!(moved - here, by);
             prop_assert_eq!(here - moved, 0);
-            prop_assert_eq!(here.saturating_sub(back).0, number.saturating_sub(back));
+            prop_assert_eq!(here.saturating_sub(back).get(), number.saturating_sub(back).max(1));
             let below = here.saturating_sub(back);
-            prop_assert_eq!(u64::from(here - below), back.min(number).min(u32::MAX.into()));
+            prop_assert_eq!(u64::from(here - below), back.min(number - 1).min(u32::MAX.into()));
             prop_assert_eq!(below < here, back > 0);
         }
 

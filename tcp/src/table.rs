@@ -10,8 +10,6 @@ use crate::flow;
 #[cfg(any(test, debug_assertions))]
 use crate::invariant::{Held, holds};
 use crate::segment::FlowKey;
-#[cfg(debug_assertions)]
-use crate::time::Instant;
 use crate::wheel::Armed;
 
 /// A hash whose key no peer knows: peers choose addresses and ports, and must not be able to
@@ -229,11 +227,11 @@ impl<S: Keyed> Table<S> {
         )
     }
 
-    /// Whether the wheel looks at it by `deadline`.
+    /// The wheel's entries for it.
     #[cfg(debug_assertions)]
-    pub(crate) fn is_covered(&self, id: ConnId, deadline: Instant) -> bool {
+    pub(crate) fn armed(&self, id: ConnId) -> Armed {
         self.living(id)
-            .is_some_and(|slot| slot.armed.covers(deadline))
+            .map_or_else(Armed::default, |slot| slot.armed)
     }
 }
 

@@ -60,16 +60,71 @@ impl Instant {
     }
 }
 
-/// A point in time in four bytes: to the millisecond, and right as long as it is asked for within
-/// three weeks.
+/// A length of time in four bytes, in units of 64 ns; what is longer than 274 seconds is taken as
+/// that.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span(NonZeroU32);
+
+/// A unit of [`Span`] is 2⁶ ns.
+const SPAN_BITS: u32 = 6;
+
+impl Span {
+    /// No time at all.
+    pub(crate) const ZERO: Self = Self::new(0);
+
+    /// So many units.
+    pub(crate) const fn new(units: u64) -> Self {
+        let value = units.saturating_add(1);
+        let value = if value > u32::MAX as u64 {
+            u32::MAX
+        } else {
+            value as u32
+        };
+        match NonZeroU32::new(value) {
+            Some(value) => Self(value),
+            None => Self(NonZeroU32::MIN),
+        }
+    }
+
+    /// `duration`, rounded down.
+    pub(crate) const fn of(duration: Duration) -> Self {
+        let units = duration.as_nanos() >> SPAN_BITS;
+        Self::new(if units > u32::MAX as u128 {
+            u32::MAX as u64
+        } else {
+            units as u64
+        })
+    }
+
+    /// How many units.
+    pub(crate) const fn get(self) -> u64 {
+        self.0.get() as u64 - 1
+    }
+
+    /// The same in sixteen bytes.
+    pub(crate) const fn duration(self) -> Duration {
+        Duration::from_nanos(self.get() << SPAN_BITS)
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.duration().fmt(f)
+    }
+}
+
+/// A point in time in four bytes: to 131 µs, and right as long as it is asked for within three days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp(NonZeroU32);
+
+/// A unit of [`Stamp`] is 2¹⁷ ns.
+const STAMP_BITS: u32 = 17;
 
 impl Stamp {
     /// `at`, rounded up.
     pub(crate) const fn after(at: Instant) -> Self {
-        let millis = at.as_nanos().div_ceil(1_000_000);
-        match NonZeroU32::new(millis as u32) {
+        let units = at.as_nanos().div_ceil(1 << STAMP_BITS);
+        match NonZeroU32::new(units as u32) {
             Some(low) => Self(low),
             None => Self(NonZeroU32::MIN),
         }
@@ -77,8 +132,9 @@ impl Stamp {
 
     /// The instant nearest to `now` that it stands for.
     pub(crate) const fn near(self, now: Instant) -> Instant {
-        let distance = self.0.get().wrapping_sub(now.as_millis() as u32) as i32;
-        Instant::from_millis(now.as_millis().saturating_add_signed(distance as i64))
+        let present = now.as_nanos() >> STAMP_BITS;
+        let distance = self.0.get().wrapping_sub(present as u32) as i32;
+        Instant::from_nanos(present.saturating_add_signed(distance as i64) << STAMP_BITS)
     }
 }
 
@@ -122,6 +178,35 @@ mod tests {
     #[test]
     fn an_optional_instant_takes_eight_bytes() {
         assert_eq!(size_of::<Option<Instant>>(), 8);
+    }
+
+    #[test]
+    fn a_stamp_is_found_again_near_its_time() {
+        let day = Duration::from_hours(24);
+        let units = [0, 1, u64::from(u32::MAX), 1 << 32, 300 << 32];
+        for at in units.map(|units| Instant::from_nanos(units << STAMP_BITS)) {
+            for now in [at.saturating_before(3 * day), at, at + 3 * day] {
+                let found = Stamp::after(at).near(now);
+                let late = found - at;
+                assert!(
+                    at <= found && late <= Duration::from_nanos(1 << STAMP_BITS),
+                    "{at:?}"
+                );
+            }
+        }
+        let early = Instant::from_nanos((5 << STAMP_BITS) + 1);
+        let stamped = Stamp::after(early).near(early);
+        assert_eq!(stamped, Instant::from_nanos(6 << STAMP_BITS));
+    }
+
+    #[test]
+    fn short_times_end_after_minutes() {
+        assert_eq!(Span::of(Duration::from_nanos(127)).get(), 1);
+        assert_eq!(Span::ZERO.duration(), Duration::ZERO);
+        let most = Span::new(u64::MAX);
+        assert_eq!(most, Span::of(Duration::MAX));
+        assert!(most > Span::of(Duration::from_secs(274)));
+        assert_eq!(size_of::<Option<Span>>(), 4);
     }
 
     #[test]

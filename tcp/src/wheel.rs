@@ -24,13 +24,10 @@ const KEPT: usize = 1024;
 /// The low half of a tick; never zero, which is one later.
 pub(crate) type LowTick = NonZeroU32;
 
-/// The tick at which what falls due at `deadline` is due.
-const fn due_tick(deadline: Instant) -> (u64, LowTick) {
+/// The tick by which what falls due at `deadline` is looked at.
+const fn due_tick(deadline: Instant) -> u64 {
     let tick = (deadline.as_nanos() >> TICK_BITS) + 1; // rounded up
-    match LowTick::new(tick as u32) {
-        Some(low) => (tick, low),
-        None => (tick + 1, LowTick::MIN),
-    }
+    tick + (tick as u32 == 0) as u64
 }
 
 /// Whether `low` lies behind `tick`.
@@ -58,13 +55,6 @@ impl Armed {
             self.next = self.later.take();
         }
         due
-    }
-
-    /// Whether the key is looked at by `deadline`.
-    #[cfg(debug_assertions)]
-    pub(crate) fn covers(self, deadline: Instant) -> bool {
-        let (tick, _) = due_tick(deadline);
-        self.next.is_some_and(|next| !is_after(next, tick))
     }
 }
 
@@ -102,13 +92,21 @@ impl<T: Copy> Wheel<T> {
     /// nothing due and is armed again. A cancelled deadline costs that one look, too.
     pub(crate) fn arm(&mut self, key: T, armed: &mut Armed, deadline: Option<Instant>) {
         let Some(deadline) = deadline else { return };
-        let (tick, low) = due_tick(deadline.clamp(self.present(), self.horizon()));
+        let tick = due_tick(deadline).clamp(self.current, self.current + MAX_TICKS);
         if armed.next.is_none_or(|next| is_after(next, tick)) {
+            let low = LowTick::new(tick as u32).unwrap_or(LowTick::MIN);
             self.insert(low, key);
             self.len += 1;
             armed.later = armed.later.or(armed.next);
             armed.next = Some(low);
         }
+    }
+
+    /// Whether a key is looked at by `deadline`, as far as the wheel reaches.
+    #[cfg(debug_assertions)]
+    pub(crate) fn covers(&self, armed: Armed, deadline: Instant) -> bool {
+        let tick = due_tick(deadline).clamp(self.current, self.current + MAX_TICKS);
+        armed.next.is_some_and(|next| !is_after(next, tick))
     }
 
     /// What falls due then, or fell before, is looked at with the current tick.
@@ -117,9 +115,9 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// The farthest deadline that there is room for.
+    #[cfg(test)]
     fn horizon(&self) -> Instant {
-        let tick = self.current + MAX_TICKS - 1;
-        Instant::from_nanos(tick << TICK_BITS)
+        Instant::from_nanos((self.current + MAX_TICKS - 1) << TICK_BITS)
     }
 
     /// Moves on towards `now`, to the next tick that has entries: they are appended to `fired`,

@@ -2,6 +2,8 @@
 
 use alloc::boxed::Box;
 
+use super::cubic::RestingCubic;
+use super::reno::RestingReno;
 use super::{
     AckSample, Bbr, CongestionController, CongestionEvent, Cubic, DeliverySample, LostSample,
     MAX_CWND, Reno, SentSample, Setup,
@@ -30,6 +32,36 @@ impl Controller {
             CongestionAlgorithm::Cubic => Self::Cubic(Cubic::new(setup)),
             CongestionAlgorithm::Bbr => Self::Bbr(Box::new(Bbr::new(setup))),
             CongestionAlgorithm::Custom(custom) => Self::Custom((custom.make)(setup)),
+        }
+    }
+}
+
+/// What lasts of a controller while nothing is in flight; no undo looks back that far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RestingController {
+    Reno(RestingReno),
+    Cubic(RestingCubic),
+}
+
+impl Controller {
+    /// Whether [`Controller::rest`] says all.
+    pub(crate) const fn can_rest(&self) -> bool {
+        matches!(self, Self::Reno(_) | Self::Cubic(_))
+    }
+
+    /// `None` for an algorithm whose state is its own business.
+    pub(crate) const fn rest(&self) -> Option<RestingController> {
+        match self {
+            Self::Reno(reno) => Some(RestingController::Reno(reno.rest())),
+            Self::Cubic(cubic) => Some(RestingController::Cubic(cubic.rest())),
+            Self::Bbr(_) | Self::Custom(_) => None,
+        }
+    }
+
+    pub(crate) const fn woken(rest: &RestingController, mss: u32) -> Self {
+        match rest {
+            RestingController::Reno(rest) => Self::Reno(Reno::woken(rest, mss)),
+            RestingController::Cubic(rest) => Self::Cubic(Cubic::woken(rest, mss)),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Windows are bytes, times microseconds.
 
-use super::window::Window;
+use super::window::{RestingWindow, Window};
 use super::{AckSample, CongestionController, CongestionEvent, CongestionKind, SentSample, Setup};
 use crate::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ pub struct Cubic {
     window: Window,
     curve: Curve,
     /// What a fraction of a byte of growth has come to, in units of 1/cwnd.
-    fraction: u64,
+    fraction: u32,
     last_ack: Option<Instant>,
     /// What the last congestion event changed (§4.9, CU-8).
     before: Option<(Window, Curve)>,
@@ -32,7 +32,7 @@ struct Curve {
     /// Wmax.
     w_max: u32,
     /// K, in microseconds.
-    k: u64,
+    k: u32,
     /// When this epoch of congestion avoidance began; app-limited time moves it on.
     epoch: Option<Instant>,
     /// The next epoch starts flat: after a timeout (§4.8), or slow start without a loss (§4.10).
@@ -41,10 +41,40 @@ struct Curve {
     cwnd_prior: u32,
     /// Reno's window in the same place (§4.3), and its fraction in units of 1/cwnd.
     w_est: u32,
-    w_est_fraction: u64,
+    w_est_fraction: u32,
+}
+
+/// What lasts of it while nothing is in flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RestingCubic {
+    window: RestingWindow,
+    curve: Curve,
+    fraction: u32,
+    last_ack: Option<Instant>,
 }
 
 impl Cubic {
+    pub(super) const fn rest(&self) -> RestingCubic {
+        RestingCubic {
+            window: self.window.rest(),
+            curve: self.curve,
+            fraction: self.fraction,
+            last_ack: self.last_ack,
+        }
+    }
+
+    pub(super) const fn woken(rest: &RestingCubic, mss: u32) -> Self {
+        Self {
+            window: Window::woken(&rest.window, mss),
+            curve: rest.curve,
+            fraction: rest.fraction,
+            last_ack: rest.last_ack,
+            before: None,
+            c: C,
+            fast_convergence: true,
+        }
+    }
+
     /// A controller that begins where `setup` says.
     pub const fn new(setup: &Setup) -> Self {
         Self {
@@ -87,7 +117,8 @@ impl Cubic {
             (curve.w_max, curve.k) = (cwnd, 0);
         } else {
             let rise = u128::from(curve.w_max - cwnd);
-            curve.k = cube_root(rise * C_DEN / u128::from(self.c) / u128::from(mss));
+            let k = cube_root(rise * C_DEN / u128::from(self.c) / u128::from(mss));
+            curve.k = u32::try_from(k).unwrap_or(u32::MAX); // 71 minutes
         }
         curve.flat = false;
         (curve.w_est, curve.w_est_fraction) = (cwnd, 0);
@@ -99,14 +130,14 @@ impl Cubic {
     fn w_cubic(&self, t: Duration) -> u32 {
         let t = t.as_micros() as u64;
         let Curve { w_max, k, .. } = self.curve;
-        let distance = u128::from(t.abs_diff(k));
+        let distance = u128::from(t.abs_diff(k.into()));
         let cube = distance.saturating_mul(distance).saturating_mul(distance);
         let scale = u128::from(self.c) * u128::from(self.window.mss);
         let bytes = (cube / C_DEN)
             .saturating_mul(scale)
             .saturating_add(cube % C_DEN * scale / C_DEN)
             .min(u128::from(u32::MAX)) as u32;
-        if t >= k {
+        if t >= u64::from(k) {
             w_max.saturating_add(bytes)
         } else {
             w_max.saturating_sub(bytes)
@@ -124,9 +155,9 @@ impl Cubic {
             (1, 1)
         };
         let cwnd = u64::from(cwnd) * den;
-        let sum = curve.w_est_fraction * den + u64::from(mss) * u64::from(acked) * num;
+        let sum = u64::from(curve.w_est_fraction) * den + u64::from(mss) * u64::from(acked) * num;
         curve.w_est = curve.w_est.saturating_add((sum / cwnd) as u32);
-        curve.w_est_fraction = sum % cwnd / den;
+        curve.w_est_fraction = (sum % cwnd / den) as u32;
     }
 
     fn avoid_congestion(&mut self, ack: &AckSample, acked: u32) {
@@ -143,8 +174,8 @@ impl Cubic {
         }
         let target = self.w_cubic(t + ack.srtt.unwrap_or_default());
         let target = target.clamp(cwnd, cwnd.saturating_add(cwnd / 2));
-        let sum = self.fraction + u64::from(target - cwnd) * u64::from(acked);
-        self.fraction = sum % u64::from(cwnd);
+        let sum = u64::from(self.fraction) + u64::from(target - cwnd) * u64::from(acked);
+        self.fraction = (sum % u64::from(cwnd)) as u32;
         self.window.grow((sum / u64::from(cwnd)) as u32);
     }
 

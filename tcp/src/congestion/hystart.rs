@@ -2,12 +2,12 @@
 //! overflows.
 
 use super::{AckSample, Setup};
-use crate::time::Duration;
+use crate::time::{Duration, Span};
 
 const MIN_RTT_THRESH: Duration = Duration::from_millis(4);
 const MAX_RTT_THRESH: Duration = Duration::from_millis(16);
 const MIN_RTT_DIVISOR: u32 = 8;
-const N_RTT_SAMPLE: u32 = 8;
+const N_RTT_SAMPLE: u8 = 8;
 const CSS_GROWTH_DIVISOR: u32 = 4;
 const CSS_ROUNDS: u8 = 5;
 /// L: segments that one ACK may stand for where each left in a frame of its own (HS-3).
@@ -19,7 +19,7 @@ enum Phase {
     SlowStart,
     /// Conservative Slow Start: entered at this round trip, this many rounds to go.
     Css {
-        baseline: Duration,
+        baseline: Span,
         rounds_left: u8,
     },
     /// Over: no later slow start is watched (§4.3).
@@ -42,13 +42,13 @@ pub(super) struct HyStart {
     /// L · SMSS, where it applies (§4.3).
     limit: bool,
     /// lastRoundMinRTT.
-    last_round: Option<Duration>,
+    last_round: Option<Span>,
     /// currentRoundMinRTT.
-    this_round: Option<Duration>,
+    this_round: Option<Span>,
     /// rttSampleCount.
-    samples: u32,
+    samples: u8,
     /// Bytes acknowledged in CSS that have not grown the window yet.
-    credit: u32,
+    credit: u8,
 }
 
 impl HyStart {
@@ -95,10 +95,9 @@ impl HyStart {
         if !matches!(self.phase, Phase::Css { .. }) {
             return Growth::By(grown);
         }
-        self.credit += grown % CSS_GROWTH_DIVISOR;
-        let carry = self.credit / CSS_GROWTH_DIVISOR;
-        self.credit %= CSS_GROWTH_DIVISOR;
-        Growth::By(grown / CSS_GROWTH_DIVISOR + carry)
+        let credit = u32::from(self.credit) + grown % CSS_GROWTH_DIVISOR;
+        self.credit = (credit % CSS_GROWTH_DIVISOR) as u8;
+        Growth::By(grown / CSS_GROWTH_DIVISOR + credit / CSS_GROWTH_DIVISOR)
     }
 
     /// True when this ends the last round of CSS.
@@ -114,6 +113,7 @@ impl HyStart {
     }
 
     fn on_rtt(&mut self, rtt: Duration) {
+        let rtt = Span::of(rtt);
         let least = self.this_round.map_or(rtt, |least| least.min(rtt));
         self.this_round = Some(least);
         self.samples = self.samples.saturating_add(1);
@@ -121,7 +121,7 @@ impl HyStart {
             return;
         }
         match (self.phase, self.last_round) {
-            (Phase::SlowStart, Some(last)) if least >= last + threshold(last) => {
+            (Phase::SlowStart, Some(last)) if is_late(least, last) => {
                 self.phase = Phase::Css {
                     baseline: least,
                     rounds_left: CSS_ROUNDS, // the round under way counts (HS-2)
@@ -133,6 +133,10 @@ impl HyStart {
             _ => {}
         }
     }
+}
+
+fn is_late(round: Span, last: Span) -> bool {
+    round.duration() >= last.duration() + threshold(last.duration())
 }
 
 /// `RttThresh` (§4.2, HS-1).

@@ -63,7 +63,8 @@ pub use sample::{
     Setup,
 };
 
-pub(crate) use usage::WindowUsage;
+pub(crate) use controller::RestingController;
+pub(crate) use usage::{RestingUsage, WindowUsage};
 
 use core::fmt;
 

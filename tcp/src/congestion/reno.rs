@@ -1,6 +1,6 @@
 //! NewReno's window: RFC 5681 with byte counting in congestion avoidance (RFC 3465).
 
-use super::window::Window;
+use super::window::{RestingWindow, Window};
 use super::{AckSample, CongestionController, CongestionEvent, Setup};
 
 /// RFC 5681 §3.1, in bytes.
@@ -13,7 +13,29 @@ pub struct Reno {
     before: Option<Window>,
 }
 
+/// What lasts of it while nothing is in flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RestingReno {
+    window: RestingWindow,
+    credit: u32,
+}
+
 impl Reno {
+    pub(super) const fn rest(&self) -> RestingReno {
+        RestingReno {
+            window: self.window.rest(),
+            credit: self.credit,
+        }
+    }
+
+    pub(super) const fn woken(rest: &RestingReno, mss: u32) -> Self {
+        Self {
+            window: Window::woken(&rest.window, mss),
+            credit: rest.credit,
+            before: None,
+        }
+    }
+
     /// A controller that begins where `setup` says.
     pub const fn new(setup: &Setup) -> Self {
         Self {

@@ -3,6 +3,8 @@
 //! A window that was not used has proved nothing. This keeps what the connection knows of that;
 //! what follows from it for the window is the controller's business.
 
+use core::num::NonZeroU32;
+
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 
@@ -31,13 +33,44 @@ pub(crate) struct WindowUsage {
     cwnd_limited: bool,
     look_end: SeqNum,
     /// pipeACK samples: the largest of this half of the sampling period, and of the last.
-    pipe_ack: [Option<u32>; 2],
+    pipe_ack: [Option<NonZeroU32>; 2],
     half_began: Instant,
     /// pipeACK has been below half of cwnd since then.
     non_validated_since: Option<Instant>,
 }
 
+/// What lasts of it while nothing is in flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RestingUsage {
+    pipe_ack: [Option<NonZeroU32>; 2],
+    acked_in_round: u32,
+    half_began: Instant,
+    non_validated_since: Option<Instant>,
+}
+
+impl RestingUsage {
+    /// The next ACK ends a round, as what is acknowledged by now has; what leaves next is all
+    /// that is in flight.
+    pub(crate) const fn wake(&self, una: SeqNum) -> WindowUsage {
+        WindowUsage {
+            pipe_ack: self.pipe_ack,
+            acked_in_round: self.acked_in_round,
+            non_validated_since: self.non_validated_since,
+            ..WindowUsage::new(self.half_began, una)
+        }
+    }
+}
+
 impl WindowUsage {
+    pub(crate) const fn rest(&self) -> RestingUsage {
+        RestingUsage {
+            pipe_ack: self.pipe_ack,
+            acked_in_round: self.acked_in_round,
+            half_began: self.half_began,
+            non_validated_since: self.non_validated_since,
+        }
+    }
+
     pub(crate) const fn new(now: Instant, nxt: SeqNum) -> Self {
         Self {
             round_end: nxt,
@@ -96,14 +129,12 @@ impl WindowUsage {
             self.pipe_ack = [None, self.pipe_ack[0]];
             self.half_began = now;
         }
-        if sample > 0 {
-            self.pipe_ack[0] = self.pipe_ack[0].max(Some(sample));
-        }
+        self.pipe_ack[0] = self.pipe_ack[0].max(NonZeroU32::new(sample));
     }
 
     /// `None` as long as there was no sample, which counts as a window in use (§4.2).
     pub(crate) fn pipe_ack(&self) -> Option<u32> {
-        self.pipe_ack[0].max(self.pipe_ack[1])
+        self.pipe_ack[0].max(self.pipe_ack[1]).map(NonZeroU32::get)
     }
 
     /// Losses are being repaired: no samples are taken, and older ones count no more (§4.2).

@@ -13,7 +13,32 @@ pub(super) struct Window {
     hystart: HyStart,
 }
 
+/// What lasts of it while nothing is in flight; the connection knows the segment size.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RestingWindow {
+    cwnd: u32,
+    ssthresh: u32,
+    hystart: HyStart,
+}
+
 impl Window {
+    pub(super) const fn rest(&self) -> RestingWindow {
+        RestingWindow {
+            cwnd: self.cwnd,
+            ssthresh: self.ssthresh,
+            hystart: self.hystart,
+        }
+    }
+
+    pub(super) const fn woken(rest: &RestingWindow, mss: u32) -> Self {
+        Self {
+            mss,
+            cwnd: rest.cwnd,
+            ssthresh: rest.ssthresh,
+            hystart: rest.hystart,
+        }
+    }
+
     pub(super) const fn new(setup: &Setup) -> Self {
         Self {
             mss: setup.mss,

@@ -59,7 +59,42 @@ pub(crate) struct Acks {
     out_of_window_at: Option<Instant>,
 }
 
+/// What lasts of it while nothing is owed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RestingAcks {
+    full_size: u16,
+    quick: u8,
+}
+
 impl Acks {
+    /// Whether nothing is owed.
+    pub(super) const fn is_at_rest(&self) -> bool {
+        !self.is_owed() && self.bytes == 0 && self.duplicates == 0
+    }
+
+    /// When data that has come, and the budgets of attacks, are forgotten: `None`, they are.
+    pub(super) fn rest_at(&self, rto: Duration) -> Option<Instant> {
+        let data = self.data_at.map(|at| at + rto.max(DELAY));
+        let challenges = self.challenges_since.map(|at| at + CHALLENGE_PERIOD);
+        let answers = self.out_of_window_at.map(|at| at + OUT_OF_WINDOW_PERIOD);
+        data.max(challenges).max(answers)
+    }
+
+    pub(super) fn rest(&self) -> RestingAcks {
+        RestingAcks {
+            full_size: u16::try_from(self.full_size).unwrap_or(u16::MAX),
+            quick: self.quick,
+        }
+    }
+
+    pub(super) fn woken(last_sent: SeqNum, rest: RestingAcks, config: &Config) -> Self {
+        Self {
+            quick: rest.quick,
+            full_size: rest.full_size.into(),
+            ..Self::new(last_sent, 0, config)
+        }
+    }
+
     pub(crate) const fn new(last_sent: SeqNum, mss: u32, config: &Config) -> Self {
         Self {
             last_sent,

@@ -115,7 +115,7 @@ impl Connection {
                 .is_some_and(|at| now - at > self.rtt.rto());
         if idle {
             self.snd.last_sent = None;
-            self.unpaced = UNPACED;
+            (self.unpaced, self.burst_left) = (UNPACED, 0); // what was left was of another time
             self.cc.set_window(cwnd.min(restart), ssthresh);
         } else if self.snd.usage.expired(now, cwnd) {
             let half = (cwnd / 2).max(restart).min(cwnd);

@@ -24,7 +24,38 @@ pub(crate) struct EcnState {
     hold: Option<Instant>,
 }
 
+/// What lasts of it while nothing is in flight.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RestingEcn {
+    reduced_at: Option<SeqNum>,
+    pub(super) enabled: bool,
+    echoing: bool,
+    cwr_owed: bool,
+    absorbed: bool,
+}
+
 impl EcnState {
+    pub(super) const fn rest(&self) -> RestingEcn {
+        RestingEcn {
+            reduced_at: self.reduced_at,
+            enabled: self.enabled,
+            echoing: self.echoing,
+            cwr_owed: self.cwr_owed,
+            absorbed: self.absorbed,
+        }
+    }
+
+    pub(super) const fn woken(rest: &RestingEcn) -> Self {
+        Self {
+            reduced_at: rest.reduced_at,
+            enabled: rest.enabled,
+            echoing: rest.echoing,
+            cwr_owed: rest.cwr_owed,
+            absorbed: rest.absorbed,
+            hold: None,
+        }
+    }
+
     /// Nothing was sent above `nxt` yet, so nothing of ours can have been marked.
     pub(super) fn new(enabled: bool, nxt: SeqNum) -> Self {
         Self {

@@ -1,5 +1,6 @@
 //! Counts of a connection, and [`Info`] made of them and of everything else.
 
+use alloc::boxed::Box;
 use core::num::NonZeroU64;
 
 use crate::config::Config;
@@ -34,7 +35,119 @@ pub(crate) struct Stats {
     busy: Duration,
 }
 
+/// Stats of a connection at rest, and what it counts itself.
+#[derive(Debug)]
+pub(super) struct RestingStats {
+    counts: Counts,
+    data_received_at: Option<Instant>,
+    /// In nanoseconds.
+    busy: u64,
+}
+
+/// Counts, of which most stay small.
+#[derive(Debug)]
+enum Counts {
+    Small([u32; 13], Seen),
+    Large(Box<([u64; 13], Seen)>),
+}
+
+/// What has happened at least once.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    ecn: bool,
+    syn_data: bool,
+}
+
+impl RestingStats {
+    /// What the connection counts itself.
+    pub(super) fn totals(&self) -> [u64; 3] {
+        let ([.., received, acked, again], _) = self.counts();
+        [received, acked, again]
+    }
+
+    pub(super) fn wake(&self) -> ([u64; 3], Stats) {
+        let (counts, seen) = self.counts();
+        let [
+            segs_in,
+            segs_out,
+            data_segs_in,
+            data_segs_out,
+            bytes_sent,
+            bytes_retrans,
+            delivered,
+            delivered_ce,
+            dsack_dups,
+            rcv_ooopack,
+            totals @ ..,
+        ] = counts;
+        let stats = Stats {
+            segs_in,
+            segs_out,
+            data_segs_in,
+            data_segs_out,
+            bytes_sent,
+            bytes_retrans,
+            delivered,
+            delivered_ce,
+            dsack_dups,
+            rcv_ooopack,
+            ecn_seen: seen.ecn,
+            syn_data: seen.syn_data,
+            data_received_at: self.data_received_at,
+            busy_since: None,
+            busy: Duration::from_nanos(self.busy),
+        };
+        (totals, stats)
+    }
+
+    fn counts(&self) -> ([u64; 13], Seen) {
+        match &self.counts {
+            Counts::Small(counts, seen) => (counts.map(u64::from), *seen),
+            Counts::Large(counts) => **counts,
+        }
+    }
+}
+
 impl Stats {
+    /// Whether everything is acknowledged.
+    pub(super) const fn is_at_rest(&self) -> bool {
+        self.busy_since.is_none()
+    }
+
+    /// Together with the `totals` of the connection itself.
+    pub(super) fn rest(&self, totals: [u64; 3]) -> RestingStats {
+        let [received, acked, again] = totals;
+        let counts = [
+            self.segs_in,
+            self.segs_out,
+            self.data_segs_in,
+            self.data_segs_out,
+            self.bytes_sent,
+            self.bytes_retrans,
+            self.delivered,
+            self.delivered_ce,
+            self.dsack_dups,
+            self.rcv_ooopack,
+            received,
+            acked,
+            again,
+        ];
+        let seen = Seen {
+            ecn: self.ecn_seen,
+            syn_data: self.syn_data,
+        };
+        let is_small = counts.iter().all(|&count| count <= u32::MAX.into());
+        RestingStats {
+            counts: if is_small {
+                Counts::Small(counts.map(|count| count as u32), seen)
+            } else {
+                Counts::Large(Box::new((counts, seen)))
+            },
+            data_received_at: self.data_received_at,
+            busy: u64::try_from(self.busy.as_nanos()).unwrap_or(u64::MAX),
+        }
+    }
+
     pub(super) fn new(syn_data: bool) -> Self {
         Self {
             syn_data,

@@ -21,6 +21,7 @@ mod output;
 mod pacing;
 mod path;
 mod resend;
+mod rest;
 mod state;
 mod text;
 mod timers;
@@ -28,6 +29,7 @@ mod timers;
 mod variables;
 
 pub(crate) use negotiated::Negotiated;
+pub(crate) use rest::Resting;
 pub use state::State;
 
 use alloc::boxed::Box;
@@ -225,8 +227,8 @@ impl Connection {
     }
 
     /// Payload bytes received in order, payload bytes acknowledged, segments sent again.
-    pub(crate) const fn totals(&self) -> (u64, u64, u64) {
-        (self.bytes_received, self.bytes_acked, self.total_retrans)
+    pub(crate) const fn totals(&self) -> [u64; 3] {
+        [self.bytes_received, self.bytes_acked, self.total_retrans]
     }
 
     /// Whether an ACK is to leave at the end of this turn.

@@ -26,7 +26,7 @@ pub(crate) enum LossTimer {
 }
 
 /// Deadlines of a connection and what they have counted.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Timers {
     pub(crate) loss: Option<(Instant, LossTimer)>,
     /// When the retransmission timeout was started (RFC 6298 §5); a probe may come first.

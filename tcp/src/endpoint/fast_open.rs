@@ -68,7 +68,9 @@ impl Tcp {
         conn.on_syn_ack_due();
         let taken = conn.rcv_nxt().0.wrapping_sub(syn.rcv_nxt().0);
         conn.note_syn_data(taken > 0);
-        let id = self.table.insert(Slot::Connection(Box::new(conn)));
+        let id = self
+            .table
+            .insert(Slot::Connection(self.dormitory.boxed(conn)));
         if let Some(Slot::Connection(conn)) = self.table.get_mut(id) {
             let mut opening = syn.with_fast_open(taken, cookie);
             opening.ours.options.defer_accept = None; // it is accepted already

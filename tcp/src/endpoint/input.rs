@@ -82,6 +82,10 @@ impl Tcp {
                 self.settle(now, id);
                 done
             }
+            Slot::Resting(_) => {
+                self.wake(id);
+                self.on_flow_segment(now, id, local, ecn, segment)
+            }
             Slot::SynSent(_) => self.on_syn_sent(now, id, segment),
             Slot::SynReceived(_) => self.on_syn_received(now, id, ecn, segment),
             Slot::TimeWait(_, record) => {

@@ -55,13 +55,17 @@ impl Tcp {
                     }
                     conn.poll_timeout(&self.config)
                 }
+                Slot::Resting(rest) => rest.poll_timeout(),
                 Slot::TimeWait(_, record) => {
                     found.time_waits += 1;
                     Some(record.expires(now))
                 }
             };
             holds(
-                deadline.is_none_or(|at| self.table.is_covered(id, at.min(now + MAX_SLEEP))),
+                deadline.is_none_or(|at| {
+                    self.wheel
+                        .covers(self.table.armed(id), at.min(now + MAX_SLEEP))
+                }),
                 "what has a deadline has an entry in the wheel",
             )?;
             let known = self.table.lookup(&slot.flow()) == Some(id);
@@ -111,8 +115,11 @@ impl Tcp {
                 "pending Fast Opens equal a recount",
             )?;
             let mut waiting = listener.accept_queue.iter();
-            let opened =
-                |slot: &Slot| matches!(slot, Slot::Connection(conn) if conn.listener == Some(id));
+            let opened = |slot: &Slot| match slot {
+                Slot::Connection(conn) => conn.listener == Some(id),
+                Slot::Resting(rest) => rest.listener == Some(id),
+                _ => false,
+            };
             holds(
                 waiting.all(|&conn| self.table.get(conn).is_none_or(opened)),
                 "what waits to be accepted is the listener's",

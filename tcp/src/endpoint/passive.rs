@@ -144,7 +144,9 @@ impl Tcp {
         }
         self.counters.syncookies_recv += 1;
         let conn = Connection::new(now, &self.config, &settled);
-        let id = self.table.insert(Slot::Connection(Box::new(conn)));
+        let id = self
+            .table
+            .insert(Slot::Connection(self.dormitory.boxed(conn)));
         self.queue_accept(id, listener_id);
         Some(self.on_flow_segment(now, id, true, Ecn::NotEct, seg.clone()))
     }
@@ -265,7 +267,8 @@ impl Tcp {
     pub(super) fn open(&mut self, now: Instant, id: ConnId, settled: &Negotiated) {
         let mut conn = Connection::new(now, &self.config, settled);
         conn.queue_taken(settled.data.clone());
-        self.replace(id, Slot::Connection(Box::new(conn)));
+        let conn = self.dormitory.boxed(conn);
+        self.replace(id, Slot::Connection(conn));
     }
 
     /// A handshake came to nothing: the flow is free, or in TIME-WAIT as before (MAY-2).

@@ -39,10 +39,12 @@ impl Tcp {
     pub fn accept(&mut self, id: ListenerId) -> Option<(ConnId, FlowKey)> {
         loop {
             let conn = self.listeners.get_mut(id)?.accept_queue.pop_front()?;
-            if let Some(Slot::Connection(accepted)) = self.table.get_mut(conn) {
-                accepted.listener = None;
-                return Some((conn, accepted.flow));
+            match self.table.get_mut(conn) {
+                Some(Slot::Connection(accepted)) => accepted.listener = None,
+                Some(Slot::Resting(accepted)) => accepted.listener = None,
+                _ => continue,
             }
+            return Some((conn, self.table.flow(conn)?));
         }
     }
 
@@ -94,6 +96,7 @@ impl Tcp {
     /// How many bytes [`Tcp::write`] would take now. 0:
     /// [`Event::Writable`](crate::Event::Writable) follows.
     pub fn write_room(&mut self, id: ConnId) -> Result<usize, SocketError> {
+        self.look_again(id);
         let conn = self.connection_mut(id)?;
         let room = conn.write_room()?;
         if room == 0 {
@@ -104,10 +107,16 @@ impl Tcp {
 
     /// Takes received bytes out, at most `max` (> 0).
     pub fn read(&mut self, now: Instant, id: ConnId, max: usize) -> Result<Read, SocketError> {
+        if let Some(Slot::Resting(rest)) = self.table.get_mut(id) {
+            rest.block_reader();
+            return Ok(Read::Empty);
+        }
         let conn = self.connection_mut(id)?;
         let read = conn.read(now, max)?;
         if conn.ack_due() {
             self.settle(now, id);
+        } else if read == Read::Empty {
+            self.settle_quietly(now, id); // it may have been what kept the connection awake
         }
         Ok(read)
     }
@@ -115,6 +124,7 @@ impl Tcp {
     /// What `SO_ERROR` tells, each once: how the connection ended, if that was abnormal, or else
     /// what ICMP last reported about a segment that was in flight (MUST-47).
     pub fn take_error(&mut self, id: ConnId) -> Option<SocketError> {
+        self.look_again(id);
         self.connection_mut(id).ok()?.take_error()
     }
 
@@ -123,6 +133,7 @@ impl Tcp {
     /// does; `None`: past it, or there never was any. New applications should not use it
     /// (SHLD-13).
     pub fn urgent_left(&mut self, id: ConnId) -> Result<Option<u32>, SocketError> {
+        self.look_again(id);
         Ok(self.connection_mut(id)?.urgent_left())
     }
 
@@ -135,6 +146,7 @@ impl Tcp {
 
     /// Ends the connection with a RST, if it still lives.
     pub fn abort(&mut self, now: Instant, id: ConnId) {
+        self.wake(id);
         let Some(slot) = self.table.get_mut(id) else {
             return;
         };
@@ -145,13 +157,14 @@ impl Tcp {
             }
             Slot::SynSent(_) => self.drop_slot(id, CloseReason::Aborted),
             Slot::SynReceived(_) => self.refuse(now, id),
-            Slot::TimeWait(..) => {}
+            Slot::Resting(_) | Slot::TimeWait(..) => {}
         }
     }
 
     /// The application lets go of the connection (`close`): unread or later bytes mean RST
     /// (SHLD-3), else queued bytes and FIN still go out. The id is dead afterwards.
     pub fn release(&mut self, now: Instant, id: ConnId) {
+        self.wake(id);
         let Some(slot) = self.table.get_mut(id) else {
             return;
         };
@@ -169,7 +182,7 @@ impl Tcp {
                 self.table.remove(id);
             }
             Slot::SynReceived(_) => self.refuse(now, id),
-            Slot::TimeWait(..) => {}
+            Slot::Resting(_) | Slot::TimeWait(..) => {}
         }
     }
 
@@ -186,7 +199,7 @@ impl Tcp {
     pub fn is_flushed(&self, id: ConnId) -> bool {
         match self.table.get(id) {
             Some(Slot::Connection(conn)) => conn.is_flushed(),
-            Some(Slot::SynSent(_) | Slot::SynReceived(_)) => false,
+            Some(Slot::SynSent(_) | Slot::SynReceived(_) | Slot::Resting(_)) => false,
             Some(Slot::TimeWait(..)) | None => true,
         }
     }
@@ -198,11 +211,14 @@ impl Tcp {
         id: ConnId,
         change: impl FnOnce(&mut SocketOptions),
     ) -> Result<(), SocketError> {
+        self.wake(id);
         match self.table.get_mut(id) {
             Some(Slot::Connection(conn)) => conn.set_options(now, &self.config, change),
             Some(Slot::SynSent(syn)) => change(&mut syn.ours.options),
             Some(Slot::SynReceived(syn)) => change(&mut syn.ours.options),
-            Some(Slot::TimeWait(..)) | None => return Err(SocketError::NotFound),
+            Some(Slot::Resting(_) | Slot::TimeWait(..)) | None => {
+                return Err(SocketError::NotFound);
+            }
         }
         self.settle(now, id);
         Ok(())
@@ -223,6 +239,7 @@ impl Tcp {
     pub fn options(&self, id: ConnId) -> Result<SocketOptions, SocketError> {
         match self.table.get(id) {
             Some(Slot::Connection(conn)) => Ok(conn.options),
+            Some(Slot::Resting(rest)) => Ok(*rest.options()),
             Some(Slot::SynSent(syn)) => Ok(syn.ours.options),
             Some(Slot::SynReceived(syn)) => Ok(syn.ours.options),
             Some(Slot::TimeWait(..)) | None => Err(SocketError::NotFound),
@@ -236,10 +253,11 @@ impl Tcp {
     }
 
     fn connection_mut(&mut self, id: ConnId) -> Result<&mut Connection, SocketError> {
+        self.wake(id);
         match self.table.get_mut(id) {
             Some(Slot::Connection(conn)) => Ok(conn),
             Some(Slot::SynSent(_) | Slot::SynReceived(_)) => Err(SocketError::NotConnected),
-            Some(Slot::TimeWait(..)) | None => Err(SocketError::NotFound),
+            Some(Slot::Resting(_) | Slot::TimeWait(..)) | None => Err(SocketError::NotFound),
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::error::Dropped;
 use crate::flow::Flow;
 use crate::segment::{Ecn, Flags, FlowKey, Options, Segment, SegmentOptions, Timestamps};
 use crate::seq::{SeqNum, WindowScale, WireSeq, WireWindow};
+use crate::table::Table;
 use crate::time::{Instant, Stamp};
 
 /// What is left of a connection in TIME-WAIT: enough to answer a FIN sent again and to tell a
@@ -161,21 +162,22 @@ impl Tcp {
         self.arm(id, Some(record.expires(now)));
         self.time_waits += 1;
         self.counters.time_waits += 1;
-        self.oldest_time_waits.push_back(id);
+        self.oldest_time_waits.push_back(id.index);
         if self.oldest_time_waits.len() > 2 * self.time_waits + 64 {
             // One that starts over and over would keep the ended ones behind it.
-            let lives = |id: &ConnId| self.table.get(*id).is_some_and(Slot::is_time_wait);
+            let table = &self.table;
+            let lives = |&index: &u32| time_wait_at(table, index).is_some();
             self.oldest_time_waits.retain(lives);
         }
         while let Some(&oldest) = self.oldest_time_waits.front() {
-            let lives = self.table.get(oldest).is_some_and(Slot::is_time_wait);
-            if lives && self.time_waits <= self.config.max_tw_buckets {
+            let record = time_wait_at(&self.table, oldest);
+            if record.is_some() && self.time_waits <= self.config.max_tw_buckets {
                 break;
             }
             self.oldest_time_waits.pop_front();
-            if lives {
+            if let Some(id) = record {
                 self.counters.time_wait_overflow += 1;
-                self.remove_time_wait(oldest);
+                self.remove_time_wait(id);
             }
         }
     }
@@ -184,6 +186,12 @@ impl Tcp {
         self.time_waits -= 1;
         self.table.remove(id);
     }
+}
+
+/// The record that has this index now, if it is one.
+fn time_wait_at(table: &Table<Slot>, index: u32) -> Option<ConnId> {
+    let id = table.holder(index)?;
+    table.get(id).is_some_and(Slot::is_time_wait).then_some(id)
 }
 
 impl TimeWait {

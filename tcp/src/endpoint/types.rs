@@ -1,6 +1,7 @@
 //! What the endpoint's callers name: connections, listeners, events.
 
 use core::net::SocketAddr;
+use core::num::NonZeroU32;
 
 use bytes::Bytes;
 
@@ -24,11 +25,16 @@ impl ConnId {
     pub const fn index(self) -> u32 {
         self.index
     }
+
+    /// What tells it from those that had its index before.
+    pub const fn generation(self) -> u32 {
+        self.generation
+    }
 }
 
 /// A listener, for as long as it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ListenerId(pub(crate) u32);
+pub struct ListenerId(pub(crate) NonZeroU32);
 
 /// How to listen.
 #[derive(Clone, Copy, Debug)]

@@ -10,13 +10,13 @@ mod rtt;
 mod tlp;
 mod undo;
 
-pub(crate) use rtt::RttEstimator;
+pub(crate) use rtt::{RestingRtt, RttEstimator};
 
 use core::ops::Range;
 
 use prr::Prr;
 pub(crate) use prr::PrrAck;
-use rack::Rack;
+use rack::{Rack, RestingRack};
 use tlp::Tlp;
 use undo::{Cause, Frto, Undo};
 
@@ -98,7 +98,38 @@ pub(crate) struct Recovery {
     rescued: bool,
 }
 
+/// What lasts of it while nothing is in flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RestingRecovery {
+    rack: RestingRack,
+    tlp: Option<bool>,
+    /// `recover` has not been passed yet.
+    guarded: bool,
+}
+
 impl Recovery {
+    /// Whether nothing is to be repaired, probed or waited for.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.phase == Phase::Open && !self.is_urgent() && self.reorder_deadline().is_none()
+    }
+
+    pub(crate) fn rest(&self, una: SeqNum) -> RestingRecovery {
+        RestingRecovery {
+            rack: self.rack.rest(),
+            tlp: self.tlp.rest(),
+            guarded: self.guard >= Some(una),
+        }
+    }
+
+    pub(crate) fn woken(detection: LossDetection, rest: &RestingRecovery, una: SeqNum) -> Self {
+        Self {
+            guard: rest.guarded.then_some(una),
+            rack: Rack::woken(&rest.rack, una),
+            tlp: Tlp::woken(rest.tlp, una),
+            ..Self::new(detection)
+        }
+    }
+
     pub(crate) const fn new(detection: LossDetection) -> Self {
         Self {
             detection,

@@ -3,7 +3,7 @@
 
 use crate::send::{AckOutcome, DUP_THRESH, Delivered, Flight, Overdue, Patience};
 use crate::seq::SeqNum;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Span};
 
 use super::RttEstimator;
 
@@ -34,7 +34,47 @@ pub(crate) struct Rack {
     deadline: Option<Instant>,
 }
 
+/// What lasts of it while nothing is in flight.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RestingRack {
+    /// RACK.rtt, once something was delivered.
+    rtt: Option<Span>,
+    reordering: u32,
+    multiplier: u16,
+    persist: u8,
+    reordering_seen: bool,
+}
+
 impl Rack {
+    pub(super) fn rest(&self) -> RestingRack {
+        RestingRack {
+            rtt: self.newest.map(|_| Span::of(self.rtt)),
+            reordering: self.reordering,
+            multiplier: u16::try_from(self.multiplier).unwrap_or(u16::MAX),
+            persist: self.persist,
+            reordering_seen: self.reordering_seen,
+        }
+    }
+
+    /// What was delivered last was sent before all that follows.
+    pub(super) fn woken(rest: &RestingRack, una: SeqNum) -> Self {
+        let rtt = rest.rtt.map(Span::duration);
+        Self {
+            newest: rtt.map(|rtt| Delivered {
+                sent_at: Instant::ZERO,
+                end: una,
+                rtt,
+                retransmitted: false,
+            }),
+            rtt: rtt.unwrap_or_default(),
+            reordering_seen: rest.reordering_seen,
+            reordering: rest.reordering,
+            multiplier: rest.multiplier.into(),
+            persist: rest.persist,
+            ..Self::new()
+        }
+    }
+
     pub(crate) const fn new() -> Self {
         Self {
             newest: None,

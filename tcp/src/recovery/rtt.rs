@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use crate::time::Instant;
+use crate::config::Config;
+use crate::time::{Instant, Span};
 
 /// Ceiling of the RTO, backed off or not (RFC 6298 §2.5 asks for at least 60 s).
 const MAX_RTO: Duration = Duration::from_secs(120);
@@ -13,27 +14,59 @@ const MIN_RTT_WINDOW: Duration = Duration::from_secs(300);
 /// SRTT, RTTVAR, RTO and the smallest round trip seen lately.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RttEstimator {
-    srtt: Option<Duration>,
-    rttvar: Duration,
-    rto: Duration,
-    min_rto: Duration,
+    srtt: Option<Span>,
+    rttvar: Span,
+    rto: Span,
+    min_rto: Span,
     /// G: what the timer wheel and timestamps can resolve, with room to spare.
-    granularity: Duration,
+    granularity: Span,
     back_off: u8,
     /// The smallest sample, and when it was taken.
-    min_rtt: Option<(Duration, Instant)>,
+    min_rtt: Option<(Span, Instant)>,
+}
+
+/// What lasts of it while nothing is in flight; the rest is the configuration's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RestingRtt {
+    min_rtt: Option<(Span, Instant)>,
+    srtt: Option<Span>,
+    rttvar: Span,
+    rto: Span,
+    back_off: u8,
 }
 
 impl RttEstimator {
+    pub(crate) const fn rest(&self) -> RestingRtt {
+        RestingRtt {
+            min_rtt: self.min_rtt,
+            srtt: self.srtt,
+            rttvar: self.rttvar,
+            rto: self.rto,
+            back_off: self.back_off,
+        }
+    }
+
+    pub(crate) fn woken(rest: &RestingRtt, config: &Config) -> Self {
+        Self {
+            min_rtt: rest.min_rtt,
+            srtt: rest.srtt,
+            rttvar: rest.rttvar,
+            rto: rest.rto,
+            back_off: rest.back_off,
+            ..Self::new(Duration::ZERO, config.rto_min)
+        }
+        .with_granularity(config.rto_granularity)
+    }
+
     /// No sample yet: the RTO is `initial_rto` (1 s by RFC 6298 §2.1; 3 s after the SYN timed
     /// out, §5.7). Later RTOs are at least `min_rto`.
     pub(crate) fn new(initial_rto: Duration, min_rto: Duration) -> Self {
         Self {
             srtt: None,
-            rttvar: Duration::ZERO,
-            rto: initial_rto.min(MAX_RTO),
-            min_rto: min_rto.min(MAX_RTO),
-            granularity: Duration::from_millis(1),
+            rttvar: Span::ZERO,
+            rto: Span::of(initial_rto.min(MAX_RTO)),
+            min_rto: Span::of(min_rto.min(MAX_RTO)),
+            granularity: Span::of(Duration::from_millis(1)),
             back_off: 0,
             min_rtt: None,
         }
@@ -41,7 +74,7 @@ impl RttEstimator {
 
     /// Another G than 1 ms.
     pub(crate) const fn with_granularity(mut self, granularity: Duration) -> Self {
-        self.granularity = granularity;
+        self.granularity = Span::of(granularity);
         self
     }
 
@@ -51,46 +84,48 @@ impl RttEstimator {
     /// Karn's rule (§3) is the caller's: a sample of retransmitted data never gets here, unless a
     /// timestamp says which transmission it measures.
     pub(crate) fn on_sample(&mut self, now: Instant, rtt: Duration) {
-        let rtt = rtt.min(2 * MAX_RTO); // what took longer says nothing more
-        let (srtt, rttvar) = match self.srtt {
+        let sample = Span::of(rtt.min(2 * MAX_RTO)); // what took longer says nothing more
+        let rtt = sample.get();
+        let (srtt, rttvar) = match self.srtt.map(Span::get) {
             None => (rtt, rtt / 2),
             Some(srtt) => (
-                (7 * srtt + rtt) / 8,
-                (3 * self.rttvar + srtt.abs_diff(rtt)) / 4,
+                (7 * srtt + rtt + 4) / 8,
+                (3 * self.rttvar.get() + srtt.abs_diff(rtt) + 2) / 4,
             ),
         };
-        (self.srtt, self.rttvar) = (Some(srtt), rttvar);
-        self.rto = (srtt + (4 * rttvar).max(self.granularity)).clamp(self.min_rto, MAX_RTO);
+        (self.srtt, self.rttvar) = (Some(Span::new(srtt)), Span::new(rttvar));
+        let rto = Span::new(srtt + (4 * rttvar).max(self.granularity.get()));
+        self.rto = rto.clamp(self.min_rto, Span::of(MAX_RTO));
         self.back_off = 0;
         self.min_rtt = match self.min_rtt {
-            Some((min, at)) if min < rtt && now - at < MIN_RTT_WINDOW => Some((min, at)),
-            _ => Some((rtt, now)),
+            Some((min, at)) if min < sample && now - at < MIN_RTT_WINDOW => Some((min, at)),
+            _ => Some((sample, now)),
         };
     }
 
     /// SRTT, once there was a sample.
-    pub(crate) const fn srtt(&self) -> Option<Duration> {
-        self.srtt
+    pub(crate) fn srtt(&self) -> Option<Duration> {
+        self.srtt.map(Span::duration)
     }
 
     /// RTTVAR; zero before the first sample.
     pub(crate) const fn rttvar(&self) -> Duration {
-        self.rttvar
+        self.rttvar.duration()
     }
 
     /// The smallest sample of the last five minutes or so (RFC 8985 §6.2).
     pub(crate) fn min_rtt(&self) -> Option<Duration> {
-        self.min_rtt.map(|(min, _)| min)
+        self.min_rtt.map(|(min, _)| min.duration())
     }
 
     /// The RTO without back-off.
     pub(crate) const fn rto(&self) -> Duration {
-        self.rto
+        self.rto.duration()
     }
 
     /// The RTO as it is to be armed: doubled once per back-off, up to 120 s (RFC 6298 §5.5).
     pub(crate) fn backed_off_rto(&self) -> Duration {
-        self.rto
+        self.rto()
             .saturating_mul(1u32.checked_shl(self.back_off.into()).unwrap_or(u32::MAX))
             .min(MAX_RTO)
     }

@@ -24,6 +24,20 @@ impl Tlp {
         }
     }
 
+    /// A probe that is acknowledged as far as it went, and was a retransmission or not: the next
+    /// ACK tells whether it was needed.
+    pub(super) fn rest(&self) -> Option<bool> {
+        self.end.map(|_| self.retransmission)
+    }
+
+    pub(super) fn woken(rest: Option<bool>, una: SeqNum) -> Self {
+        Self {
+            owed: false,
+            end: rest.map(|_| una),
+            retransmission: rest.unwrap_or_default(),
+        }
+    }
+
     /// Whether no probe is under way.
     pub(crate) const fn is_idle(&self) -> bool {
         self.end.is_none() && !self.owed

@@ -6,7 +6,7 @@ mod window;
 
 pub(crate) use dsack::Dsacks;
 pub(crate) use reassembler::Reassembler;
-pub(crate) use window::{RecvWindow, Tuning};
+pub(crate) use window::{RecvWindow, RestingTuning, Tuning};
 
 use bytes::Bytes;
 
@@ -44,6 +44,15 @@ impl RecvSpace {
     /// RCV.NXT.
     pub(crate) fn nxt(&self) -> SeqNum {
         self.reassembler.nxt() + u32::from(self.fin_received)
+    }
+
+    /// All that came was read, and nothing is to be reported.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.fin.is_none()
+            && self.urgent.is_none()
+            && self.dsack.is_empty()
+            && !self.reassembler.has_gap()
+            && self.reassembler.charged() == 0
     }
 
     /// RCV.NXT + RCV.WND, by the widest window that any ACK has offered (RFC 7323 §2.4, TS-6).

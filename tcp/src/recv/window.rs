@@ -2,10 +2,10 @@
 //! behind it should be.
 
 use crate::seq::{SeqNum, WindowScale, WireWindow};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Span};
 
 /// The window offered to the peer. Its right edge never moves left (SHLD-14).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RecvWindow {
     /// The highest right edge that any ACK has offered.
     right: SeqNum,
@@ -103,7 +103,7 @@ pub(crate) struct Tuning {
     /// Largest buffer; 0 when the size is fixed.
     max: u32,
     /// The receiver's estimate of the round trip.
-    rtt: Option<Duration>,
+    rtt: Option<Span>,
     /// Start of the current measurement, and bytes the reader has taken since.
     since: Instant,
     copied: u32,
@@ -114,11 +114,49 @@ pub(crate) struct Tuning {
     mark: Option<(SeqNum, Instant)>,
 }
 
+/// What lasts of it while nothing arrives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RestingTuning {
+    since: Instant,
+    rtt: Option<Span>,
+    copied: u32,
+    space: u32,
+    most: u32,
+}
+
 impl Tuning {
-    pub(crate) const fn new(now: Instant, max: u32, rtt: Option<Duration>) -> Self {
+    /// Whether the size is fixed.
+    pub(crate) const fn is_fixed(&self) -> bool {
+        self.max == 0
+    }
+
+    pub(crate) const fn rest(&self) -> RestingTuning {
+        RestingTuning {
+            since: self.since,
+            rtt: self.rtt,
+            copied: self.copied,
+            space: self.space,
+            most: self.most,
+        }
+    }
+
+    /// A sample of the round trip by data that was under way is given up.
+    pub(crate) const fn woken(rest: &RestingTuning, max: u32) -> Self {
         Self {
             max,
-            rtt,
+            rtt: rest.rtt,
+            since: rest.since,
+            copied: rest.copied,
+            space: rest.space,
+            most: rest.most,
+            mark: None,
+        }
+    }
+
+    pub(crate) fn new(now: Instant, max: u32, rtt: Option<Duration>) -> Self {
+        Self {
+            max,
+            rtt: rtt.map(Span::of),
             since: now,
             copied: 0,
             space: 0,
@@ -128,8 +166,8 @@ impl Tuning {
     }
 
     /// The receiver's estimate of the round trip.
-    pub(crate) const fn rtt(&self) -> Option<Duration> {
-        self.rtt
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        self.rtt.map(Span::duration)
     }
 
     /// Bytes that the reader took in the last round trip that was measured.
@@ -145,7 +183,8 @@ impl Tuning {
     /// A sample of the round trip from an echoed timestamp.
     pub(crate) fn on_rtt(&mut self, sample: Duration) {
         let sample = sample.max(Duration::from_millis(1));
-        self.rtt = Some(self.rtt.map_or(sample, |rtt| (7 * rtt + sample) / 8));
+        let rtt = self.rtt().map_or(sample, |rtt| (7 * rtt + sample) / 8);
+        self.rtt = Some(Span::of(rtt));
     }
 
     /// Data arrived and no timestamps tell the round trip: a window's worth takes at least one.
@@ -154,13 +193,14 @@ impl Tuning {
             Some((edge, _)) if nxt < edge => {}
             Some((_, since)) => {
                 let sample = now - since;
-                self.rtt = Some(self.rtt.map_or(sample, |rtt| {
+                let rtt = self.rtt().map_or(sample, |rtt| {
                     if sample < rtt {
                         sample
                     } else {
                         (7 * rtt + sample) / 8
                     }
-                }));
+                });
+                self.rtt = Some(Span::of(rtt));
                 self.mark = Some((nxt + window, now));
             }
             None => self.mark = Some((nxt + window, now)),
@@ -176,7 +216,7 @@ impl Tuning {
         mss: u32,
     ) -> Option<u32> {
         self.copied = self.copied.saturating_add(bytes);
-        let rtt = self.rtt?;
+        let rtt = self.rtt()?;
         if now - self.since < rtt {
             return None;
         }

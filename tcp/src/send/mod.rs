@@ -10,7 +10,7 @@ pub(crate) use flight::{
 };
 
 use crate::congestion::WindowUsage;
-pub(crate) use path_mtu::{PathMtu, RAISE_INTERVAL, Verdict};
+pub(crate) use path_mtu::{PathMtu, RAISE_INTERVAL, RestingPath, Verdict};
 
 use crate::seq::{SeqNum, WindowScale};
 use crate::time::Instant;
@@ -81,6 +81,15 @@ impl SendSpace {
     /// One past the last number that exists so far, FIN included.
     pub(crate) fn end(&self) -> SeqNum {
         self.buffer.end() + u32::from(self.fin != Fin::Open)
+    }
+
+    /// Everything that was written has been acknowledged.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.una == self.nxt
+            && self.end() == self.una
+            && self.fin == Fin::Open
+            && self.up.is_none()
+            && self.flight.outstanding() == 0
     }
 
     /// The right edge of the peer's window.

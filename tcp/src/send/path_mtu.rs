@@ -79,6 +79,16 @@ pub(crate) struct PathMtu {
     search: Search,
 }
 
+/// What lasts of it while nothing is in flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RestingPath {
+    at: Option<Instant>,
+    pub(crate) mtu: u16,
+    acked: u16,
+    high: u16,
+    leap: bool,
+}
+
 /// What became of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -111,6 +121,33 @@ impl PathMtu {
                 probe: None,
             },
         }
+    }
+
+    /// Whether nothing waits for an answer.
+    pub(crate) const fn is_at_rest(&self) -> bool {
+        self.sample.is_none()
+            && self.pending.is_none()
+            && self.before.is_none()
+            && self.owed.is_none()
+            && self.search.next.is_none()
+            && self.search.probe.is_none()
+    }
+
+    pub(crate) const fn rest(&self) -> RestingPath {
+        RestingPath {
+            at: self.search.at,
+            mtu: self.mtu,
+            acked: self.acked,
+            high: self.search.high,
+            leap: self.search.leap,
+        }
+    }
+
+    pub(crate) const fn woken(rest: &RestingPath, ipv6: bool, probing: bool) -> Self {
+        let mut path = Self::new(rest.mtu, ipv6, probing);
+        path.acked = rest.acked;
+        (path.search.at, path.search.high, path.search.leap) = (rest.at, rest.high, rest.leap);
+        path
     }
 
     /// The MTU that segments are cut to.

@@ -1,0 +1,323 @@
+//! A connection at rest: open, with nothing in flight, nothing queued, nothing out of order and
+//! nobody in a hurry. What is left of it then is a record of a few hundred bytes; the first
+//! segment or call makes a connection of it again, as it was.
+//!
+//! Each part of a connection says itself what of it lasts. What does not is empty at rest, or says
+//! something of segments that are long gone.
+
+#[cfg(debug_assertions)]
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use crate::config::{Config, SocketOptions};
+use crate::congestion::{Controller, RestingController, RestingUsage};
+use crate::endpoint::ListenerId;
+use crate::error::IcmpError;
+use crate::flow::Flow;
+use crate::recovery::{Recovery, RestingRecovery, RestingRtt, RttEstimator};
+use crate::recv::{Dsacks, Reassembler, RecvSpace, RecvWindow, RestingTuning, Tuning};
+use crate::segment::FlowKey;
+use crate::send::{Fin, Flight, PathMtu, RestingPath, SendBuffer, SendSpace};
+use crate::seq::{SeqNum, WindowScale};
+use crate::time::Instant;
+
+use super::ack::{Acks, RestingAcks};
+use super::ecn::{EcnState, RestingEcn};
+use super::info::RestingStats;
+use super::state::State;
+use super::timers::Timers;
+use super::{Connection, Events, TimestampState, payload_limit};
+
+/// What lasts of a connection at rest, in ESTABLISHED.
+#[derive(Debug)]
+pub(crate) struct Resting {
+    flow: Flow,
+    options: Arc<SocketOptions>,
+    pub(crate) listener: Option<ListenerId>,
+    snd: RestingSend,
+    rcv: RestingReceive,
+    timestamps: Option<RestingTimestamps>,
+    rtt: RestingRtt,
+    recovery: RestingRecovery,
+    cc: RestingController,
+    stats: RestingStats,
+    tuning: RestingTuning,
+    path: RestingPath,
+    acks: RestingAcks,
+    ecn: RestingEcn,
+    sack: bool,
+    /// It was paced, and its time has come.
+    paced: bool,
+    last_received: Instant,
+    /// Buffers of the application's choice.
+    fixed_send_buffer: bool,
+    fixed_recv_buffer: bool,
+    ip_mtu: u16,
+    unpaced: u8,
+    soft_error: Option<IcmpError>,
+    path_trouble: bool,
+    end_told: bool,
+    /// A reader waits.
+    read_blocked: bool,
+    #[cfg(debug_assertions)]
+    watch: Option<Box<super::invariants::Watch>>,
+}
+
+/// With its place in the table, its timer and a socket above it 640 bytes.
+#[cfg(not(debug_assertions))]
+const _: () = assert!(size_of::<Resting>() <= 448);
+
+/// [`SendSpace`] with SND.NXT = SND.UNA.
+#[derive(Debug)]
+struct RestingSend {
+    una: SeqNum,
+    wl1: SeqNum,
+    wnd: u32,
+    max_wnd: u32,
+    capacity: u32,
+    peer_mss: u16,
+    scale: WindowScale,
+    last_sent: Option<Instant>,
+    usage: RestingUsage,
+}
+
+/// [`RecvSpace`] with nothing in it.
+#[derive(Debug)]
+struct RestingReceive {
+    nxt: SeqNum,
+    window: RecvWindow,
+}
+
+/// [`TimestampState`] without what is configured.
+#[derive(Debug)]
+struct RestingTimestamps {
+    offset: u32,
+    recent: u32,
+    recent_at: Instant,
+}
+
+impl Connection {
+    /// From when on the connection can rest if nothing happens: an RTO after data has moved, and
+    /// not before what limits the ACKs of attacks has passed. `None`: something is under way.
+    pub(crate) fn rest_at(&self) -> Option<Instant> {
+        let is_idle = self.state == State::Established
+            && self.snd.is_at_rest()
+            && self.rcv.is_at_rest()
+            && self.timers == Timers::default()
+            && self.ecn.hold().is_none()
+            && self.recovery.is_at_rest()
+            && self.acks.is_at_rest()
+            && self.path.is_at_rest()
+            && !(self.orphan || self.write_blocked || self.advice_owed)
+            && (self.opening.is_none() && self.final_segment.is_none())
+            && self.stats.is_at_rest()
+            && self.cc.can_rest();
+        let rto = self.rtt.rto();
+        let sent = self.snd.last_sent.map(|at| at + rto);
+        let quiet = self.acks.rest_at(rto).max(sent).max(self.next_send_time);
+        is_idle.then(|| quiet.unwrap_or(Instant::ZERO))
+    }
+
+    /// What lasts of it, once [`Connection::rest_at`] has come.
+    pub(crate) fn rest(&mut self, options: Arc<SocketOptions>) -> Option<Resting> {
+        let cc = self.cc.rest()?;
+        self.snd.flight = Flight::default();
+        self.snd.buffer = SendBuffer::new(self.snd.una);
+        self.rcv.reassembler = Reassembler::new(self.rcv.nxt());
+        let (snd, rcv) = (&self.snd, &self.rcv);
+        Some(Resting {
+            flow: Flow::new(&self.flow),
+            options,
+            listener: self.listener,
+            snd: RestingSend {
+                una: snd.una,
+                wl1: snd.wl1,
+                wnd: snd.wnd,
+                max_wnd: snd.max_wnd,
+                capacity: snd.capacity,
+                peer_mss: snd.peer_mss,
+                scale: snd.scale,
+                last_sent: snd.last_sent,
+                usage: snd.usage.rest(),
+            },
+            rcv: RestingReceive {
+                nxt: rcv.nxt(),
+                window: rcv.window.clone(),
+            },
+            timestamps: self.timestamps.map(|ts| RestingTimestamps {
+                offset: ts.offset,
+                recent: ts.recent,
+                recent_at: ts.recent_at,
+            }),
+            rtt: self.rtt.rest(),
+            recovery: self.recovery.rest(snd.una),
+            cc,
+            stats: self
+                .stats
+                .rest([self.bytes_received, self.bytes_acked, self.total_retrans]),
+            tuning: self.tuning.rest(),
+            path: self.path.rest(),
+            acks: self.acks.rest(),
+            ecn: self.ecn.rest(),
+            sack: self.sack,
+            paced: self.next_send_time.is_some(),
+            last_received: self.last_received,
+            fixed_send_buffer: self.send_buffer_max == 0,
+            fixed_recv_buffer: self.tuning.is_fixed(),
+            ip_mtu: self.ip_mtu,
+            unpaced: self.unpaced,
+            soft_error: self.soft_error,
+            path_trouble: self.path_trouble,
+            end_told: self.end_told,
+            read_blocked: self.read_blocked,
+            #[cfg(debug_assertions)]
+            watch: self.watch.take().map(Box::new),
+        })
+    }
+}
+
+impl Resting {
+    pub(crate) fn flow(&self) -> FlowKey {
+        self.flow.key()
+    }
+
+    pub(crate) fn is_of(&self, flow: &FlowKey) -> bool {
+        self.flow.is(flow)
+    }
+
+    pub(crate) fn options(&self) -> &SocketOptions {
+        &self.options
+    }
+
+    /// Both ends use ECN.
+    pub(crate) const fn uses_ecn(&self) -> bool {
+        self.ecn.enabled
+    }
+
+    /// Payload bytes received in order, payload bytes acknowledged, segments sent again.
+    pub(crate) fn totals(&self) -> [u64; 3] {
+        self.stats.totals()
+    }
+
+    /// A reader waits from now on.
+    pub(crate) const fn block_reader(&mut self) {
+        self.read_blocked = true;
+    }
+
+    /// When it is to wake by itself: for keep-alive (MUST-26).
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let keepalive = self.options.keepalive?;
+        Some(self.last_received + keepalive.idle)
+    }
+
+    /// The connection as it was; the record is of no more use.
+    pub(crate) fn wake(&mut self, config: &Config) -> Connection {
+        #[cfg_attr(not(debug_assertions), expect(unused_mut))]
+        let mut conn = self.connection(config);
+        #[cfg(debug_assertions)]
+        {
+            conn.watch = self.watch.take().map(|watch| *watch);
+        }
+        conn
+    }
+
+    /// The connection as it would be.
+    pub(crate) fn connection(&self, config: &Config) -> Connection {
+        let (totals, stats) = self.stats.wake();
+        let [bytes_received, bytes_acked, total_retrans] = totals;
+        let flow = self.flow();
+        let peer_mss = self.options.clamp_mss(self.snd.peer_mss);
+        let mss = payload_limit(&flow, peer_mss, self.path.mtu, self.timestamps.is_some());
+        let unless = |fixed, max| if fixed { 0 } else { max };
+        let recv_max = unless(self.fixed_recv_buffer, config.recv_buffer_max);
+        Connection {
+            flow,
+            options: *self.options,
+            listener: self.listener,
+            opening: None,
+            state: State::Established,
+            close_reason: None,
+            snd: self.snd.wake(mss),
+            rcv: self.rcv.wake(),
+            sack: self.sack,
+            timestamps: self.timestamps.as_ref().map(|ts| TimestampState {
+                offset: ts.offset,
+                recent: ts.recent,
+                recent_at: ts.recent_at,
+                required: config.timestamps_required,
+            }),
+            rtt: RttEstimator::woken(&self.rtt, config),
+            recovery: Recovery::woken(config.loss_detection, &self.recovery, self.snd.una),
+            cc: Controller::woken(&self.cc, mss),
+            pacing: config.pacing,
+            next_send_time: self.paced.then_some(Instant::ZERO),
+            burst_left: 0,
+            unpaced: self.unpaced,
+            acks: Acks::woken(self.rcv.nxt, self.acks, config),
+            ecn: EcnState::woken(&self.ecn),
+            stats,
+            timers: Timers::default(),
+            tuning: Tuning::woken(&self.tuning, recv_max),
+            send_buffer_max: unless(self.fixed_send_buffer, config.send_buffer_max),
+            min_probe: config.min_probe,
+            max_ack_delay: config.max_ack_delay,
+            path: PathMtu::woken(&self.path, flow.is_ipv6(), config.mtu_probing),
+            ip_mtu: self.ip_mtu,
+            advice_owed: false,
+            orphan: false,
+            final_segment: None,
+            path_trouble: self.path_trouble,
+            soft_error: self.soft_error,
+            end_told: self.end_told,
+            events: Events::default(),
+            read_blocked: self.read_blocked,
+            write_blocked: false,
+            last_received: self.last_received,
+            keepalive_probes: 0,
+            bytes_received,
+            bytes_acked,
+            total_retrans,
+            #[cfg(debug_assertions)]
+            watch: None,
+        }
+    }
+}
+
+impl RestingSend {
+    fn wake(&self, mss: u32) -> SendSpace {
+        let una = self.una;
+        SendSpace {
+            una,
+            nxt: una,
+            wnd: self.wnd,
+            wl1: self.wl1,
+            wl2: una, // what is below SND.UNA is not newer, be it ever so old
+            max_wnd: self.max_wnd,
+            scale: self.scale,
+            mss,
+            peer_mss: self.peer_mss,
+            buffer: SendBuffer::new(una),
+            flight: Flight::default(),
+            fin: Fin::Open,
+            capacity: self.capacity,
+            last_sent: self.last_sent,
+            usage: self.usage.wake(una),
+            pushed: una,
+            small_end: una,
+            up: None,
+        }
+    }
+}
+
+impl RestingReceive {
+    fn wake(&self) -> RecvSpace {
+        RecvSpace {
+            reassembler: Reassembler::new(self.nxt),
+            window: self.window.clone(),
+            fin: None,
+            fin_received: false,
+            dsack: Dsacks::default(),
+            urgent: None,
+        }
+    }
+}
