@@ -24,13 +24,23 @@ pub(crate) enum Phase {
 /// One connection with a handle.
 #[derive(Debug)]
 pub(crate) struct ConnSlot {
-    id: ConnId,
+    /// Of the id; its index is the slot's.
+    generation: u32,
     pub(crate) phase: Phase,
     /// Waits for bytes, EOF, or the end of the connection.
     reader: Option<Waker>,
     /// Waits for room, or for the connection to open.
     writer: Option<Waker>,
 }
+
+impl ConnSlot {
+    /// Whether it is `id`'s, which has its index.
+    const fn is(&self, id: ConnId) -> bool {
+        self.generation == id.generation()
+    }
+}
+
+const _: () = assert!(size_of::<Option<ConnSlot>>() <= 40);
 
 /// Which way a task waits on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,8 +166,9 @@ fn register(slot: &mut Option<Waker>, cx: &Context<'_>, discarded: &mut Vec<Wake
 pub(crate) struct Sockets {
     /// By slab index of the connection.
     conns: Vec<Option<ConnSlot>>,
-    /// Handles of connections that the core has forgotten, whose index another one has by now.
-    displaced: HashMap<ConnId, ConnSlot>,
+    /// Handles of connections that the core has forgotten, whose index another one has by now; by
+    /// index and generation.
+    displaced: HashMap<(u32, u32), ConnSlot>,
     pub(crate) listeners: HashMap<ListenerId, ListenerSlot>,
     pub(crate) udp: HashMap<SocketId, UdpSlot>,
     pub(crate) ping: HashMap<PingId, Waiters>,
@@ -171,23 +182,28 @@ impl Sockets {
     pub(crate) fn insert(&mut self, id: ConnId, phase: Phase) {
         let index = id.index() as usize;
         if self.conns.len() <= index {
+            if self.conns.capacity() <= index {
+                // Not twice as much: of a million slots half would be empty.
+                let more = index + 1 - self.conns.len();
+                self.conns.reserve_exact(more + self.conns.len() / 8);
+            }
             self.conns.resize_with(index + 1, || None);
         }
         let slot = ConnSlot {
-            id,
+            generation: id.generation(),
             phase,
             reader: None,
             writer: None,
         };
         if let Some(old) = self.conns[index].replace(slot) {
-            self.displaced.insert(old.id, old);
+            self.displaced.insert((id.index(), old.generation), old);
         }
     }
 
     pub(crate) fn remove(&mut self, id: ConnId) {
         let slot = match self.conns.get_mut(id.index() as usize) {
-            Some(slot) if slot.as_ref().is_some_and(|slot| slot.id == id) => slot.take(),
-            _ => self.displaced.remove(&id),
+            Some(slot) if slot.as_ref().is_some_and(|slot| slot.is(id)) => slot.take(),
+            _ => self.displaced.remove(&(id.index(), id.generation())),
         };
         if let Some(slot) = slot {
             self.discarded.extend(slot.reader);
@@ -197,8 +213,8 @@ impl Sockets {
 
     pub(crate) fn conn_mut(&mut self, id: ConnId) -> Option<&mut ConnSlot> {
         match self.conns.get_mut(id.index() as usize) {
-            Some(Some(slot)) if slot.id == id => Some(slot),
-            _ => self.displaced.get_mut(&id),
+            Some(Some(slot)) if slot.is(id) => Some(slot),
+            _ => self.displaced.get_mut(&(id.index(), id.generation())),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -31,42 +31,69 @@ const READ_CHUNKS: usize = 16;
 pub(crate) struct Conn {
     shared: Arc<Shared>,
     id: ConnId,
-    flow: FlowKey,
+    ends: Ends,
     /// An abnormal end is told once, as a kernel socket does; then come EOF and `BrokenPipe`.
     is_end_told: AtomicBool,
     /// EOF was read: a reset after that is no more than a broken pipe, to the writer.
     is_eof_told: AtomicBool,
-    span: tracing::Span,
 }
+
+/// Both ends of a connection in less room than a [`FlowKey`].
+#[derive(Debug)]
+struct Ends {
+    addresses: [IpAddr; 2],
+    ports: [u16; 2],
+}
+
+impl Ends {
+    const fn new(flow: &FlowKey) -> Self {
+        Self {
+            addresses: [flow.local.ip(), flow.remote.ip()],
+            ports: [flow.local.port(), flow.remote.port()],
+        }
+    }
+
+    const fn local(&self) -> SocketAddr {
+        SocketAddr::new(self.addresses[0], self.ports[0])
+    }
+
+    const fn remote(&self) -> SocketAddr {
+        SocketAddr::new(self.addresses[1], self.ports[1])
+    }
+}
+
+const _: () = assert!(size_of::<Conn>() <= 56);
 
 impl Conn {
     /// A handle on `id`; the caller has made its slot in the same hold of the lock.
     pub(crate) fn new(shared: &Arc<Shared>, id: ConnId, flow: FlowKey) -> Self {
-        let span = tracing::debug_span!("tcp", local = %flow.local, remote = %flow.remote);
-        tracing::debug!(parent: &span, "connection");
+        tracing::debug!(local = %flow.local, remote = %flow.remote, "connection");
         Self {
             shared: Arc::clone(shared),
             id,
-            flow,
+            ends: Ends::new(&flow),
             is_end_told: AtomicBool::new(false),
             is_eof_told: AtomicBool::new(false),
-            span,
         }
     }
 
     pub(crate) const fn local_addr(&self) -> SocketAddr {
-        self.flow.local
+        self.ends.local()
     }
 
     pub(crate) const fn peer_addr(&self) -> SocketAddr {
-        self.flow.remote
+        self.ends.remote()
+    }
+
+    fn flow(&self) -> FlowKey {
+        FlowKey::new(self.local_addr(), self.peer_addr())
     }
 
     /// Ready once the handshake is over, either way.
     pub(crate) fn poll_open(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         self.shared.call(|host, _| match host.phase(self.id) {
             Phase::Open => Poll::Ready(Ok(())),
-            Phase::Closed(reason) => Poll::Ready(Err(error::closed(reason, &self.flow))),
+            Phase::Closed(reason) => Poll::Ready(Err(error::closed(reason, &self.flow()))),
             Phase::Opening => self.wait(host, Side::Write, cx),
         })
     }
@@ -199,7 +226,7 @@ impl Conn {
     }
 
     pub(crate) fn abort(&self) {
-        tracing::debug!(parent: &self.span, "abort");
+        tracing::debug!(local = %self.local_addr(), remote = %self.peer_addr(), "abort");
         self.shared.call(|host, now| host.tcp.abort(now, self.id));
     }
 
@@ -208,7 +235,7 @@ impl Conn {
             host.check_alive()?;
             host.tcp
                 .options(self.id)
-                .map_err(|error| error::socket(error, &self.flow))
+                .map_err(|error| error::socket(error, &self.flow()))
         })
     }
 
@@ -217,7 +244,7 @@ impl Conn {
             host.check_alive()?;
             host.tcp
                 .set_options(now, self.id, change)
-                .map_err(|error| error::socket(error, &self.flow))
+                .map_err(|error| error::socket(error, &self.flow()))
         })
     }
 
@@ -225,7 +252,7 @@ impl Conn {
         self.shared.call(|host, now| {
             host.check_alive()?;
             let info = host.tcp.info(now, self.id);
-            info.map_err(|error| error::socket(error, &self.flow))
+            info.map_err(|error| error::socket(error, &self.flow()))
         })
     }
 
@@ -238,7 +265,7 @@ impl Conn {
             {
                 return Ok(None); // a read or a write has told it
             }
-            Ok(taken.map(|error| error::socket(error, &self.flow)))
+            Ok(taken.map(|error| error::socket(error, &self.flow())))
         })
     }
 
@@ -272,7 +299,7 @@ impl Conn {
                         Poll::Ready(Err(error::broken_pipe()))
                     }
                     Ok(_) => self.wait(host, Side::Read, cx),
-                    Err(error) => Poll::Ready(Err(error::socket(error, &self.flow))),
+                    Err(error) => Poll::Ready(Err(error::socket(error, &self.flow()))),
                 })
         })
         .await
@@ -283,7 +310,7 @@ impl Conn {
         self.shared.call(|host, _| {
             host.check_alive()?;
             let left = host.tcp.urgent_left(self.id);
-            left.map_err(|error| error::socket(error, &self.flow))
+            left.map_err(|error| error::socket(error, &self.flow()))
         })
     }
 
@@ -306,14 +333,14 @@ impl Conn {
         if is_told {
             return later;
         }
-        tracing::debug!(parent: &self.span, ?error, "over");
-        Err(error::socket(error, &self.flow))
+        tracing::debug!(local = %self.local_addr(), remote = %self.peer_addr(), ?error, "over");
+        Err(error::socket(error, &self.flow()))
     }
 }
 
 impl Drop for Conn {
     fn drop(&mut self) {
-        tracing::debug!(parent: &self.span, "close");
+        tracing::debug!(local = %self.local_addr(), remote = %self.peer_addr(), "close");
         self.shared.call(|host, now| {
             host.tcp.release(now, self.id);
             host.sockets.remove(self.id);
