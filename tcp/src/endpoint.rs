@@ -348,20 +348,20 @@ impl Tcp {
     }
 
     fn settle_quietly(&mut self, now: Instant, id: ConnId) {
-        let waits = !self.table.is_ready(id);
-        let mut rests = false;
-        let Some(slot) = self.table.get_mut(id) else {
+        let Some((slot, armed, is_ready)) = self.table.entry_mut(id) else {
             return;
         };
+        let (mut rests, mut ends) = (false, false);
         let (deadline, events) = match slot {
             Slot::SynSent(syn) => (syn.deadline(), Events::default()),
             Slot::SynReceived(syn) => (syn.deadline(), Events::default()),
             Slot::Connection(conn) => {
                 #[cfg(debug_assertions)]
-                conn.check_invariants(now, &self.config, waits);
+                conn.check_invariants(now, &self.config, !is_ready);
                 let opening = conn.opening.as_ref().and_then(|syn| syn.deadline());
-                let rest_at = if waits { conn.rest_at() } else { None };
+                let rest_at = if is_ready { None } else { conn.rest_at() };
                 rests = rest_at.is_some_and(|at| at <= now);
+                ends = matches!(conn.state(), State::Closed | State::TimeWait);
                 let rest_at = rest_at.filter(|&at| at > now);
                 let deadlines = [conn.poll_timeout(&self.config), opening, rest_at];
                 (
@@ -373,11 +373,11 @@ impl Tcp {
             Slot::TimeWait(_, record) => (Some(record.expires(now)), Events::default()),
         };
         let deadline = deadline.map(|deadline| deadline.min(now + MAX_SLEEP));
-        self.arm(id, deadline);
+        self.wheel.arm(id.index, armed, deadline);
         self.publish(id, events);
         if rests {
             self.rest(now, id);
-        } else {
+        } else if ends {
             self.bury(now, id);
         }
     }

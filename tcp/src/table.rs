@@ -100,6 +100,12 @@ impl<S: Keyed> Table<S> {
         self.living_mut(id)?.value.as_mut()
     }
 
+    /// The value, the wheel's entries for it, and whether it stands in the ready list.
+    pub(crate) fn entry_mut(&mut self, id: ConnId) -> Option<(&mut S, &mut Armed, bool)> {
+        let slot = self.living_mut(id)?;
+        Some((slot.value.as_mut()?, &mut slot.armed, slot.ready))
+    }
+
     pub(crate) fn flow(&self, id: ConnId) -> Option<FlowKey> {
         Some(self.get(id)?.flow())
     }

@@ -101,12 +101,12 @@ impl Connection {
     /// not before what limits the ACKs of attacks has passed. `None`: something is under way.
     pub(crate) fn rest_at(&self) -> Option<Instant> {
         let is_idle = self.state == State::Established
+            && (self.timers.loss.is_none() && self.acks.is_at_rest())
             && self.snd.is_at_rest()
             && self.rcv.is_at_rest()
             && self.timers == Timers::default()
             && self.ecn.hold().is_none()
             && self.recovery.is_at_rest()
-            && self.acks.is_at_rest()
             && self.path.is_at_rest()
             && !(self.orphan || self.write_blocked || self.advice_owed)
             && (self.opening.is_none() && self.final_segment.is_none())
