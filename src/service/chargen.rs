@@ -1,52 +1,70 @@
 //! Character generator (RFC 864): lines of 72 printable characters, each one further on.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::LazyLock;
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use bytes::{Buf as _, Bytes};
+use tokio::io::AsyncWriteExt as _;
 
-use super::Stop;
+use super::{ChunkStream, Stop};
 
 const LINE: usize = 72;
 const PRINTABLE: std::ops::RangeInclusive<u8> = b' '..=b'~';
 
-/// All 95 lines, after which they repeat.
-static LINES: LazyLock<Vec<u8>> = LazyLock::new(|| {
+/// After 95 lines they repeat; as many rounds as a super-segment holds.
+const ROUNDS: usize = 9;
+
+/// What every client gets, over and over, without a copy.
+static LINES: LazyLock<Bytes> = LazyLock::new(|| {
     let count = PRINTABLE.count();
     let line = |start| {
         let characters = PRINTABLE.cycle().skip(start).take(LINE);
         characters.chain(*b"\r\n")
     };
-    (0..count).flat_map(line).collect()
+    (0..count * ROUNDS).flat_map(line).collect()
 });
 
+/// The most bytes that one read takes.
+const CHUNK: usize = 4 << 10;
+
 /// Sends lines until the peer is done (its FIN or its reset), ignoring what it says.
-pub async fn chargen<S: AsyncRead + AsyncWrite>(stream: S, stop: Stop) -> io::Result<()> {
-    let mut stop = stop;
-    let (mut reader, mut writer) = tokio::io::split(stream);
-    let talking = async {
-        loop {
-            writer.write_all(&LINES).await?;
-        }
-    };
-    let listening = async {
-        let mut ignored = vec![0; 4096];
-        while reader.read(&mut ignored).await? > 0 {}
-        io::Result::Ok(())
-    };
+pub async fn chargen<S: ChunkStream>(stream: S, stop: Stop) -> io::Result<()> {
+    let (mut stream, mut stop) = (stream, stop);
+    let mut lines = LINES.clone();
     tokio::select! {
-        failed = talking => return failed,
-        over = listening => over?,
+        over = poll_fn(|cx| poll_talk(&mut stream, cx, &mut lines)) => over?,
         () = stop.requested() => {}
     }
-    writer.shutdown().await
+    stream.shutdown().await
+}
+
+/// Ready when the peer is done.
+fn poll_talk(
+    stream: &mut impl ChunkStream,
+    cx: &mut Context<'_>,
+    lines: &mut Bytes,
+) -> Poll<io::Result<()>> {
+    while let Poll::Ready(ignored) = stream.poll_read_chunk(cx, CHUNK)? {
+        if ignored.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+    }
+    loop {
+        if lines.is_empty() {
+            lines.clone_from(&LINES);
+        }
+        let taken = ready!(stream.poll_write_chunk(cx, lines))?;
+        lines.advance(taken);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::stop;
     use super::*;
-    use tokio::io::duplex;
+    use tokio::io::{AsyncReadExt as _, duplex};
 
     #[tokio::test]
     async fn lines_shift_by_one_and_end_with_the_peers_fin() {

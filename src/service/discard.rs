@@ -1,23 +1,24 @@
 //! Discard (RFC 863): what comes in goes nowhere.
 
+use std::future::poll_fn;
 use std::io;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 
-use super::Stop;
+use super::{ChunkStream, Stop};
 
-const BUFFER: usize = 64 << 10;
+/// The most bytes that one read takes.
+const CHUNK: usize = 1 << 20;
 
 /// Reads and forgets until the peer's FIN, then sends FIN.
-pub async fn discard<S: AsyncRead + AsyncWrite + Unpin>(stream: S, stop: Stop) -> io::Result<()> {
+pub async fn discard<S: ChunkStream>(stream: S, stop: Stop) -> io::Result<()> {
     let (mut stream, mut stop) = (stream, stop);
-    let mut buffer = vec![0; BUFFER];
     loop {
-        let len = tokio::select! {
+        let chunk = tokio::select! {
             () = stop.requested() => break,
-            len = stream.read(&mut buffer) => len?,
+            chunk = poll_fn(|cx| stream.poll_read_chunk(cx, CHUNK)) => chunk?,
         };
-        if len == 0 {
+        if chunk.is_none() {
             break;
         }
     }
@@ -28,7 +29,7 @@ pub async fn discard<S: AsyncRead + AsyncWrite + Unpin>(stream: S, stop: Stop) -
 mod tests {
     use super::super::stop;
     use super::*;
-    use tokio::io::duplex;
+    use tokio::io::{AsyncReadExt as _, duplex};
 
     #[tokio::test]
     async fn swallows_all_and_says_nothing() {

@@ -1,27 +1,30 @@
 //! Echo (RFC 862): what comes in goes back.
 
+use std::future::poll_fn;
 use std::io;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use bytes::Buf as _;
+use tokio::io::AsyncWriteExt as _;
 
-use super::Stop;
+use super::{ChunkStream, Stop};
 
-const BUFFER: usize = 32 << 10;
+/// The most bytes in hand.
+const CHUNK: usize = 64 << 10;
 
 /// Sends every byte back, and FIN after the peer's FIN. A peer that does not read is not read
-/// from. On `stop` the bytes in hand still go out.
-pub async fn echo<S: AsyncRead + AsyncWrite + Unpin>(stream: S, stop: Stop) -> io::Result<()> {
+/// from. On `stop` the bytes in hand still go out. Holds no buffer while nothing comes.
+pub async fn echo<S: ChunkStream>(stream: S, stop: Stop) -> io::Result<()> {
     let (mut stream, mut stop) = (stream, stop);
-    let mut buffer = vec![0; BUFFER];
     loop {
-        let len = tokio::select! {
+        let chunk = tokio::select! {
             () = stop.requested() => break,
-            len = stream.read(&mut buffer) => len?,
+            chunk = poll_fn(|cx| stream.poll_read_chunk(cx, CHUNK)) => chunk?,
         };
-        if len == 0 {
-            break;
+        let Some(mut chunk) = chunk else { break };
+        while !chunk.is_empty() {
+            let taken = poll_fn(|cx| stream.poll_write_chunk(cx, &chunk)).await?;
+            chunk.advance(taken);
         }
-        stream.write_all(&buffer[..len]).await?;
     }
     stream.shutdown().await
 }
@@ -30,7 +33,7 @@ pub async fn echo<S: AsyncRead + AsyncWrite + Unpin>(stream: S, stop: Stop) -> i
 mod tests {
     use super::super::stop;
     use super::*;
-    use tokio::io::duplex;
+    use tokio::io::{AsyncReadExt as _, duplex};
 
     #[tokio::test]
     async fn a_half_closed_peer_still_gets_everything_back() {

@@ -5,8 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+use super::ChunkStream;
 
 /// A stream whose reads and writes fail with [`io::ErrorKind::TimedOut`] once neither has made
 /// progress for the given time.
@@ -98,6 +101,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for IdleTimeout<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.watch(cx, |inner, cx| Pin::new(inner).poll_shutdown(cx))
+    }
+}
+
+impl<S: ChunkStream> ChunkStream for IdleTimeout<S> {
+    fn poll_read_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+        max: usize,
+    ) -> Poll<io::Result<Option<Bytes>>> {
+        self.watch(cx, |inner, cx| inner.poll_read_chunk(cx, max))
+    }
+
+    fn poll_write_chunk(&mut self, cx: &mut Context<'_>, chunk: &Bytes) -> Poll<io::Result<usize>> {
+        self.watch(cx, |inner, cx| inner.poll_write_chunk(cx, chunk))
     }
 }
 

@@ -9,6 +9,7 @@ pub mod forward;
 pub mod http;
 
 mod chargen;
+mod chunks;
 mod discard;
 mod echo;
 mod idle;
@@ -16,6 +17,7 @@ mod serve;
 mod udp;
 
 pub use chargen::chargen;
+pub use chunks::ChunkStream;
 pub use discard::discard;
 pub use echo::echo;
 pub use idle::IdleTimeout;

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use ustack_tcp::time::Instant;
@@ -159,6 +160,20 @@ impl TcpStream {
     /// on where it stopped.
     pub async fn write_chunk(&mut self, chunk: &mut Bytes) -> io::Result<()> {
         self.conn.write_chunk(chunk).await
+    }
+
+    /// As [`TcpStream::read_chunk`], for tasks that poll.
+    pub fn poll_read_chunk(
+        &mut self,
+        cx: &Context<'_>,
+        max: usize,
+    ) -> Poll<io::Result<Option<Bytes>>> {
+        self.conn.poll_read_chunk(cx, max)
+    }
+
+    /// Queues the front of `chunk` without copying it; how many bytes of it. For tasks that poll.
+    pub fn poll_write_chunk(&mut self, cx: &Context<'_>, chunk: &Bytes) -> Poll<io::Result<usize>> {
+        self.conn.poll_write_chunk(cx, chunk)
     }
 
     /// Ends the connection with a RST; nothing queued is sent any more.
