@@ -33,6 +33,10 @@ const FRAMES_PER_LOCK: usize = 16;
 /// Turns that timers wait, at most, for frames that are there already.
 const MAX_TURNS_BEFORE_TIMERS: u32 = 64;
 
+/// Turns that are paid for together while frames are there already: the ACKs of a flow join, and
+/// who gets one for more sends larger super-segments.
+const TURNS_PER_PAYMENT: u32 = 4;
+
 /// One device, or one queue of it, and the host behind it.
 #[derive(Debug)]
 pub(crate) struct Shard<D> {
@@ -143,7 +147,9 @@ impl<D: Device> Shard<D> {
         let mut host = self.shared.host.lock();
         let now = host.stamp(now);
         self.now = now;
-        host.poll_transmit(now, &mut self.tx);
+        if self.full_turns.is_multiple_of(TURNS_PER_PAYMENT) {
+            host.poll_transmit(now, &mut self.tx);
+        }
         host.on_events(now, &mut self.wake); // a queue has room again, a reset has left
         drop(host);
         self.wake.drain(..).for_each(Waker::wake);
