@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use ustack_tcp::time::Instant;
 
+/// After all of the limit was spent in vain: so many packets later it may be tried again.
+const RETRY: u8 = 64;
+
 /// The first step up from nothing, and the last one down, as a part of the limit.
 const STEPS: u32 = 8;
 
@@ -17,6 +20,8 @@ pub(crate) struct BusyPoll {
     window: Duration,
     /// Since when there has been nothing to do.
     idle_since: Option<Instant>,
+    /// Packets until it is worth trying whether looking is quicker than sleeping.
+    retry: u8,
 }
 
 impl BusyPoll {
@@ -25,17 +30,31 @@ impl BusyPoll {
             limit,
             window: Duration::ZERO,
             idle_since: None,
+            retry: 0,
         }
     }
 
     /// Something arrived. If it was soon enough to be looked for, more looking would have found it;
     /// if not, all looking was in vain.
+    ///
+    /// Sleeping takes time of its own: what came to a sleeper within twice the limit may have been
+    /// there within the limit. That is tried now and then.
     pub(crate) fn on_arrival(&mut self, now: Instant) {
         let Some(since) = self.idle_since.take() else {
             return;
         };
-        let step = self.limit / STEPS;
-        self.window = if now - since <= self.limit {
+        let (step, waited) = (self.limit / STEPS, now - since);
+        let was_all = self.window == self.limit;
+        let is_soon =
+            waited <= self.limit || waited <= 2 * self.limit && !was_all && self.retry == 0;
+        if !is_soon {
+            self.retry = if was_all {
+                RETRY
+            } else {
+                self.retry.saturating_sub(1)
+            };
+        }
+        self.window = if is_soon {
             (self.window * 2).clamp(step, self.limit)
         } else if self.window > step {
             self.window / 2
@@ -93,6 +112,14 @@ mod tests {
     fn it_looks_as_long_as_that_finds_something() {
         assert_eq!(spent(&[10, 10, 10, 10]), [0, 6, 10, 10]);
         assert_eq!(spent(&[40; 6]), [0, 6, 12, 24, 40, 40]);
+    }
+
+    #[test]
+    fn what_comes_late_to_a_sleeper_is_looked_for_once_in_a_while() {
+        let spent = spent(&[80; 200]);
+        assert_eq!(spent[..10], [0, 6, 12, 24, 48, 24, 12, 6, 0, 0]);
+        assert_eq!(spent.iter().sum::<u64>(), 3 * 132, "{spent:?}");
+        assert!(spent[10..60].iter().all(|&spent| spent == 0), "{spent:?}");
     }
 
     #[test]
