@@ -8,7 +8,7 @@ use ustack_tcp::time::Instant;
 /// After all of the limit was spent in vain: so many packets later it may be tried again.
 const RETRY: u8 = 64;
 
-/// The first step up from nothing, and the last one down, as a part of the limit.
+/// The first step up from nothing, and each one down, as a part of the limit.
 const STEPS: u32 = 8;
 
 /// Busy polling of one driver.
@@ -56,10 +56,8 @@ impl BusyPoll {
         }
         self.window = if is_soon {
             (self.window * 2).clamp(step, self.limit)
-        } else if self.window > step {
-            self.window / 2
         } else {
-            Duration::ZERO
+            self.window.saturating_sub(step)
         };
     }
 
@@ -117,16 +115,20 @@ mod tests {
     #[test]
     fn what_comes_late_to_a_sleeper_is_looked_for_once_in_a_while() {
         let spent = spent(&[80; 200]);
-        assert_eq!(spent[..10], [0, 6, 12, 24, 48, 24, 12, 6, 0, 0]);
-        assert_eq!(spent.iter().sum::<u64>(), 3 * 132, "{spent:?}");
-        assert!(spent[10..60].iter().all(|&spent| spent == 0), "{spent:?}");
+        assert_eq!(spent[..5], [0, 6, 12, 24, 48]);
+        assert_eq!(spent[5..14], [42, 36, 30, 24, 18, 12, 6, 0, 0]);
+        assert!(spent[14..60].iter().all(|&spent| spent == 0), "{spent:?}");
+        assert_eq!(spent[69..74], [0, 6, 12, 24, 48], "{spent:?}");
     }
 
     #[test]
     fn seldom_packets_cost_nothing_in_the_end() {
         assert_eq!(spent(&[1_000_000; 4]), [0; 4]);
-        let often_then_seldom: Vec<_> = [[40; 5], [1000; 5]].concat();
-        assert_eq!(spent(&often_then_seldom)[5..], [48, 24, 12, 6, 0]);
+        let often_then_seldom: Vec<_> = [&[40; 5][..], &[1000; 9]].concat();
+        assert_eq!(
+            spent(&often_then_seldom)[5..],
+            [48, 42, 36, 30, 24, 18, 12, 6, 0]
+        );
     }
 
     #[test]
