@@ -4,14 +4,10 @@
 use std::num::NonZeroU16;
 use std::ops::Range;
 
-use arrayvec::ArrayVec;
 use bytes::Bytes;
 
 /// The most frames one turn receives; also how many it hands to the device before it looks again.
 pub const MAX_RX_FRAMES: usize = 32;
-
-/// Room for an IPv6 header with one extension header, a TCP header and all its options.
-pub const MAX_HEADERS: usize = 128;
 
 /// Whether and how a frame's transport checksum is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,7 +150,7 @@ impl TxFrame<'_> {
 
 #[derive(Debug)]
 struct Slot {
-    headers: ArrayVec<u8, MAX_HEADERS>,
+    headers: Range<u32>,
     chunks: Range<u32>,
     offload: Offload,
 }
@@ -163,6 +159,9 @@ struct Slot {
 #[derive(Debug, Default)]
 pub struct TxBatch {
     slots: Vec<Slot>,
+    /// Headers of all frames, and those of a frame that is being written.
+    headers: Vec<u8>,
+    /// Chunks of all frames.
     chunks: Vec<Bytes>,
     /// Frames already sent, from the front.
     sent: usize,
@@ -174,35 +173,71 @@ impl TxBatch {
         Self::default()
     }
 
-    /// Appends a frame. `headers` holds at most [`MAX_HEADERS`] bytes; what is longer goes into
-    /// `chunks`.
+    /// Appends a frame: its headers (any prefix of it) are copied, its chunks are not.
     pub fn push(
         &mut self,
-        headers: ArrayVec<u8, MAX_HEADERS>,
+        headers: &[u8],
         chunks: impl IntoIterator<Item = Bytes>,
         offload: Offload,
     ) {
-        let start = self.chunks.len() as u32;
+        self.headers.extend_from_slice(headers);
         self.chunks.extend(chunks);
-        self.slots.push(Slot {
-            headers,
-            chunks: start..self.chunks.len() as u32,
-            offload,
-        });
+        self.finish(offload);
     }
 
     /// Appends a packet that is in one piece.
     pub fn push_frame(&mut self, frame: Frame) {
-        self.push(ArrayVec::new(), [frame.data], frame.offload);
+        self.push(&[], [frame.data], frame.offload);
+    }
+
+    /// Where the headers of the next frame are written; its chunks come with
+    /// [`TxBatch::finish`].
+    pub(crate) const fn headers(&mut self) -> &mut Vec<u8> {
+        &mut self.headers
+    }
+
+    /// Where the chunks of the next frame are collected.
+    pub(crate) const fn chunks(&mut self) -> &mut Vec<Bytes> {
+        &mut self.chunks
+    }
+
+    /// What was written since the last frame is one.
+    pub(crate) fn finish(&mut self, offload: Offload) {
+        let (headers, chunks) = self.ends();
+        self.slots.push(Slot {
+            headers: headers..self.headers.len() as u32,
+            chunks: chunks..self.chunks.len() as u32,
+            offload,
+        });
+    }
+
+    /// As [`TxBatch::finish`], but the frame goes elsewhere, in one piece.
+    pub(crate) fn divert(&mut self, offload: Offload) -> Frame {
+        let (headers, chunks) = self.ends();
+        let frame = TxFrame {
+            headers: &self.headers[headers as usize..],
+            chunks: &self.chunks[chunks as usize..],
+            offload,
+        };
+        let frame = frame.to_frame();
+        self.headers.truncate(headers as usize);
+        self.chunks.truncate(chunks as usize);
+        frame
+    }
+
+    /// Where the newest frame ends.
+    fn ends(&self) -> (u32, u32) {
+        let last = self.slots.last();
+        last.map_or((0, 0), |slot| (slot.headers.end, slot.chunks.end))
     }
 
     /// Frames not yet sent.
-    pub fn len(&self) -> usize {
+    pub const fn len(&self) -> usize {
         self.slots.len() - self.sent
     }
 
     /// Whether nothing is left to send.
-    pub fn is_empty(&self) -> bool {
+    pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
@@ -227,21 +262,17 @@ impl TxBatch {
     /// Forgets all frames, keeps the storage.
     pub fn clear(&mut self) {
         self.slots.clear();
+        self.headers.clear();
         self.chunks.clear();
         self.sent = 0;
     }
 
-    fn frame<'a>(&'a self, slot: &'a Slot) -> TxFrame<'a> {
-        let Slot {
-            headers,
-            chunks,
-            offload,
-        } = slot;
-        let chunks = &self.chunks[chunks.start as usize..chunks.end as usize];
+    fn frame(&self, slot: &Slot) -> TxFrame<'_> {
+        let slice = |range: &Range<u32>| range.start as usize..range.end as usize;
         TxFrame {
-            headers,
-            chunks,
-            offload: *offload,
+            headers: &self.headers[slice(&slot.headers)],
+            chunks: &self.chunks[slice(&slot.chunks)],
+            offload: slot.offload,
         }
     }
 }

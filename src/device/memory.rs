@@ -187,7 +187,7 @@ mod tests {
         let mut batch = TxBatch::new();
         batch.push_frame(frame(20));
         batch.push(
-            [1; 40].into_iter().collect(),
+            &[1; 40],
             [Bytes::from_static(b"abc")],
             super::super::Offload::default(),
         );

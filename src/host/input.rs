@@ -77,7 +77,6 @@ impl Host {
             local,
             ecn,
             segment,
-            packet,
         } = input
         else {
             return false;
@@ -93,7 +92,6 @@ impl Host {
                         local,
                         ecn,
                         segment,
-                        packet,
                     };
                     self.hand_over(next, input, from);
                     return false;

@@ -4,32 +4,45 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::counters::Dropped;
 
-/// This host's addresses.
+/// This host's addresses, as numbers: each packet is compared with them.
 #[derive(Debug)]
 pub(super) struct Addresses {
     /// Sorted.
-    own: Vec<IpAddr>,
+    v4: Vec<u32>,
+    /// Sorted.
+    v6: Vec<u128>,
     /// The directed broadcast addresses of their subnets, sorted.
-    broadcasts: Vec<Ipv4Addr>,
+    broadcasts: Vec<u32>,
 }
 
 impl Addresses {
     pub(super) fn new(addresses: &[(IpAddr, u8)]) -> Self {
-        let mut own: Vec<_> = addresses.iter().map(|&(ip, _)| ip).collect();
-        own.sort_unstable();
-        own.dedup();
-        let mut broadcasts: Vec<_> = directed_broadcasts(addresses).collect();
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (ip, _) in addresses {
+            match ip {
+                IpAddr::V4(ip) => v4.push(ip.to_bits()),
+                IpAddr::V6(ip) => v6.push(ip.to_bits()),
+            }
+        }
+        let mut broadcasts: Vec<_> = directed_broadcasts(addresses)
+            .map(Ipv4Addr::to_bits)
+            .collect();
+        v4.sort_unstable();
+        v6.sort_unstable();
         broadcasts.sort_unstable();
-        Self { own, broadcasts }
+        Self { v4, v6, broadcasts }
     }
 
     pub(super) fn is_own(&self, ip: IpAddr) -> bool {
-        self.own.binary_search(&ip).is_ok()
+        match ip {
+            IpAddr::V4(ip) => self.v4.binary_search(&ip.to_bits()).is_ok(),
+            IpAddr::V6(ip) => self.v6.binary_search(&ip.to_bits()).is_ok(),
+        }
     }
 
     /// Limited broadcast, or the directed broadcast of one of our subnets.
     fn is_broadcast(&self, ip: Ipv4Addr) -> bool {
-        ip.is_broadcast() || self.broadcasts.binary_search(&ip).is_ok()
+        ip.is_broadcast() || self.broadcasts.binary_search(&ip.to_bits()).is_ok()
     }
 
     /// Whether `ip` may be one end of a conversation at all (IP-4, V6-18).
@@ -74,11 +87,18 @@ impl Addresses {
     /// Our address to talk to `remote` from: the one that shares the longest prefix with it
     /// (RFC 6724 §5 rule 8).
     pub(super) fn source_for(&self, remote: IpAddr) -> Option<IpAddr> {
-        self.own
-            .iter()
-            .copied()
-            .filter(|own| own.is_ipv4() == remote.is_ipv4())
-            .max_by_key(|&own| common_prefix(own, remote))
+        match remote {
+            IpAddr::V4(remote) => {
+                let prefix = |own: &u32| (own ^ remote.to_bits()).leading_zeros();
+                let own = self.v4.iter().copied().max_by_key(prefix);
+                own.map(|own| Ipv4Addr::from_bits(own).into())
+            }
+            IpAddr::V6(remote) => {
+                let prefix = |own: &u128| (own ^ remote.to_bits()).leading_zeros();
+                let own = self.v6.iter().copied().max_by_key(prefix);
+                own.map(|own| Ipv6Addr::from_bits(own).into())
+            }
+        }
     }
 }
 
@@ -93,14 +113,6 @@ pub(crate) fn directed_broadcasts(addresses: &[(IpAddr, u8)]) -> impl Iterator<I
         }
         _ => None,
     })
-}
-
-fn common_prefix(a: IpAddr, b: IpAddr) -> u32 {
-    match (a, b) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
-        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
-        _ => 0,
-    }
 }
 
 /// Whether `ip` never stands in a packet between hosts.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use etherparse::IpNumber;
 use ustack_tcp::time::Instant;
 use ustack_tcp::{Ecn, FlowKey, wire};
@@ -112,7 +112,8 @@ impl Ip {
 
     fn on_v4(&mut self, now: Instant, frame: Frame, origin: Origin) -> Result<Rest, Dropped> {
         let header = v4::parse(&frame.data)?;
-        let data = trim(frame.data, header.total_len);
+        let mut data = frame.data;
+        data.truncate(header.total_len);
         let (source, destination) = (header.source.into(), header.destination.into());
         self.addresses.check_source(source, origin.loopback)?;
         let local = self
@@ -203,7 +204,8 @@ impl Ip {
 
     fn on_v6(&mut self, now: Instant, frame: Frame, origin: Origin) -> Result<Rest, Dropped> {
         let header = v6::parse(&frame.data)?;
-        let data = trim(frame.data, header.total_len);
+        let mut data = frame.data;
+        data.truncate(header.total_len);
         let (source, destination) = (header.source.into(), header.destination.into());
         self.addresses.check_source(source, origin.loopback)?;
         let local = match self
@@ -408,14 +410,6 @@ fn v6_key(packet: &Packet, header: &FragmentHeader) -> Key {
     }
 }
 
-fn trim(data: Bytes, len: usize) -> Bytes {
-    if data.len() == len {
-        data
-    } else {
-        data.slice(..len)
-    }
-}
-
 /// A device that joins packets says of which kind; it must be the kind that the packet is (D-15).
 fn is_offload_plausible(packet: &Packet) -> bool {
     let Some(gso) = packet.offload.gso else {
@@ -429,19 +423,19 @@ fn is_offload_plausible(packet: &Packet) -> bool {
     }
 }
 
-fn on_tcp(packet: Packet) -> Result<Input, Dropped> {
-    let bytes = packet.payload();
-    if !packet.is_checksum_right(&bytes) {
+fn on_tcp(mut packet: Packet) -> Result<Input, Dropped> {
+    if !packet.is_checksum_right(&packet.data[packet.payload_at..]) {
         return Err(Dropped::TcpChecksum);
     }
+    let mut bytes = std::mem::take(&mut packet.data);
+    bytes.advance(packet.payload_at);
     let parsed =
-        wire::parse(&bytes, super::stride(&packet.offload)).map_err(|_| Dropped::TcpMalformed)?;
+        wire::parse(bytes, super::stride(&packet.offload)).map_err(|_| Dropped::TcpMalformed)?;
     Ok(Input::Tcp {
         flow: packet.flow(parsed.source_port, parsed.destination_port),
         local: packet.local,
         ecn: packet.ecn,
         segment: parsed.segment,
-        packet: packet.data,
     })
 }
 

@@ -15,6 +15,11 @@ impl KeyedHash {
         Self(key as u64, (key >> 64) as u64)
     }
 
+    /// As [`KeyedHash::of`], of plain bytes.
+    pub(super) fn of_bytes(self, bytes: &[u8]) -> u64 {
+        SipHasher13::new_with_keys(self.0, self.1).hash(bytes)
+    }
+
     /// A number that depends on the key and on `value`, and tells nothing of either.
     pub(super) fn of(self, value: impl Hash) -> u64 {
         self.hash_one(value)

@@ -66,8 +66,6 @@ pub enum Input {
         ecn: Ecn,
         /// Header and payload; the payload is a slice of the frame.
         segment: Segment,
-        /// The whole packet, for an ICMP error to quote.
-        packet: Bytes,
     },
     /// A UDP datagram with a right checksum (or, over IPv4, none), or several joined ones.
     Udp {
@@ -122,8 +120,6 @@ pub struct Ip {
     pings: Pings,
     messages: Queue<Message>,
     loopback: Queue<Frame>,
-    /// Chunks of the packet under construction; kept for its storage.
-    scratch: Vec<Bytes>,
     counters: IpCounters,
 }
 
@@ -151,7 +147,6 @@ impl Ip {
             pings: Pings::new(hash, Random::starting_at(random, 1 << 63)),
             messages: Queue::new(config.queue_memory),
             loopback: Queue::new(config.queue_memory),
-            scratch: Vec::new(),
             counters: IpCounters::default(),
             config,
         }
@@ -278,7 +273,27 @@ impl Ip {
 
     /// A keyed hash of a flow: flow label, and what [`SentFlows`] remembers it by.
     fn flow_hash(&self, flow: &Tuple) -> u64 {
-        self.hash.of(flow)
+        let (port, remote_port) = flow.ports;
+        let ports = u32::from(port) << 16 | u32::from(remote_port);
+        match (flow.local, flow.remote) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => {
+                let numbers = [
+                    local.to_bits(),
+                    remote.to_bits(),
+                    ports,
+                    flow.protocol.into(),
+                ];
+                self.hash
+                    .of_bytes(numbers.map(u32::to_ne_bytes).as_flattened())
+            }
+            (IpAddr::V6(local), IpAddr::V6(remote)) => {
+                let rest = u128::from(ports) << 8 | u128::from(flow.protocol);
+                let numbers = [local.to_bits(), remote.to_bits(), rest];
+                self.hash
+                    .of_bytes(numbers.map(u128::to_ne_bytes).as_flattened())
+            }
+            _ => 0, // no packet
+        }
     }
 }
 
@@ -302,7 +317,7 @@ impl Origin {
 }
 
 /// Protocol, our address, the peer's, and the two ports (echo: identifier and 0).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tuple {
     protocol: u8,
     local: IpAddr,

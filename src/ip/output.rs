@@ -3,17 +3,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 
-use arrayvec::ArrayVec;
 use bytes::Bytes;
 use etherparse::IpNumber;
 use ustack_tcp::time::Instant;
-use ustack_tcp::wire;
+use ustack_tcp::{FlowKey, wire};
 use ustack_udp::MtuDiscover;
 
 use super::icmp::{self, Message};
 use super::v4::Fragmentation;
 use super::{Ip, Tuple, pmtu, v4, v6};
-use crate::batch::{Checksum, Gso, GsoKind, MAX_HEADERS, Offload, TxBatch, TxFrame};
+use crate::batch::{Checksum, Gso, GsoKind, Offload, TxBatch};
 use crate::checksum::Sum;
 
 /// Frames that one turn hands to the device before it looks for input again.
@@ -26,8 +25,6 @@ const LEFT_BY_UDP: usize = 8;
 
 /// The largest IPv4 packet, and the largest IPv6 payload.
 const MAX_LEN: usize = 65_535;
-
-type Headers = ArrayVec<u8, MAX_HEADERS>;
 
 /// Where transports send to: a turn's batch, with IP to write the headers.
 #[derive(Debug)]
@@ -72,32 +69,34 @@ impl Envelope {
         }
     }
 
-    /// The IP header of an unfragmented packet with `len` bytes behind it.
-    fn emit(&self, len: usize, fragmentation: Fragmentation) -> Headers {
-        let mut headers = Headers::new();
+    /// Writes the IP header of a packet with `len` bytes behind it.
+    fn emit(&self, len: usize, fragmentation: Fragmentation, headers: &mut Vec<u8>) {
         match (self.source, self.destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => headers.extend(v4::emit(
-                source,
-                destination,
-                self.protocol,
-                self.traffic_class,
-                self.ttl,
-                len,
-                fragmentation,
-            )),
-            (IpAddr::V6(source), IpAddr::V6(destination)) => headers.extend(v6::emit(
-                source,
-                destination,
-                self.protocol,
-                self.traffic_class,
-                self.flow_label,
-                self.ttl,
-                len,
-            )),
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                headers.extend_from_slice(&v4::emit(
+                    source,
+                    destination,
+                    self.protocol,
+                    self.traffic_class,
+                    self.ttl,
+                    len,
+                    fragmentation,
+                ));
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                headers.extend_from_slice(&v6::emit(
+                    source,
+                    destination,
+                    self.protocol,
+                    self.traffic_class,
+                    self.flow_label,
+                    self.ttl,
+                    len,
+                ));
+            }
             // Callers see to it that both ends are of one family.
             _ => {}
         }
-        headers
     }
 
     fn pseudo_header(&self, len: usize) -> Sum {
@@ -184,42 +183,38 @@ impl<'a> Output<'a> {
         self.ip.counters.out_discards += 1;
     }
 
-    /// Hands one packet to the device, or back to ourselves if that is where it goes.
-    fn send(
-        &mut self,
-        destination: IpAddr,
-        headers: Headers,
-        chunks: &mut Vec<Bytes>,
-        offload: Offload,
-    ) {
-        if !self.ip.addresses.is_own(destination) {
-            // RFC 1122 §3.2.1.3: never seen outside a host; and there are no groups on this link.
-            if !self.ip.addresses.is_unicast(destination) {
-                chunks.clear();
-                return self.discard();
-            }
-            self.ip.counters.out_requests += 1;
-            self.tx.push(headers, chunks.drain(..), offload);
-            return;
+    /// Which way a packet goes, if anywhere.
+    fn route(&self, destination: IpAddr) -> Option<Route> {
+        let addresses = &self.ip.addresses;
+        if addresses.is_own(destination) {
+            return Some(Route::Loopback);
         }
+        // RFC 1122 §3.2.1.3: never seen outside a host; and there are no groups on this link.
+        addresses.is_unicast(destination).then_some(Route::Device)
+    }
+
+    /// Sends the packet whose headers and chunks the batch has.
+    fn send(&mut self, route: Route, offload: Offload) {
         self.ip.counters.out_requests += 1;
-        let frame = TxFrame {
-            headers: &headers,
-            chunks,
-            offload: Offload {
-                checksum: Checksum::Verified,
-                ..offload
-            },
-        };
-        // Verified says more than the checksum fields do: a partial sum would not pass elsewhere.
-        if !self.ip.loopback.push(frame.len(), frame.to_frame()) {
-            self.discard();
+        match route {
+            Route::Device => self.tx.finish(offload),
+            Route::Loopback => {
+                // Verified says more than the checksum fields do: a partial sum would not pass
+                // elsewhere.
+                let frame = self.tx.divert(Offload {
+                    checksum: Checksum::Verified,
+                    ..offload
+                });
+                if !self.ip.loopback.push(frame.data.len(), frame) {
+                    self.discard();
+                }
+            }
         }
-        chunks.clear();
     }
 
     /// Sends a datagram or message, whole or in fragments.
     fn send_body(&mut self, envelope: &Envelope, hash: u64, body: Body) {
+        let destination = envelope.destination;
         if !envelope.can_carry(body.len()) {
             return self.discard();
         }
@@ -229,19 +224,22 @@ impl<'a> Output<'a> {
         }
         let mtu = usize::from(match body.mtu_discover {
             MtuDiscover::Probe => self.ip.caps.mtu,
-            _ => self.ip.path_mtu(envelope.destination),
+            _ => self.ip.path_mtu(destination),
         });
-        if total_len <= mtu || self.ip.is_local(envelope.destination) {
-            return self.send_whole(envelope, body);
+        let Some(route) = self.route(destination) else {
+            return self.discard();
+        };
+        if total_len <= mtu || route == Route::Loopback {
+            return self.send_whole(route, envelope, body);
         }
         if body.mtu_discover != MtuDiscover::Want {
             self.ip.counters.frag_fails += 1;
             return self.discard();
         }
-        self.send_fragments(envelope, body, mtu);
+        self.send_fragments(route, envelope, body, mtu);
     }
 
-    fn send_whole(&mut self, envelope: &Envelope, mut body: Body) {
+    fn send_whole(&mut self, route: Route, envelope: &Envelope, mut body: Body) {
         let fragmentation = if body.is_divisible && envelope.source.is_ipv4() {
             Fragmentation::Piece {
                 id: self.next_v4_id(envelope),
@@ -251,29 +249,25 @@ impl<'a> Output<'a> {
         } else {
             Fragmentation::Never
         };
-        let mut headers = envelope.emit(body.len(), fragmentation);
         let has_partial = self.ip.caps.tx_checksum && envelope.protocol == IpNumber::UDP.0;
         let checksum = if has_partial {
             body.set_checksum(envelope.pseudo_header(body.len()).fold());
             Checksum::Partial {
-                start: headers.len() as u16,
+                start: envelope.header_len() as u16,
                 offset: body.checksum_at as u16,
             }
         } else {
             body.complete(envelope);
             Checksum::Complete
         };
-        headers.extend(body.header);
-        let mut chunks = std::mem::take(&mut self.ip.scratch);
+        let headers = self.tx.headers();
+        envelope.emit(body.len(), fragmentation, headers);
+        headers.extend_from_slice(&body.header);
         if !body.payload.is_empty() {
-            chunks.push(body.payload);
+            self.tx.chunks().push(body.payload);
         }
-        let offload = Offload {
-            checksum,
-            gso: None,
-        };
-        self.send(envelope.destination, headers, &mut chunks, offload);
-        self.ip.scratch = chunks;
+        let gso = None;
+        self.send(route, Offload { checksum, gso });
     }
 
     fn next_v4_id(&mut self, envelope: &Envelope) -> u16 {
@@ -287,7 +281,7 @@ impl<'a> Output<'a> {
     }
 
     /// RFC 791 §3.2, RFC 8200 §4.5: pieces of a multiple of eight bytes, none overlapping.
-    fn send_fragments(&mut self, envelope: &Envelope, mut body: Body, mtu: usize) {
+    fn send_fragments(&mut self, route: Route, envelope: &Envelope, mut body: Body, mtu: usize) {
         body.complete(envelope);
         let is_v4 = envelope.source.is_ipv4();
         let overhead = envelope.header_len() + if is_v4 { 0 } else { v6::FRAGMENT_LEN };
@@ -301,30 +295,20 @@ impl<'a> Output<'a> {
             self.ip.ids.next_v6(envelope.source, envelope.destination)
         };
         self.ip.counters.frag_oks += 1;
-        let mut chunks = std::mem::take(&mut self.ip.scratch);
         for offset in (0..body.len()).step_by(step) {
             let end = (offset + step).min(body.len());
             let more = end < body.len();
-            let mut headers = emit_fragment_headers(envelope, id, offset, end - offset, more);
+            let headers = self.tx.headers();
+            emit_fragment_headers(envelope, id, offset, end - offset, more, headers);
             let header_end = body.header.len();
-            headers.extend(
-                body.header[offset.min(header_end)..end.min(header_end)]
-                    .iter()
-                    .copied(),
-            );
+            headers.extend_from_slice(&body.header[offset.min(header_end)..end.min(header_end)]);
             let payload = offset.saturating_sub(header_end)..end.saturating_sub(header_end);
             if !payload.is_empty() {
-                chunks.push(body.payload.slice(payload));
+                self.tx.chunks().push(body.payload.slice(payload));
             }
             self.ip.counters.frag_creates += 1;
-            self.send(
-                envelope.destination,
-                headers,
-                &mut chunks,
-                Offload::default(),
-            );
+            self.send(route, Offload::default());
         }
-        self.ip.scratch = chunks;
     }
 
     /// Sends an ICMP message; its error quotes or echo data may be longer than the path takes.
@@ -361,57 +345,67 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// The checksum field and offload of a segment whose headers begin at `tcp_at` of `headers`.
+    /// The checksum and offload of the segment whose headers and chunks stand at the end of the
+    /// batch, TCP's from `tcp_at` on.
     fn seal_tcp(
-        &self,
+        &mut self,
         envelope: &Envelope,
-        headers: &mut Headers,
         tcp_at: usize,
-        chunks: &[Bytes],
+        (chunks_at, tcp_len): (usize, usize),
         gso: Option<Gso>,
     ) -> Offload {
-        let payload_len: usize = chunks.iter().map(Bytes::len).sum();
-        let mut sum = envelope.pseudo_header(headers.len() - tcp_at + payload_len);
-        let field = tcp_at + 16..tcp_at + 18;
+        let mut sum = envelope.pseudo_header(tcp_len);
         // A super-segment has no checksum of its own: whoever cuts it completes them.
-        if self.ip.caps.tx_checksum || gso.is_some() {
-            headers[field].copy_from_slice(&sum.fold().to_be_bytes());
-            return Offload {
-                checksum: Checksum::Partial {
-                    start: tcp_at as u16,
-                    offset: 16,
-                },
-                gso,
+        let is_partial = self.ip.caps.tx_checksum || gso.is_some();
+        if !is_partial {
+            sum.add(&self.tx.headers()[tcp_at..]);
+            for chunk in &self.tx.chunks()[chunks_at..] {
+                sum.add(chunk);
+            }
+        }
+        let (value, checksum) = if is_partial {
+            let partial = Checksum::Partial {
+                start: envelope.header_len() as u16,
+                offset: wire::CHECKSUM_OFFSET,
             };
-        }
-        sum.add(&headers[tcp_at..]);
-        for chunk in chunks {
-            sum.add(chunk);
-        }
-        headers[field].copy_from_slice(&sum.checksum().to_be_bytes());
-        Offload::default()
+            (sum.fold(), partial)
+        } else {
+            (sum.checksum(), Checksum::Complete)
+        };
+        let field = tcp_at + usize::from(wire::CHECKSUM_OFFSET);
+        self.tx.headers()[field..field + 2].copy_from_slice(&value.to_be_bytes());
+        Offload { checksum, gso }
     }
 }
 
-/// IP header and, for IPv6, fragment header of the piece with `len` bytes at `offset`.
+/// Which way a packet leaves IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Device,
+    /// Back to this host.
+    Loopback,
+}
+
+/// Writes IP header and, for IPv6, fragment header of the piece with `len` bytes at `offset`.
 fn emit_fragment_headers(
     envelope: &Envelope,
     id: u32,
     offset: usize,
     len: usize,
     more: bool,
-) -> Headers {
+    headers: &mut Vec<u8>,
+) {
     if envelope.source.is_ipv4() {
         let id = id as u16;
-        return envelope.emit(len, Fragmentation::Piece { id, offset, more });
+        let fragmentation = Fragmentation::Piece { id, offset, more };
+        return envelope.emit(len, fragmentation, headers);
     }
     let outer = Envelope {
         protocol: v6::FRAGMENT_NEXT_HEADER,
         ..*envelope
     };
-    let mut headers = outer.emit(len + v6::FRAGMENT_LEN, Fragmentation::Never);
-    headers.extend(v6::emit_fragment(envelope.protocol, offset, more, id));
-    headers
+    outer.emit(len + v6::FRAGMENT_LEN, Fragmentation::Never, headers);
+    headers.extend_from_slice(&v6::emit_fragment(envelope.protocol, offset, more, id));
 }
 
 impl ustack_tcp::Transmit for Output<'_> {
@@ -435,46 +429,50 @@ impl ustack_tcp::Transmit for Output<'_> {
 
     /// DF on every segment (PM-1); a super-segment stays one frame.
     fn push(&mut self, meta: &ustack_tcp::TxMeta<'_>, payload: impl Iterator<Item = Bytes>) {
-        let flow = meta.flow;
-        let tcp = wire::emit(meta.segment, flow.local.port(), flow.remote.port());
+        let FlowKey { local, remote } = *meta.flow;
         let tuple = Tuple {
             protocol: IpNumber::TCP.0,
-            local: flow.local.ip(),
-            remote: flow.remote.ip(),
-            ports: (flow.local.port(), flow.remote.port()),
+            local: local.ip(),
+            remote: remote.ip(),
+            ports: (local.port(), remote.port()),
         };
-        let traffic_class = meta.dscp << 2 | meta.ecn as u8;
+        let tcp = wire::emit(meta.segment, local.port(), remote.port());
         let tcp_len = tcp.len() + meta.payload_len as usize;
+        let traffic_class = meta.dscp << 2 | meta.ecn as u8;
         let ttl = meta.ttl.map(NonZero::get);
         let (envelope, hash) = self.envelope(&tuple, traffic_class, ttl, tcp_len);
-        let gso = meta
+        let gso_size = meta
             .gso_size
             .filter(|size| meta.payload_len > u32::from(size.get()));
-        let is_own = self.ip.is_local(envelope.destination);
-        if !envelope.can_carry(tcp_len) || (gso.is_some() && !self.ip.caps.tso && !is_own) {
+        let Some(route) = self.route(envelope.destination) else {
+            return self.discard();
+        };
+        let can_cut = self.ip.caps.tso || route == Route::Loopback;
+        if !envelope.can_carry(tcp_len) || (gso_size.is_some() && !can_cut) {
             return self.discard();
         }
-        let mut headers = envelope.emit(tcp_len, Fragmentation::Never);
-        let tcp_at = headers.len();
-        headers.extend(tcp);
-        if tcp_at + tcp_len > envelope.floor() {
+        if envelope.header_len() + tcp_len > envelope.floor() {
             let end = meta.segment.seq.wrapping_add(meta.payload_len);
             self.ip.sent_flows.on_sent(hash, end.0);
         }
-        let gso = gso.map(|size| Gso {
+        let gso = gso_size.map(|size| Gso {
             kind: if tuple.local.is_ipv4() {
                 GsoKind::TcpV4
             } else {
                 GsoKind::TcpV6
             },
-            header_len: headers.len() as u16,
+            header_len: (envelope.header_len() + tcp.len()) as u16,
             size,
         });
-        let mut chunks = std::mem::take(&mut self.ip.scratch);
+        let headers = self.tx.headers();
+        envelope.emit(tcp_len, Fragmentation::Never, headers);
+        let tcp_at = headers.len();
+        headers.extend_from_slice(&tcp);
+        let chunks = self.tx.chunks();
+        let chunks_at = chunks.len();
         chunks.extend(payload);
-        let offload = self.seal_tcp(&envelope, &mut headers, tcp_at, &chunks, gso);
-        self.send(envelope.destination, headers, &mut chunks, offload);
-        self.ip.scratch = chunks;
+        let offload = self.seal_tcp(&envelope, tcp_at, (chunks_at, tcp_len), gso);
+        self.send(route, offload);
     }
 }
 

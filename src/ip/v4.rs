@@ -2,11 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use etherparse::{IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, Ipv4HeaderSlice};
+use etherparse::Ipv4HeaderSlice;
 use ustack_tcp::Ecn;
 
 use super::counters::Dropped;
-use crate::checksum::checksum;
+use crate::checksum::{checksum, checksum_of};
 
 /// Bytes of a header without options.
 pub(super) const HEADER_LEN: usize = 20;
@@ -121,23 +121,18 @@ pub(super) fn emit(
         Fragmentation::Never => (0, 0, false),
         Fragmentation::Piece { id, offset, more } => (id, offset, more),
     };
-    let mut header = Ipv4Header {
-        dscp: IpDscp::try_new(traffic_class >> 2).unwrap_or_default(),
-        ecn: IpEcn::try_new(traffic_class & 3).unwrap_or_default(),
-        total_len: (HEADER_LEN + payload_len) as u16,
-        identification: id,
-        dont_fragment: fragmentation == Fragmentation::Never,
-        more_fragments: more,
-        fragment_offset: IpFragOffset::try_new((offset / 8) as u16).unwrap_or_default(),
-        time_to_live: ttl,
-        protocol: IpNumber(protocol),
-        source: source.octets(),
-        destination: destination.octets(),
-        ..Ipv4Header::default()
-    };
-    header.header_checksum = header.calc_header_checksum();
+    let flags = u32::from(fragmentation == Fragmentation::Never) << 14 | u32::from(more) << 13;
+    let total_len = (HEADER_LEN + payload_len) as u16;
+    let mut words = [
+        0x45 << 24 | u32::from(traffic_class) << 16 | u32::from(total_len),
+        u32::from(id) << 16 | flags | (offset / 8) as u32 & 0x1fff,
+        u32::from(ttl) << 24 | u32::from(protocol) << 16,
+        source.to_bits(),
+        destination.to_bits(),
+    ];
+    words[2] |= u32::from(checksum_of(words));
     let mut bytes = [0; HEADER_LEN];
-    bytes.copy_from_slice(&header.to_bytes());
+    bytes.copy_from_slice(words.map(u32::to_be_bytes).as_flattened());
     bytes
 }
 

@@ -45,7 +45,7 @@ async fn frames_come_and_go_with_their_metadata() {
     let mut batch = TxBatch::new();
     // Headers inline, payload in chunks, as a stack sends.
     batch.push(
-        frame.data[..52].iter().copied().collect(),
+        &frame.data[..52],
         [frame.data.slice(52..20_000), frame.data.slice(20_000..)],
         frame.offload,
     );
@@ -119,11 +119,7 @@ fn a_frame_of_many_small_chunks_goes_out_whole() {
     let (mut tun, other) = tun(false);
     let chunks = (0..3000_u32).map(|n| Bytes::from(vec![n as u8; 3]));
     let mut batch = TxBatch::new();
-    batch.push(
-        [0x45; 40].into_iter().collect(),
-        chunks,
-        super::super::Offload::default(),
-    );
+    batch.push(&[0x45; 40], chunks, super::super::Offload::default());
     assert_eq!(tun.send(Instant::ZERO, &mut batch).unwrap(), 1);
     let bytes = receive(&other);
     assert_eq!(bytes.len(), 40 + 9000);

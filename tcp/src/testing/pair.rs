@@ -155,7 +155,7 @@ impl Transmit for Recorder {
                 "{} bytes",
                 wire.len()
             );
-            let parsed = wire::parse(&wire.into(), None).expect("our own segment");
+            let parsed = wire::parse(wire.into(), None).expect("our own segment");
             self.sent.push(Sent {
                 flow: *meta.flow,
                 segment: parsed.segment,

@@ -7,8 +7,8 @@ mod options;
 use core::num::NonZeroU16;
 
 use arrayvec::ArrayVec;
-use bytes::Bytes;
-use etherparse::{TcpHeader, TcpHeaderSlice};
+use bytes::{Buf, Bytes};
+use etherparse::TcpHeaderSlice;
 
 use crate::error::Malformed;
 use crate::segment::{Flags, Segment};
@@ -34,9 +34,9 @@ pub struct Parsed {
 /// Reads a segment from `bytes`, header and payload, whose checksum has been verified.
 ///
 /// `gso_size` is the payload of the wire segments that offload joined, if it joined any. The
-/// payload of the result is a slice of `bytes`, not a copy.
-pub fn parse(bytes: &Bytes, gso_size: Option<NonZeroU16>) -> Result<Parsed, Malformed> {
-    let header = TcpHeaderSlice::from_slice(bytes).map_err(|_| {
+/// payload of the result is what is left of `bytes`, not a copy.
+pub fn parse(mut bytes: Bytes, gso_size: Option<NonZeroU16>) -> Result<Parsed, Malformed> {
+    let header = TcpHeaderSlice::from_slice(&bytes).map_err(|_| {
         if bytes.get(12).is_some_and(|offset| offset >> 4 < 5) {
             Malformed::DataOffset
         } else {
@@ -45,9 +45,11 @@ pub fn parse(bytes: &Bytes, gso_size: Option<NonZeroU16>) -> Result<Parsed, Malf
     })?;
     let raw = header.slice();
     let flags = Flags(u16::from_be_bytes([raw[12] & 1, raw[13]]));
-    let payload = bytes.slice(raw.len()..);
-    let alone = NonZeroU16::new(payload.len().min(u16::MAX as usize) as u16);
-    let segment = Segment {
+    let header_len = raw.len();
+    let payload_len = bytes.len() - header_len;
+    let alone = NonZeroU16::new(payload_len.min(u16::MAX as usize) as u16);
+    let (source_port, destination_port) = (header.source_port(), header.destination_port());
+    let mut segment = Segment {
         seq: WireSeq(header.sequence_number()),
         ack: WireSeq(header.acknowledgment_number()),
         window: WireWindow(header.window_size()),
@@ -55,38 +57,32 @@ pub fn parse(bytes: &Bytes, gso_size: Option<NonZeroU16>) -> Result<Parsed, Malf
         options: options::parse(header.options(), flags.contains(Flags::SYN)),
         urgent: header.urgent_pointer(),
         mss: gso_size.or(alone).unwrap_or(NonZeroU16::MIN),
-        payload,
+        payload: Bytes::new(),
     };
+    bytes.advance(header_len);
+    segment.payload = bytes;
     Ok(Parsed {
-        source_port: header.source_port(),
-        destination_port: header.destination_port(),
+        source_port,
+        destination_port,
         segment,
     })
 }
 
 /// Builds the header of `segment`, its checksum field zero.
 pub fn emit(segment: &Segment<()>, source_port: u16, destination_port: u16) -> HeaderBytes {
-    let mut header = TcpHeader::new(
-        source_port,
-        destination_port,
+    let words = [
+        u32::from(source_port) << 16 | u32::from(destination_port),
         segment.seq.0,
-        segment.window.0,
-    );
-    header.acknowledgment_number = segment.ack.0;
-    header.ns = segment.has(Flags::AE);
-    header.cwr = segment.has(Flags::CWR);
-    header.ece = segment.has(Flags::ECE);
-    header.urg = segment.has(Flags::URG);
-    header.urgent_pointer = segment.urgent;
-    header.ack = segment.has(Flags::ACK);
-    header.psh = segment.has(Flags::PSH);
-    header.rst = segment.has(Flags::RST);
-    header.syn = segment.has(Flags::SYN);
-    header.fin = segment.has(Flags::FIN);
-    let options = options::emit(&segment.options);
-    // Whole words of at most 40 bytes by construction, so nothing is refused.
-    let _ = header.set_options_raw(&options);
-    header.to_bytes()
+        segment.ack.0,
+        u32::from(segment.flags.0 & 0x1ff) << 16 | u32::from(segment.window.0),
+        u32::from(segment.urgent),
+    ];
+    let mut header = HeaderBytes::new();
+    options::put(&mut header, words.map(u32::to_be_bytes).as_flattened());
+    options::emit(&segment.options, &mut header);
+    // Options are whole words by construction.
+    header[12] |= (header.len() as u8 / 4) << 4;
+    header
 }
 
 #[cfg(test)]
@@ -114,7 +110,7 @@ mod tests {
         let mut bytes: Vec<u8> = emit(sent, 1234, 80).to_vec();
         assert_eq!(bytes.len() as u32, 20 + sent.options.len());
         bytes.extend_from_slice(payload);
-        let parsed = parse(&bytes.into(), None).unwrap();
+        let parsed = parse(bytes.into(), None).unwrap();
         assert_eq!((parsed.source_port, parsed.destination_port), (1234, 80));
         parsed.segment
     }
@@ -185,20 +181,20 @@ mod tests {
         let whole = emit(&segment(Flags::ACK, Options::none()), 1, 2).to_vec();
         for len in 0..whole.len() {
             let cut = Bytes::copy_from_slice(&whole[..len]);
-            assert!(parse(&cut, None).is_err(), "{len}");
+            assert!(parse(cut, None).is_err(), "{len}");
         }
         let mut bad = whole.clone();
         bad[12] = 0x40;
-        assert_eq!(parse(&bad.into(), None).unwrap_err(), Malformed::DataOffset);
+        assert_eq!(parse(bad.into(), None).unwrap_err(), Malformed::DataOffset);
         let mut long = whole;
         long[12] = 0xf0;
-        assert_eq!(parse(&long.into(), None).unwrap_err(), Malformed::Truncated);
+        assert_eq!(parse(long.into(), None).unwrap_err(), Malformed::Truncated);
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            let _ = parse(&bytes.into(), None);
+            let _ = parse(bytes.into(), None);
         }
 
         #[test]
@@ -208,9 +204,9 @@ mod tests {
             bytes[12] = (((20 + options.len()) / 4) << 4) as u8 | (flags >> 8) as u8;
             bytes[13] = flags as u8;
             bytes.extend_from_slice(&options);
-            let first = parse(&bytes.into(), None).unwrap().segment;
+            let first = parse(bytes.into(), None).unwrap().segment;
             let again = first.header();
-            let second = parse(&Bytes::copy_from_slice(&emit(&again, 0, 0)), None).unwrap().segment;
+            let second = parse(Bytes::copy_from_slice(&emit(&again, 0, 0)), None).unwrap().segment;
             prop_assert_eq!(first.options, second.options);
         }
     }

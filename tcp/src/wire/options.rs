@@ -1,8 +1,7 @@
 //! The options of a TCP header (RFC 9293 §3.1): a walk of our own, because unknown kinds are to
 //! be stepped over, not to end it (MUST-6).
 
-use arrayvec::ArrayVec;
-
+use super::HeaderBytes;
 use crate::segment::{
     FastOpen, Options, SackBlock, SackBlocks, SegmentOptions, SynOptions, Timestamps,
 };
@@ -87,26 +86,31 @@ fn parse_sack(blocks: &[u8]) -> SackBlocks {
 
 /// Writes options in the order that Linux uses, padded to whole words: MSS, SACK-permitted and
 /// timestamps together, window scale; blocks that no longer fit are left out.
-pub(super) fn emit(options: &Options) -> ArrayVec<u8, 40> {
-    let mut out = ArrayVec::new();
+pub(super) fn emit(options: &Options, out: &mut HeaderBytes) {
     match options {
-        Options::Syn(syn) => emit_syn(syn, &mut out),
+        Options::Syn(syn) => emit_syn(syn, out),
         Options::Segment(SegmentOptions { timestamps, sack }) => {
             if let Some(timestamps) = timestamps {
-                out.extend([NOP, NOP]);
-                emit_timestamps(*timestamps, &mut out);
+                put(out, &[NOP, NOP]);
+                emit_timestamps(*timestamps, out);
             }
             let fit = sack.len().min((out.remaining_capacity() - 4) / 8);
             if fit > 0 {
-                out.extend([NOP, NOP, SACK, 2 + 8 * fit as u8]);
+                put(out, &[NOP, NOP, SACK, 2 + 8 * fit as u8]);
                 for block in &sack[..fit] {
-                    out.extend(block.left.0.to_be_bytes());
-                    out.extend(block.right.0.to_be_bytes());
+                    put(out, &block.left.0.to_be_bytes());
+                    put(out, &block.right.0.to_be_bytes());
                 }
             }
         }
     }
-    out
+}
+
+/// All that a header can say has room in it.
+#[inline]
+pub(super) fn put(out: &mut HeaderBytes, bytes: &[u8]) {
+    let written = out.try_extend_from_slice(bytes);
+    debug_assert!(written.is_ok(), "a header of more than 60 bytes");
 }
 
 /// RFC 7413 §4.1.1: a cookie has an even number of bytes, 4 to 16; a request has none.
@@ -114,7 +118,7 @@ const fn is_cookie(bytes: &[u8]) -> bool {
     matches!(bytes.len(), 0 | 4 | 6 | 8 | 10 | 12 | 14 | 16)
 }
 
-fn emit_syn(syn: &SynOptions, out: &mut ArrayVec<u8, 40>) {
+fn emit_syn(syn: &SynOptions, out: &mut HeaderBytes) {
     let SynOptions {
         mss,
         window_scale,
@@ -123,40 +127,40 @@ fn emit_syn(syn: &SynOptions, out: &mut ArrayVec<u8, 40>) {
         fast_open,
     } = syn;
     if let Some(mss) = mss {
-        out.extend([MSS, 4]);
-        out.extend(mss.to_be_bytes());
+        put(out, &[MSS, 4]);
+        put(out, &mss.to_be_bytes());
     }
     match (sack_permitted, timestamps) {
-        (true, Some(_)) => out.extend([SACK_PERMITTED, 2]),
-        (true, None) => out.extend([NOP, NOP, SACK_PERMITTED, 2]),
-        (false, Some(_)) => out.extend([NOP, NOP]),
+        (true, Some(_)) => put(out, &[SACK_PERMITTED, 2]),
+        (true, None) => put(out, &[NOP, NOP, SACK_PERMITTED, 2]),
+        (false, Some(_)) => put(out, &[NOP, NOP]),
         (false, None) => {}
     }
     if let Some(timestamps) = timestamps {
         emit_timestamps(*timestamps, out);
     }
     if let Some(scale) = window_scale {
-        out.extend([NOP, WINDOW_SCALE, 3, scale.shift()]);
+        put(out, &[NOP, WINDOW_SCALE, 3, scale.shift()]);
     }
     if let Some(option) = fast_open {
         let cookie = option.cookie();
         if option.experimental {
-            out.extend([EXPERIMENTAL, 4 + cookie.len() as u8]);
-            out.extend(FAST_OPEN_EXID);
+            put(out, &[EXPERIMENTAL, 4 + cookie.len() as u8]);
+            put(out, &FAST_OPEN_EXID);
         } else {
-            out.extend([FAST_OPEN, 2 + cookie.len() as u8]);
+            put(out, &[FAST_OPEN, 2 + cookie.len() as u8]);
         }
-        out.extend(cookie.iter().copied());
+        put(out, cookie);
         while !out.len().is_multiple_of(4) {
-            out.push(NOP);
+            put(out, &[NOP]);
         }
     }
 }
 
-fn emit_timestamps(timestamps: Timestamps, out: &mut ArrayVec<u8, 40>) {
-    out.extend([TIMESTAMPS, 10]);
-    out.extend(timestamps.tsval.to_be_bytes());
-    out.extend(timestamps.tsecr.to_be_bytes());
+fn emit_timestamps(timestamps: Timestamps, out: &mut HeaderBytes) {
+    put(out, &[TIMESTAMPS, 10]);
+    put(out, &timestamps.tsval.to_be_bytes());
+    put(out, &timestamps.tsecr.to_be_bytes());
 }
 
 #[cfg(test)]

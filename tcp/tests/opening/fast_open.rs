@@ -114,7 +114,7 @@ fn cookies_of_other_lengths_are_no_cookies() {
             bytes.resize(bytes.len().next_multiple_of(4), 1);
             bytes[12] = (bytes.len() as u8 / 4) << 4;
             bytes.extend(pattern(0, 50));
-            let parsed = ustack_tcp::wire::parse(&Bytes::from(bytes), None).unwrap();
+            let parsed = ustack_tcp::wire::parse(Bytes::from(bytes), None).unwrap();
             assert_eq!(cookie(&parsed.segment), None);
             host.recv(&peer, parsed.segment).unwrap();
             let answer = host.one();

@@ -94,7 +94,7 @@ fn a_scale_on_any_other_segment_means_nothing() {
         let mut bytes = ustack_tcp::wire::emit(&header, from, to).to_vec();
         bytes[12] += 1 << 4; // one word of options
         bytes.extend([1, 3, 3, 7]);
-        let parsed = ustack_tcp::wire::parse(&bytes.into(), None).unwrap();
+        let parsed = ustack_tcp::wire::parse(bytes.into(), None).unwrap();
         let mut ack = parsed.segment;
         ack.window.0 = 100;
         host.recv(&peer, ack).unwrap();

@@ -24,7 +24,7 @@ fn raw(peer: &Peer, seg: &crate::peer::Seg, options: &[u8]) -> Bytes {
 
 fn deliver(peer: &mut Peer, seg: &crate::peer::Seg, options: &[u8]) -> Vec<Out> {
     let bytes = raw(peer, seg, options);
-    let parsed = wire::parse(&bytes, None).expect("a whole header");
+    let parsed = wire::parse(bytes, None).expect("a whole header");
     peer.on_segment(Ecn::NotEct, parsed.segment);
     peer.turn()
 }
@@ -51,7 +51,7 @@ fn parse_syn(options: &[u8]) -> Options {
         bytes.push(0);
     }
     bytes[12] = (bytes.len() as u8 / 4) << 4;
-    let parsed = wire::parse(&bytes.into(), None).expect("a whole header");
+    let parsed = wire::parse(bytes.into(), None).expect("a whole header");
     parsed.segment.options
 }
 
@@ -263,7 +263,7 @@ fn what_follows_the_end_of_our_options_is_zero() {
                 assert!(end == list.len() - 1 && zeros >= 1);
             }
             // And the whole list reads back.
-            let parsed = wire::parse(&bytes.to_vec().into(), None).expect("ours");
+            let parsed = wire::parse(bytes.to_vec().into(), None).expect("ours");
             assert_eq!(parsed.segment.options, Options::Syn(options));
         }
     }
@@ -294,6 +294,6 @@ fn segment() -> ustack_tcp::Segment {
     let bytes = [
         0, 9, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0,
     ];
-    let parsed = wire::parse(&Bytes::copy_from_slice(&bytes), None).expect("a header");
+    let parsed = wire::parse(Bytes::copy_from_slice(&bytes), None).expect("a header");
     parsed.segment
 }
