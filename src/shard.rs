@@ -122,8 +122,8 @@ impl<D: Device> Shard<D> {
         if !self.shared.inbox.is_empty() {
             self.busy.on_arrival(now);
             let inbox = iter::from_fn(|| self.shared.inbox.pop());
-            for handed in inbox.take(INBOX) {
-                if host.take_in(now, handed) {
+            for Handed { input, from } in inbox.take(INBOX) {
+                if host.take_in(now, input, from) {
                     host.poll_transmit(now, &mut self.tx);
                 }
             }

@@ -40,6 +40,9 @@ impl Place {
 
     /// The shard that owns a port or an identifier.
     pub(crate) const fn owner(self, port: u16) -> usize {
+        if self.count == 1 {
+            return 0;
+        }
         port as usize % self.count
     }
 
@@ -51,6 +54,9 @@ impl Place {
     /// Where that goes next which came in at `from` and which nobody has known so far: to `owner`,
     /// then once around the others.
     pub(crate) fn around(self, owner: usize, from: usize) -> Option<usize> {
+        if self.count == 1 {
+            return None;
+        }
         if self.index == from && from != owner {
             return Some(owner);
         }

@@ -1,7 +1,7 @@
 //! What becomes of a frame: its protocol here, or another shard.
 
-use ustack_tcp::FlowKey;
 use ustack_tcp::time::Instant;
+use ustack_tcp::{Ecn, FlowKey, Segment};
 use ustack_udp::Datagram;
 
 use bytes::Bytes;
@@ -25,15 +25,19 @@ impl Host {
             return false; // IP dealt with it, and counted it
         };
         let from = self.place.index;
-        self.take_in(now, Handed { input, from })
+        self.take_in(now, input, from)
     }
 
-    /// As [`Host::input`], of what IP made of a frame that came in here or at another shard.
+    /// As [`Host::input`], of what IP made of a frame that came in at shard `from`.
     #[inline]
-    pub(crate) fn take_in(&mut self, now: Instant, handed: Handed) -> bool {
-        let Handed { input, from } = handed;
+    pub(crate) fn take_in(&mut self, now: Instant, input: Input, from: usize) -> bool {
         match input {
-            Input::Tcp { .. } => return self.on_tcp(now, input, from),
+            Input::Tcp {
+                flow,
+                local,
+                ecn,
+                segment,
+            } => return self.on_tcp(now, (flow, local, ecn), segment, from),
             Input::Udp {
                 datagram,
                 local,
@@ -71,16 +75,13 @@ impl Host {
     }
 
     #[inline]
-    fn on_tcp(&mut self, now: Instant, input: Input, from: usize) -> bool {
-        let Input::Tcp {
-            flow,
-            local,
-            ecn,
-            segment,
-        } = input
-        else {
-            return false;
-        };
+    fn on_tcp(
+        &mut self,
+        now: Instant,
+        (flow, local, ecn): (FlowKey, bool, Ecn),
+        segment: Segment,
+        from: usize,
+    ) -> bool {
         let owner = self.place.owner(flow.local.port());
         let done = match self.place.around(owner, from) {
             None => self.tcp.on_segment(now, &flow, local, ecn, segment),
@@ -165,7 +166,7 @@ impl Host {
         };
         // A datagram that was put together here may be another's.
         let from = place.index;
-        self.take_in(now, Handed { input, from })
+        self.take_in(now, input, from)
     }
 
     /// Leaves once the lock is released.

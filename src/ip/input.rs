@@ -62,55 +62,48 @@ impl Packet {
     }
 }
 
-/// Where a packet came to rest.
-pub(super) enum Rest {
-    /// With a transport.
-    Transport(Input),
-    /// With ICMP, which dealt with it.
-    Icmp,
-    /// Among the fragments.
-    Held,
-    /// Nowhere: its shard is yet to be found.
-    Stray(Input),
-}
-
 impl Ip {
+    /// `Ok(None)` is counted where it is decided.
+    #[inline]
     pub(super) fn receive(
         &mut self,
         now: Instant,
         frame: Frame,
         origin: Origin,
     ) -> Result<Option<Input>, Dropped> {
-        let rest = match frame.data.first().map(|byte| byte >> 4) {
+        let input = match frame.data.first().map(|byte| byte >> 4) {
             Some(4) => self.on_v4(now, frame, origin),
             Some(6) => self.on_v6(now, frame, origin),
             _ => Err(Dropped::Header),
         };
-        if let Ok(Rest::Stray(input)) = rest {
-            return Ok(Some(input)); // counted where it settles
+        match &input {
+            Ok(Some(Input::Stray { .. })) => return input, // counted where it settles
+            Ok(Some(_)) => self.counters.in_delivers += 1,
+            Ok(None) => {}
+            Err(dropped) => self.counters.on_dropped(*dropped),
         }
         self.counters.in_receives += 1;
-        match rest {
-            Ok(Rest::Transport(input)) => {
-                self.counters.in_delivers += 1;
-                Ok(Some(input))
-            }
-            Ok(Rest::Icmp | Rest::Stray(_)) => {
-                self.counters.in_delivers += 1;
-                Ok(None)
-            }
-            Ok(Rest::Held) => {
-                self.counters.reasm_held += 1;
-                Ok(None)
-            }
-            Err(dropped) => {
-                self.counters.on_dropped(dropped);
-                Err(dropped)
-            }
-        }
+        input
     }
 
-    fn on_v4(&mut self, now: Instant, frame: Frame, origin: Origin) -> Result<Rest, Dropped> {
+    /// ICMP has dealt with the packet.
+    pub(super) const fn dealt_with(&mut self) -> Option<Input> {
+        self.counters.in_delivers += 1;
+        None
+    }
+
+    /// The packet is among the fragments.
+    const fn held(&mut self) -> Option<Input> {
+        self.counters.reasm_held += 1;
+        None
+    }
+
+    fn on_v4(
+        &mut self,
+        now: Instant,
+        frame: Frame,
+        origin: Origin,
+    ) -> Result<Option<Input>, Dropped> {
         let header = v4::parse(&frame.data)?;
         let mut data = frame.data;
         data.truncate(header.total_len);
@@ -144,7 +137,7 @@ impl Ip {
         now: Instant,
         header: &v4::Header,
         packet: &Packet,
-    ) -> Result<Rest, Dropped> {
+    ) -> Result<Option<Input>, Dropped> {
         let payload = packet.payload();
         let is_first = header.offset == 0;
         let key = Key {
@@ -154,7 +147,7 @@ impl Ip {
             id: u32::from(header.id),
         };
         if let Some(stray) = self.stray_fragment(packet, &key) {
-            return Ok(stray);
+            return Ok(Some(stray));
         }
         self.counters.reasm_reqds += 1;
         if is_first && !v6::holds_transport_header(header.protocol, &payload) {
@@ -171,7 +164,7 @@ impl Ip {
             }),
         };
         let Outcome::Complete(mut whole) = self.on_fragment(now, key, fragment)? else {
-            return Ok(Rest::Held);
+            return Ok(self.held());
         };
         if whole.packet.len() > MAX_PAYLOAD {
             return Err(Dropped::Fragment);
@@ -202,7 +195,12 @@ impl Ip {
         outcome
     }
 
-    fn on_v6(&mut self, now: Instant, frame: Frame, origin: Origin) -> Result<Rest, Dropped> {
+    fn on_v6(
+        &mut self,
+        now: Instant,
+        frame: Frame,
+        origin: Origin,
+    ) -> Result<Option<Input>, Dropped> {
         let header = v6::parse(&frame.data)?;
         let mut data = frame.data;
         data.truncate(header.total_len);
@@ -239,7 +237,7 @@ impl Ip {
         if !fragment.is_atomic()
             && let Some(stray) = self.stray_fragment(&packet, &v6_key(&packet, &fragment))
         {
-            return Ok(stray);
+            return Ok(Some(stray));
         }
         self.counters.reasm_reqds += 1;
         if fragment.is_atomic() {
@@ -282,7 +280,7 @@ impl Ip {
         now: Instant,
         packet: Packet,
         chain: Chain,
-    ) -> Result<Rest, Dropped> {
+    ) -> Result<Option<Input>, Dropped> {
         match chain {
             Chain::Upper {
                 protocol,
@@ -307,7 +305,7 @@ impl Ip {
         now: Instant,
         header: &FragmentHeader,
         packet: &Packet,
-    ) -> Result<Rest, Dropped> {
+    ) -> Result<Option<Input>, Dropped> {
         self.check_v6_fragment(now, header, &packet.data)?;
         let data = &packet.data;
         let key = v6_key(packet, header);
@@ -326,7 +324,7 @@ impl Ip {
             }),
         };
         let Outcome::Complete(mut whole) = self.on_fragment(now, key, fragment)? else {
-            return Ok(Rest::Held);
+            return Ok(self.held());
         };
         if whole.packet.len() - v6::HEADER_LEN > MAX_PAYLOAD {
             return Err(Dropped::Fragment);
@@ -377,16 +375,16 @@ impl Ip {
         Err(Dropped::Fragment)
     }
 
-    fn deliver(&mut self, now: Instant, packet: Packet) -> Result<Rest, Dropped> {
+    fn deliver(&mut self, now: Instant, packet: Packet) -> Result<Option<Input>, Dropped> {
         if !is_offload_plausible(&packet) {
             return Err(Dropped::Header);
         }
         let is_v4 = packet.source.is_ipv4();
         match IpNumber(packet.protocol) {
-            IpNumber::TCP => on_tcp(packet).map(Rest::Transport),
-            IpNumber::UDP => on_udp(packet).map(Rest::Transport),
+            IpNumber::TCP => on_tcp(packet),
+            IpNumber::UDP => on_udp(packet).map(Some),
             IpNumber::ICMP | IpNumber::IPV6_ICMP if let Some(stray) = self.stray_icmp(&packet) => {
-                Ok(stray)
+                Ok(Some(stray))
             }
             IpNumber::ICMP if is_v4 => self.on_icmp_v4(now, &packet),
             IpNumber::IPV6_ICMP if !is_v4 => self.on_icmp_v6(now, &packet),
@@ -423,7 +421,7 @@ fn is_offload_plausible(packet: &Packet) -> bool {
     }
 }
 
-fn on_tcp(mut packet: Packet) -> Result<Input, Dropped> {
+fn on_tcp(mut packet: Packet) -> Result<Option<Input>, Dropped> {
     if !packet.is_checksum_right(&packet.data[packet.payload_at..]) {
         return Err(Dropped::TcpChecksum);
     }
@@ -431,12 +429,12 @@ fn on_tcp(mut packet: Packet) -> Result<Input, Dropped> {
     bytes.advance(packet.payload_at);
     let parsed =
         wire::parse(bytes, super::stride(&packet.offload)).map_err(|_| Dropped::TcpMalformed)?;
-    Ok(Input::Tcp {
+    Ok(Some(Input::Tcp {
         flow: packet.flow(parsed.source_port, parsed.destination_port),
         local: packet.local,
         ecn: packet.ecn,
         segment: parsed.segment,
-    })
+    }))
 }
 
 fn on_udp(packet: Packet) -> Result<Input, Dropped> {

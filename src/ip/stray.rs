@@ -5,7 +5,7 @@ use etherparse::IpNumber;
 use ustack_tcp::FlowKey;
 
 use super::icmp::{self, HEADER_LEN};
-use super::input::{Packet, Rest};
+use super::input::Packet;
 use super::reassembly::Key;
 use super::{Input, Ip, Tuple};
 use crate::batch::Frame;
@@ -39,13 +39,13 @@ impl Ip {
         self.sent_flows.is_ours(self.flow_hash(&tuple), 0)
     }
 
-    pub(super) fn stray_fragment(&self, packet: &Packet, key: &Key) -> Option<Rest> {
+    pub(super) fn stray_fragment(&self, packet: &Packet, key: &Key) -> Option<Input> {
         self.is_undecided(packet)
             .then(|| stray(packet, Kin::Fragments(self.hash.of(key))))
     }
 
     /// Errors and replies; what is malformed is dealt with where it arrived.
-    pub(super) fn stray_icmp(&self, packet: &Packet) -> Option<Rest> {
+    pub(super) fn stray_icmp(&self, packet: &Packet) -> Option<Input> {
         if !self.is_undecided(packet) {
             return None;
         }
@@ -68,13 +68,13 @@ impl Ip {
     }
 }
 
-fn stray(packet: &Packet, kin: Kin) -> Rest {
-    Rest::Stray(Input::Stray {
+fn stray(packet: &Packet, kin: Kin) -> Input {
+    Input::Stray {
         frame: Frame {
             data: packet.data.clone(),
             offload: packet.offload,
         },
         loopback: packet.origin.loopback,
         kin,
-    })
+    }
 }

@@ -51,7 +51,7 @@ pub(super) fn parse(data: &[u8]) -> Result<Header, Dropped> {
     if total_len > data.len() {
         return Err(Dropped::Truncated);
     }
-    if checksum(slice.slice()) != 0 {
+    if header_checksum(slice.slice()) != 0 {
         return Err(Dropped::HeaderChecksum);
     }
     check_options(slice.options())?;
@@ -68,6 +68,13 @@ pub(super) fn parse(data: &[u8]) -> Result<Header, Dropped> {
         offset: usize::from(slice.fragments_offset().value()) * 8,
         more: slice.more_fragments(),
     })
+}
+
+fn header_checksum(header: &[u8]) -> u16 {
+    match header.as_chunks() {
+        (&[a, b, c, d, e], []) => checksum_of([a, b, c, d, e].map(u32::from_be_bytes)),
+        _ => checksum(header),
+    }
 }
 
 /// Options are skipped, source routes refused; each is at least two bytes, so this ends.
@@ -153,6 +160,7 @@ pub(super) fn complete(packet: &mut [u8], header_len: usize) {
 mod tests {
     use super::*;
     use covers::covers;
+    use etherparse::{IpNumber, Ipv4Header};
 
     fn packet(options: &[u8], payload: usize) -> Vec<u8> {
         let mut header = Ipv4Header::new(

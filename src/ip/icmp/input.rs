@@ -6,7 +6,7 @@ use ustack_tcp::seq::WireSeq;
 use ustack_tcp::time::Instant;
 
 use super::super::counters::Dropped;
-use super::super::input::{Packet, Rest};
+use super::super::input::Packet;
 use super::super::{Input, Ip, Tuple, pmtu};
 use super::quote::{Quoted, quoted};
 use super::{Echo, HEADER_LEN, end};
@@ -19,7 +19,7 @@ impl Ip {
         &mut self,
         now: Instant,
         packet: &Packet,
-    ) -> Result<Rest, Dropped> {
+    ) -> Result<Option<Input>, Dropped> {
         let bytes = packet.payload();
         let header = *bytes.first_chunk().ok_or(Dropped::IcmpMalformed)?;
         if checksum(&bytes) != 0 {
@@ -44,7 +44,7 @@ impl Ip {
         &mut self,
         now: Instant,
         packet: &Packet,
-    ) -> Result<Rest, Dropped> {
+    ) -> Result<Option<Input>, Dropped> {
         let bytes = packet.payload();
         let header = *bytes.first_chunk().ok_or(Dropped::IcmpMalformed)?;
         if !packet.is_checksum_right(&bytes) {
@@ -71,7 +71,7 @@ impl Ip {
         now: Instant,
         packet: &Packet,
         header: [u8; HEADER_LEN],
-    ) -> Result<Rest, Dropped> {
+    ) -> Result<Option<Input>, Dropped> {
         let [.., ident_high, ident_low, seq_high, seq_low] = header;
         let echo = Echo {
             client: packet.source,
@@ -82,14 +82,14 @@ impl Ip {
             data: packet.data.slice(packet.payload_at + HEADER_LEN..),
         };
         if !packet.local {
-            return Ok(Rest::Transport(Input::EchoForeign(echo)));
+            return Ok(Some(Input::EchoForeign(echo)));
         }
         if !self.check_echo(now, &echo) {
             return Err(Dropped::EchoLimited);
         }
         self.counters.icmp_in_echos += 1;
         self.queue_echo_reply(&echo);
-        Ok(Rest::Icmp)
+        Ok(self.dealt_with())
     }
 
     fn on_error(
@@ -98,7 +98,7 @@ impl Ip {
         packet: &Packet,
         quoted: &Quoted,
         error: IcmpError,
-    ) -> Result<Rest, Dropped> {
+    ) -> Result<Option<Input>, Dropped> {
         // Whoever sent the quoted packet is who is told.
         if quoted.source != packet.destination {
             return Err(Dropped::IcmpUnsolicited);
@@ -112,12 +112,12 @@ impl Ip {
         let is_tcp = quoted.protocol == IpNumber::TCP.0;
         if !is_tcp && quoted.protocol != IpNumber::UDP.0 {
             return match error {
-                IcmpError::PacketTooBig { .. } => Ok(Rest::Icmp),
+                IcmpError::PacketTooBig { .. } => Ok(self.dealt_with()),
                 _ => Err(Dropped::IcmpIgnored),
             };
         }
         let (local_port, remote_port) = quoted.ports();
-        Ok(Rest::Transport(Input::IcmpError {
+        Ok(Some(Input::IcmpError {
             protocol: quoted.protocol,
             local: end(quoted.source, local_port),
             remote: end(quoted.destination, remote_port),

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 
 use super::super::counters::Dropped;
-use super::super::input::{Packet, Rest};
+use super::super::input::Packet;
 use super::super::keyed::{KeyedHash, Random};
-use super::super::{Ip, Queue};
+use super::super::{Input, Ip, Queue};
 use super::{HEADER_LEN, Message, V4_ECHO, V6_ECHO};
 
 /// Sockets at once.
@@ -175,7 +175,7 @@ impl Ip {
         &mut self,
         packet: &Packet,
         header: [u8; HEADER_LEN],
-    ) -> Result<Rest, Dropped> {
+    ) -> Result<Option<Input>, Dropped> {
         let [.., ident_high, ident_low, seq_high, seq_low] = header;
         let id = PingId {
             is_v4: packet.source.is_ipv4(),
@@ -202,6 +202,6 @@ impl Ip {
         if !self.pings.readable.contains(&id) {
             self.pings.readable.push(id);
         }
-        Ok(Rest::Icmp)
+        Ok(self.dealt_with())
     }
 }
