@@ -4,7 +4,9 @@
 use std::num::NonZeroU16;
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+
+use crate::pool::ChunkPool;
 
 /// The most frames one turn receives; also how many it hands to the device before it looks again.
 pub const MAX_RX_FRAMES: usize = 32;
@@ -136,13 +138,21 @@ impl TxFrame<'_> {
 
     /// The packet in one piece, copied.
     pub fn to_frame(&self) -> Frame {
-        let mut data = Vec::with_capacity(self.len());
+        self.copied_to(BytesMut::with_capacity(self.len()))
+    }
+
+    /// The packet in one piece, copied to a buffer of `pool`.
+    pub(crate) fn to_frame_in(&self, pool: &mut ChunkPool) -> Frame {
+        self.copied_to(pool.buffer(self.len()))
+    }
+
+    fn copied_to(&self, mut data: BytesMut) -> Frame {
         data.extend_from_slice(self.headers);
         self.chunks
             .iter()
             .for_each(|chunk| data.extend_from_slice(chunk));
         Frame {
-            data: data.into(),
+            data: data.freeze(),
             offload: self.offload,
         }
     }
@@ -212,14 +222,14 @@ impl TxBatch {
     }
 
     /// As [`TxBatch::finish`], but the frame goes elsewhere, in one piece.
-    pub(crate) fn divert(&mut self, offload: Offload) -> Frame {
+    pub(crate) fn divert(&mut self, offload: Offload, pool: &mut ChunkPool) -> Frame {
         let (headers, chunks) = self.ends();
         let frame = TxFrame {
             headers: &self.headers[headers as usize..],
             chunks: &self.chunks[chunks as usize..],
             offload,
         };
-        let frame = frame.to_frame();
+        let frame = frame.to_frame_in(pool);
         self.headers.truncate(headers as usize);
         self.chunks.truncate(chunks as usize);
         frame

@@ -24,6 +24,7 @@ use crate::device::Caps;
 use crate::error;
 use crate::ip::{Echo, Ip, IpConfig, directed_broadcasts};
 use crate::metrics::{DeviceStats, Stats, TcpStats};
+use crate::pool::ChunkPool;
 use crate::shards::{Handed, Inbox, Place};
 use crate::wakers::{HeldSyn, Phase, Side, Sockets, Waiters};
 
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     /// What other shards hand over.
     pub(crate) inbox: Inbox,
     pub(crate) clock: RunningClock,
+    /// What applications write is copied to.
+    pub(crate) pool: Mutex<ChunkPool>,
 }
 
 impl Shared {

@@ -59,6 +59,7 @@ mod error;
 mod host;
 pub mod ip;
 pub mod metrics;
+mod pool;
 pub mod service;
 mod shard;
 mod shards;

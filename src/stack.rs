@@ -249,6 +249,7 @@ fn start(config: Config, caps: Caps, count: usize) -> io::Result<(Arc<Shards>, D
             clock,
             driver: AtomicWaker::new(),
             inbox: Shards::inbox(count),
+            pool: Mutex::default(),
             host: Mutex::new(host),
         })
     };

@@ -20,6 +20,7 @@ use ustack_tcp::time::Instant;
 
 use super::queue::FrameQueue;
 use super::{Caps, Device, Frame, RxBatch, TxBatch};
+use crate::pool::ChunkPool;
 
 /// A device, the packets it sends, and the way to hand it packets. Each direction holds at most
 /// `queue` frames; a full queue makes the writer wait, nothing is dropped.
@@ -34,6 +35,7 @@ pub fn channel(caps: Caps, queue: usize) -> (ChannelDevice, PacketReceiver, Pack
         incoming,
         peeked: None,
         outgoing: Arc::clone(&outgoing),
+        pool: ChunkPool::default(),
     };
     (device, PacketReceiver { outgoing }, PacketSender { sender })
 }
@@ -46,6 +48,8 @@ pub struct ChannelDevice {
     /// Taken out by a readiness check, not yet received.
     peeked: Option<Frame>,
     outgoing: Arc<FrameQueue>,
+    /// What frames are copied to.
+    pool: ChunkPool,
 }
 
 /// Takes the packets that the stack sends.
@@ -166,7 +170,7 @@ impl Device for ChannelDevice {
     fn send(&mut self, _now: Instant, batch: &mut TxBatch) -> io::Result<usize> {
         let mut sent = 0;
         while let Some(frame) = batch.front() {
-            match self.outgoing.push(frame.to_frame()) {
+            match self.outgoing.push(frame.to_frame_in(&mut self.pool)) {
                 Ok(None) => {}
                 Ok(Some(_)) => break,
                 Err(_) => return Err(gone()),

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use ustack_tcp::time::Instant;
 
 use super::queue::FrameQueue;
-use super::{Caps, Checksum, Device, Frame, RxBatch, TxBatch, TxFrame};
+use super::{Caps, Checksum, Device, Frame, RxBatch, TxBatch};
+use crate::pool::ChunkPool;
 
 /// Frames each direction of a [`pair`] holds: as many as a TUN device with the `txqueuelen` that
 /// ustack sets.
@@ -31,6 +32,7 @@ pub fn pair_with_queue(caps: Caps, queue: usize) -> (MemoryDevice, MemoryDevice)
         caps,
         incoming: Arc::clone(incoming),
         outgoing: Arc::clone(outgoing),
+        pool: ChunkPool::default(),
     };
     (end(&back, &there), end(&there, &back))
 }
@@ -42,6 +44,8 @@ pub struct MemoryDevice {
     caps: Caps,
     incoming: Arc<FrameQueue>,
     outgoing: Arc<FrameQueue>,
+    /// What frames are copied to.
+    pool: ChunkPool,
 }
 
 impl MemoryDevice {
@@ -124,7 +128,7 @@ impl Device for MemoryDevice {
         let mut sent = 0;
         while let Some(frame) = batch.front() {
             if passes(self.caps, frame.offload, frame.len()) {
-                match self.outgoing.push(TxFrame::to_frame(&frame)) {
+                match self.outgoing.push(frame.to_frame_in(&mut self.pool)) {
                     Ok(None) => {}
                     Ok(Some(_)) => self.outgoing.count_drop(),
                     Err(_) => return Err(gone()),

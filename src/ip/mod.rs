@@ -31,6 +31,7 @@ use self::pmtu::{PathMtus, SentFlows};
 use self::reassembly::Reassembler;
 use crate::batch::{Frame, TxBatch};
 use crate::device::Caps;
+use crate::pool::ChunkPool;
 
 mod address;
 mod config;
@@ -120,6 +121,8 @@ pub struct Ip {
     pings: Pings,
     messages: Queue<Message>,
     loopback: Queue<Frame>,
+    /// What packets to this host itself are copied to.
+    pool: ChunkPool,
     counters: IpCounters,
 }
 
@@ -147,6 +150,7 @@ impl Ip {
             pings: Pings::new(hash, Random::starting_at(random, 1 << 63)),
             messages: Queue::new(config.queue_memory),
             loopback: Queue::new(config.queue_memory),
+            pool: ChunkPool::default(),
             counters: IpCounters::default(),
             config,
         }

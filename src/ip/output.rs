@@ -201,10 +201,11 @@ impl<'a> Output<'a> {
             Route::Loopback => {
                 // Verified says more than the checksum fields do: a partial sum would not pass
                 // elsewhere.
-                let frame = self.tx.divert(Offload {
+                let offload = Offload {
                     checksum: Checksum::Verified,
                     ..offload
-                });
+                };
+                let frame = self.tx.divert(offload, &mut self.ip.pool);
                 if !self.ip.loopback.push(frame.data.len(), frame) {
                     self.discard();
                 }

@@ -171,7 +171,8 @@ impl Conn {
                 Poll::Pending => return Poll::Pending,
             }
         };
-        self.poll_write_chunk(cx, &gather(bufs, room))
+        let buffer = self.shared.pool.lock().buffer(room);
+        self.poll_write_chunk(cx, &gather(bufs, room, buffer))
     }
 
     /// The front of `chunk`, without a copy; how much of it was taken.
@@ -348,12 +349,8 @@ impl Drop for Conn {
     }
 }
 
-/// The first `len` bytes of `bufs` in one chunk.
-fn gather(bufs: &[IoSlice<'_>], len: usize) -> Bytes {
-    if let [only] = bufs {
-        return Bytes::copy_from_slice(&only[..len]);
-    }
-    let mut chunk = BytesMut::with_capacity(len);
+/// The first `len` bytes of `bufs`, copied to `chunk`.
+fn gather(bufs: &[IoSlice<'_>], len: usize, mut chunk: BytesMut) -> Bytes {
     for buf in bufs {
         chunk.extend_from_slice(&buf[..buf.len().min(len - chunk.len())]);
     }
@@ -372,9 +369,8 @@ mod tests {
             IoSlice::new(b"body"),
         ];
         for len in 0..=8 {
-            assert_eq!(gather(&bufs, len), b"headbody"[..len]);
+            assert_eq!(gather(&bufs, len, BytesMut::new()), b"headbody"[..len]);
         }
-        assert_eq!(gather(&[IoSlice::new(b"alone")], 3), b"alo"[..]);
-        assert!(gather(&[], 0).is_empty());
+        assert!(gather(&[], 0, BytesMut::new()).is_empty());
     }
 }

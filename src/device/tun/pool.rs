@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::pool::ChunkPool;
+
 /// Buffers remembered for reuse; what is beyond is left to the allocator.
 const REMEMBERED: usize = 64;
 
@@ -15,6 +17,7 @@ pub(super) struct BufferPool {
     current: BytesMut,
     /// What was left of buffers whose front is (or was) somebody's frame, oldest first.
     used: VecDeque<BytesMut>,
+    small: ChunkPool,
 }
 
 impl BufferPool {
@@ -23,6 +26,7 @@ impl BufferPool {
             size,
             current: BytesMut::new(),
             used: VecDeque::with_capacity(REMEMBERED),
+            small: ChunkPool::default(),
         }
     }
 
@@ -50,12 +54,12 @@ impl BufferPool {
 
     /// Takes what was read, without its first `skip` bytes.
     ///
-    /// A frame of less than a quarter of the buffer is copied out, so that it does not pin the
-    /// whole; a larger one is the buffer's own memory.
+    /// A frame of less than a quarter of the buffer is copied to a smaller one, so that it does not
+    /// pin the whole; a larger one is the buffer's own memory.
     pub(super) fn take(&mut self, skip: usize) -> Bytes {
         let len = self.current.len();
         if len < self.size / 4 {
-            let frame = Bytes::copy_from_slice(&self.current[skip..]);
+            let frame = self.small.copy(&self.current[skip..]);
             self.current.clear();
             return frame;
         }
