@@ -8,6 +8,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use ustack::device::tun::{FdOptions, Tun};
 use ustack::device::{Caps, Device, memory};
+use ustack::tcp::SocketOptions;
 use ustack::{Config, Stack, TcpListener, TcpStream};
 
 #[global_allocator]
@@ -24,10 +25,18 @@ const ROUND_TRIPS: u32 = 2000;
 const WRITE: usize = 32 << 10;
 const BULK: usize = 64 << 20;
 
+/// What is on its way at most: without a link's delay the queues of the devices would hold all that a
+/// receiver ever grants.
+const WINDOW: u32 = 1 << 20;
+
 /// Two connected streams, their stacks' drivers on the runtime of the caller.
 async fn connected<D: Device + 'static>((left, right): (D, D)) -> (TcpStream, TcpStream) {
     let stack = |last: u8, device: D| {
-        let config = Config::new().address([10, 77, 0, last], 24);
+        let socket = SocketOptions {
+            recv_buffer: Some(WINDOW),
+            ..SocketOptions::default()
+        };
+        let config = Config::new().address([10, 77, 0, last], 24).socket(socket);
         let (stack, driver) = Stack::new(config, device).expect("settings that work");
         tokio::spawn(driver);
         stack
