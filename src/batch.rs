@@ -142,7 +142,7 @@ impl TxFrame<'_> {
     }
 
     /// The packet in one piece, copied to a buffer of `pool`.
-    pub(crate) fn to_frame_in(&self, pool: &mut ChunkPool) -> Frame {
+    pub(crate) fn copied_in(&self, pool: &mut ChunkPool) -> Frame {
         self.copied_to(pool.buffer(self.len()))
     }
 
@@ -229,7 +229,7 @@ impl TxBatch {
             chunks: &self.chunks[chunks as usize..],
             offload,
         };
-        let frame = frame.to_frame_in(pool);
+        let frame = frame.copied_in(pool);
         self.headers.truncate(headers as usize);
         self.chunks.truncate(chunks as usize);
         frame

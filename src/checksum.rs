@@ -93,12 +93,12 @@ const LONG: usize = 128;
 fn sum(bytes: &[u8]) -> u64 {
     #[cfg(target_arch = "x86_64")]
     if bytes.len() >= LONG && std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
-        #[allow(
-            unsafe_code,
-            reason = "whether a processor has AVX2 shows at run time only"
-        )]
-        return unsafe { sum_avx2(bytes) };
+        #[allow(unsafe_code, reason = "AVX2 shows at run time only")]
+        let sum = {
+            // SAFETY: the processor has AVX2.
+            unsafe { sum_avx2(bytes) }
+        };
+        return sum;
     }
     sum_portable(bytes)
 }

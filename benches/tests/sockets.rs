@@ -34,6 +34,7 @@ async fn connected<D: Device + 'static>((left, right): (D, D)) -> (TcpStream, Tc
     let stack = |last: u8, device: D| {
         let socket = SocketOptions {
             recv_buffer: Some(WINDOW),
+            send_buffer: Some(WINDOW),
             ..SocketOptions::default()
         };
         let config = Config::new().address([10, 77, 0, last], 24).socket(socket);
@@ -77,7 +78,7 @@ async fn round_trips(mut client: TcpStream, mut server: TcpStream) -> f64 {
 /// Allocations of a wire segment.
 async fn bulk(mut client: TcpStream, mut server: TcpStream) -> f64 {
     let writing = tokio::spawn(async move {
-        let buffer = [7; WRITE];
+        let buffer = vec![7; WRITE];
         for _ in 0..2 * BULK / WRITE {
             client.write_all(&buffer).await.expect("a server");
         }

@@ -170,7 +170,7 @@ impl Device for ChannelDevice {
     fn send(&mut self, _now: Instant, batch: &mut TxBatch) -> io::Result<usize> {
         let mut sent = 0;
         while let Some(frame) = batch.front() {
-            match self.outgoing.push(frame.to_frame_in(&mut self.pool)) {
+            match self.outgoing.push(frame.copied_in(&mut self.pool)) {
                 Ok(None) => {}
                 Ok(Some(_)) => break,
                 Err(_) => return Err(gone()),

@@ -128,7 +128,7 @@ impl Device for MemoryDevice {
         let mut sent = 0;
         while let Some(frame) = batch.front() {
             if passes(self.caps, frame.offload, frame.len()) {
-                match self.outgoing.push(frame.to_frame_in(&mut self.pool)) {
+                match self.outgoing.push(frame.copied_in(&mut self.pool)) {
                     Ok(None) => {}
                     Ok(Some(_)) => self.outgoing.count_drop(),
                     Err(_) => return Err(gone()),
