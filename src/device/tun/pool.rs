@@ -1,23 +1,15 @@
-//! Buffers for reading: frames leave as slices of them, and a buffer is used again once nobody
-//! holds a slice.
-
-use std::collections::VecDeque;
+//! Buffers for reading: frames leave as slices of them.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::pool::ChunkPool;
-
-/// Buffers remembered for reuse; what is beyond is left to the allocator.
-const REMEMBERED: usize = 64;
 
 /// Hands out one buffer at a time, at least `size` bytes free.
 #[derive(Debug)]
 pub(super) struct BufferPool {
     size: usize,
     current: BytesMut,
-    /// What was left of buffers whose front is (or was) somebody's frame, oldest first.
-    used: VecDeque<BytesMut>,
-    small: ChunkPool,
+    pool: ChunkPool,
 }
 
 impl BufferPool {
@@ -25,8 +17,7 @@ impl BufferPool {
         Self {
             size,
             current: BytesMut::new(),
-            used: VecDeque::with_capacity(REMEMBERED),
-            small: ChunkPool::default(),
+            pool: ChunkPool::default(),
         }
     }
 
@@ -34,22 +25,9 @@ impl BufferPool {
     pub(super) fn buffer(&mut self) -> &mut BytesMut {
         self.current.clear();
         if self.current.capacity() < self.size {
-            self.current = self.next();
+            self.current = self.pool.buffer(self.size);
         }
         &mut self.current
-    }
-
-    fn next(&mut self) -> BytesMut {
-        // The oldest is the likeliest to be free. One that is not goes to the back.
-        for _ in 0..self.used.len().min(2) {
-            if let Some(mut buffer) = self.used.pop_front() {
-                if buffer.try_reclaim(self.size) {
-                    return buffer;
-                }
-                self.used.push_back(buffer);
-            }
-        }
-        BytesMut::with_capacity(self.size)
     }
 
     /// Takes what was read, without its first `skip` bytes.
@@ -57,18 +35,11 @@ impl BufferPool {
     /// A frame of less than a quarter of the buffer is copied to a smaller one, so that it does not
     /// pin the whole; a larger one is the buffer's own memory.
     pub(super) fn take(&mut self, skip: usize) -> Bytes {
-        let len = self.current.len();
-        if len < self.size / 4 {
-            let frame = self.small.copy(&self.current[skip..]);
-            self.current.clear();
-            return frame;
+        if self.current.len() < self.size / 4 {
+            return self.pool.copy(&self.current[skip..]);
         }
-        let mut frame = self.current.split_to(len).freeze();
+        let mut frame = std::mem::take(&mut self.current).freeze();
         frame.advance(skip);
-        let rest = std::mem::take(&mut self.current);
-        if self.used.len() < REMEMBERED {
-            self.used.push_back(rest);
-        }
         frame
     }
 }
@@ -107,18 +78,5 @@ mod tests {
         assert_eq!(frame.len(), 90);
         assert_eq!(fill(&mut pool, 100), buffer);
         assert_ne!(frame.as_ptr(), buffer);
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded() {
-        let mut pool = BufferPool::new(1000);
-        let held: Vec<_> = (0..200)
-            .map(|_| {
-                fill(&mut pool, 1000);
-                pool.take(0)
-            })
-            .collect();
-        assert_eq!(pool.used.len(), REMEMBERED);
-        drop(held);
     }
 }
