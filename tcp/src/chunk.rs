@@ -3,7 +3,20 @@
 //! This file decides when two chunks are joined by copy, so that one-byte writes and one-byte
 //! segments pin neither buffers nor list entries out of proportion.
 
+use alloc::collections::VecDeque;
+
 use bytes::{Bytes, BytesMut};
+
+/// A list that is emptied keeps the room for so many entries, for the next connection or range.
+pub(crate) const KEPT_ROOM: usize = 16;
+
+/// Empties `list`; its room stays unless that is much.
+pub(crate) fn keep_room<T>(list: &mut VecDeque<T>) {
+    list.clear();
+    if list.capacity() > KEPT_ROOM {
+        list.shrink_to(KEPT_ROOM);
+    }
+}
 
 /// Largest chunk that small ones are joined into: 64 KiB of them are 17 iovecs.
 const JOINED: usize = 4096;

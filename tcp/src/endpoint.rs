@@ -105,7 +105,10 @@ pub struct Tcp {
     /// By index: what it looks at may have come into its slot since.
     wheel: Wheel<u32>,
     fired: Vec<(LowTick, u32)>,
+    /// What is to be looked at by [`Tcp::poll_transmit`]: it has something to send, or was changed.
     ready: VecDeque<ConnId>,
+    /// The last turn ended with some of them left.
+    is_backlogged: bool,
     replies: VecDeque<(FlowKey, Segment<()>, Marking)>,
     events: VecDeque<Event>,
     /// Passive handshakes under way, over all listeners.
@@ -137,6 +140,7 @@ impl Tcp {
             wheel: Wheel::new(Instant::ZERO),
             fired: Vec::new(),
             ready: VecDeque::new(),
+            is_backlogged: false,
             replies: VecDeque::new(),
             events: VecDeque::new(),
             half_open: 0,
@@ -215,7 +219,7 @@ impl Tcp {
             }
             Slot::Resting(rest) => {
                 if rest.poll_timeout().is_none_or(|at| at > now) {
-                    return self.settle_quietly(now, id);
+                    return self.settle_now(now, id);
                 }
                 self.wake(id);
                 return self.on_deadline(now, id);
@@ -224,7 +228,7 @@ impl Tcp {
                 if record.expires(now) <= now {
                     return self.remove_time_wait(id);
                 }
-                return self.settle_quietly(now, id);
+                return self.settle_now(now, id);
             }
         }
         self.settle(now, id);
@@ -245,11 +249,10 @@ impl Tcp {
         while tx.budget() > 0
             && let Some(id) = self.ready.pop_front()
         {
-            self.table.set_ready(id, false);
-            let Some(slot) = self.table.get_mut(id) else {
+            let Some(entry) = self.table.entry_mut(id) else {
                 continue;
             };
-            let more = match slot {
+            let more = match entry.value {
                 Slot::SynSent(syn) => {
                     if syn.is_due() {
                         syn.send(now, &self.config, tx);
@@ -270,11 +273,13 @@ impl Tcp {
                 }
                 Slot::Resting(_) | Slot::TimeWait(..) => false,
             };
+            *entry.ready = more;
             if more {
-                self.mark_ready(id);
+                self.ready.push_back(id);
             }
-            self.settle_quietly(now, id);
+            self.settle_now(now, id);
         }
+        self.note_backlog(now);
         #[cfg(debug_assertions)]
         self.check_invariants(now);
     }
@@ -341,31 +346,52 @@ impl Tcp {
         self.table.len() - self.time_waits
     }
 
-    /// After a call that may have changed `id`: timer, ready list, events, and its end.
+    /// After a call that may have changed `id`. Applications hear of it at once; its timer, its
+    /// rest and its end wait for the end of the turn, which comes once for many calls.
     fn settle(&mut self, now: Instant, id: ConnId) {
-        self.mark_ready(id);
-        self.settle_quietly(now, id);
+        let Some(entry) = self.table.entry_mut(id) else {
+            return;
+        };
+        if !core::mem::replace(entry.ready, true) {
+            self.ready.push_back(id);
+        }
+        let mut ends = false;
+        if let Slot::Connection(conn) = entry.value {
+            #[cfg(debug_assertions)]
+            conn.check_invariants(now, &self.config, false);
+            ends = conn.state() == State::Closed && conn.opening.is_some();
+            if !conn.events.is_empty() {
+                let events = core::mem::take(&mut conn.events);
+                self.publish(id, events);
+            }
+        }
+        if ends || self.is_backlogged {
+            self.settle_now(now, id);
+        }
     }
 
-    fn settle_quietly(&mut self, now: Instant, id: ConnId) {
-        let Some((slot, armed, is_ready)) = self.table.entry_mut(id) else {
+    /// What is owed to `id` at the end of a turn: its timer, its rest, its end.
+    fn settle_now(&mut self, now: Instant, id: ConnId) {
+        let Some(entry) = self.table.entry_mut(id) else {
             return;
         };
         let (mut rests, mut ends) = (false, false);
-        let (deadline, events) = match slot {
+        let (deadline, events) = match entry.value {
             Slot::SynSent(syn) => (syn.deadline(), Events::default()),
             Slot::SynReceived(syn) => (syn.deadline(), Events::default()),
             Slot::Connection(conn) => {
                 #[cfg(debug_assertions)]
-                conn.check_invariants(now, &self.config, !is_ready);
+                conn.check_invariants(now, &self.config, !*entry.ready);
                 let opening = conn.opening.as_ref().and_then(|syn| syn.deadline());
-                let rest_at = if is_ready { None } else { conn.rest_at() };
-                rests = rest_at.is_some_and(|at| at <= now);
                 ends = matches!(conn.state(), State::Closed | State::TimeWait);
-                let rest_at = rest_at.filter(|&at| at > now);
-                let deadlines = [conn.poll_timeout(&self.config), opening, rest_at];
+                let rest_at = conn.rest_at();
+                // What is looked at by then anyway is asked then.
+                let is_due = rest_at <= now || !self.wheel.covers(*entry.armed, rest_at);
+                let idle = is_due && !*entry.ready && conn.is_idle();
+                rests = idle && rest_at <= now;
+                let rest_at = Some(rest_at).filter(|_| idle && !rests);
                 (
-                    deadlines.into_iter().flatten().min(),
+                    Instant::earliest([conn.poll_timeout(&self.config), opening, rest_at]),
                     core::mem::take(&mut conn.events),
                 )
             }
@@ -373,8 +399,10 @@ impl Tcp {
             Slot::TimeWait(_, record) => (Some(record.expires(now)), Events::default()),
         };
         let deadline = deadline.map(|deadline| deadline.min(now + MAX_SLEEP));
-        self.wheel.arm(id.index, armed, deadline);
-        self.publish(id, events);
+        self.wheel.arm(id.index, entry.armed, deadline);
+        if !events.is_empty() {
+            self.publish(id, events);
+        }
         if rests {
             self.rest(now, id);
         } else if ends {
@@ -436,12 +464,17 @@ impl Tcp {
         match (conn.state(), conn.is_orphan()) {
             (State::Closed, true) => {
                 self.orphans -= 1;
-                self.table.remove(id);
+                if let Some(Slot::Connection(conn)) = self.table.remove(id) {
+                    self.dormitory.keep(conn);
+                }
             }
             (State::Closed, false) => self.table.forget_flow(id),
             (State::TimeWait, true) => {
                 let record = conn.time_wait(&self.config, now);
-                *slot = Slot::TimeWait(Flow::new(&conn.flow), record);
+                let end = Slot::TimeWait(Flow::new(&conn.flow), record);
+                if let Slot::Connection(conn) = core::mem::replace(slot, end) {
+                    self.dormitory.keep(conn);
+                }
                 self.orphans -= 1;
                 self.on_time_wait_record(now, id, &record);
             }
@@ -449,9 +482,12 @@ impl Tcp {
         }
     }
 
-    fn mark_ready(&mut self, id: ConnId) {
-        if self.table.set_ready(id, true) == Some(false) {
-            self.ready.push_back(id);
+    /// Whoever waits for a device that takes nothing more has timers all the same.
+    fn note_backlog(&mut self, now: Instant) {
+        let begins = !self.is_backlogged && !self.ready.is_empty();
+        self.is_backlogged = !self.ready.is_empty();
+        for index in 0..if begins { self.ready.len() } else { 0 } {
+            self.settle_now(now, self.ready[index]);
         }
     }
 

@@ -51,8 +51,14 @@ fn key(ports: Ports, addresses: [IpAddr; 2]) -> FlowKey {
 
 /// Whether both are the same, whatever an IPv6 address has beside its octets.
 pub(crate) fn is_same(one: &FlowKey, other: &FlowKey) -> bool {
-    let ends = |flow: &FlowKey| [flow.local, flow.remote].map(|end| (end.ip(), end.port()));
-    ends(one) == ends(other)
+    let same = |one: &SocketAddr, other: &SocketAddr| match (one, other) {
+        (SocketAddr::V4(one), SocketAddr::V4(other)) => one == other,
+        (SocketAddr::V6(one), SocketAddr::V6(other)) => {
+            one.port() == other.port() && one.ip() == other.ip()
+        }
+        _ => false,
+    };
+    same(&one.remote, &other.remote) && same(&one.local, &other.local)
 }
 
 /// Hands the bytes that tell `flow` apart to `with`: 12 for IPv4, 36 for IPv6.

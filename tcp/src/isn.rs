@@ -122,13 +122,20 @@ fn hash((k0, k1): (u64, u64), flow: &FlowKey) -> u64 {
 }
 
 fn hash_flow(hasher: &mut SipHasher24, flow: &FlowKey) {
+    let mut octets = [0; 36];
+    let mut len = 0;
+    let mut push = |bytes: &[u8]| {
+        octets[len..len + bytes.len()].copy_from_slice(bytes);
+        len += bytes.len();
+    };
     for end in [flow.local, flow.remote] {
         match end.ip() {
-            IpAddr::V4(ip) => hasher.write(&ip.octets()),
-            IpAddr::V6(ip) => hasher.write(&ip.octets()),
+            IpAddr::V4(ip) => push(&ip.octets()),
+            IpAddr::V6(ip) => push(&ip.octets()),
         }
-        hasher.write(&end.port().to_be_bytes());
+        push(&end.port().to_be_bytes());
     }
+    hasher.write(&octets[..len]); // all at once: each call costs as much as a block
 }
 
 #[cfg(test)]

@@ -46,6 +46,15 @@ struct Slot<S> {
     ready: bool,
 }
 
+/// A slot in use.
+pub(crate) struct Entry<'a, S> {
+    pub(crate) value: &'a mut S,
+    /// The wheel's entries for it.
+    pub(crate) armed: &'a mut Armed,
+    /// It stands in the ready list.
+    pub(crate) ready: &'a mut bool,
+}
+
 /// Flows and what is known of them. The hash holds indices alone: what is found is compared in the
 /// slab.
 #[derive(Debug)]
@@ -54,6 +63,8 @@ pub(crate) struct Table<S> {
     free: Vec<u32>,
     index: HashTable<u32>,
     hash: KeyedHash,
+    /// What [`Table::lookup_again`] found last.
+    latest: Option<ConnId>,
 }
 
 impl<S: Keyed> Table<S> {
@@ -63,7 +74,19 @@ impl<S: Keyed> Table<S> {
             free: Vec::new(),
             index: HashTable::new(),
             hash,
+            latest: None,
         }
+    }
+
+    /// [`Table::lookup`] for segments, which come in trains: the flow of the last one is asked first.
+    pub(crate) fn lookup_again(&mut self, flow: &FlowKey) -> Option<ConnId> {
+        if let Some(id) = self.latest
+            && self.get(id).is_some_and(|value| value.is_of(flow))
+        {
+            return Some(id);
+        }
+        self.latest = self.lookup(flow);
+        self.latest
     }
 
     /// Whose flow this is.
@@ -100,10 +123,14 @@ impl<S: Keyed> Table<S> {
         self.living_mut(id)?.value.as_mut()
     }
 
-    /// The value, the wheel's entries for it, and whether it stands in the ready list.
-    pub(crate) fn entry_mut(&mut self, id: ConnId) -> Option<(&mut S, &mut Armed, bool)> {
+    /// The value, and what is kept beside it.
+    pub(crate) fn entry_mut(&mut self, id: ConnId) -> Option<Entry<'_, S>> {
         let slot = self.living_mut(id)?;
-        Some((slot.value.as_mut()?, &mut slot.armed, slot.ready))
+        Some(Entry {
+            value: slot.value.as_mut()?,
+            armed: &mut slot.armed,
+            ready: &mut slot.ready,
+        })
     }
 
     pub(crate) fn flow(&self, id: ConnId) -> Option<FlowKey> {
@@ -113,13 +140,6 @@ impl<S: Keyed> Table<S> {
     /// Whether it stands in the ready list.
     pub(crate) fn is_ready(&self, id: ConnId) -> bool {
         self.living(id).is_some_and(|slot| slot.ready)
-    }
-
-    /// Notes that it stands in the ready list, or does no more; returns what was so before, `None`
-    /// of what is gone.
-    pub(crate) fn set_ready(&mut self, id: ConnId, ready: bool) -> Option<bool> {
-        let slot = self.living_mut(id)?;
-        Some(core::mem::replace(&mut slot.ready, ready))
     }
 
     /// The wheel's entries for an index, whoever has it.
@@ -136,6 +156,7 @@ impl<S: Keyed> Table<S> {
     /// Frees the flow for others; the slot stays for whoever holds its id.
     pub(crate) fn forget_flow(&mut self, id: ConnId) {
         let Some(flow) = self.flow(id) else { return };
+        self.latest = self.latest.filter(|&latest| latest != id);
         let hash = self.hash.of(&flow);
         if let Ok(found) = self.index.find_entry(hash, |&index| index == id.index) {
             found.remove();
@@ -337,6 +358,8 @@ mod tests {
                 for n in 0..20 {
                     let owner = known.iter().find(|k| k.found && k.flow == nth(n));
                     prop_assert_eq!(table.lookup(&nth(n)), owner.map(|k| k.id));
+                    prop_assert_eq!(table.lookup_again(&nth(n)), owner.map(|k| k.id));
+                    prop_assert_eq!(table.lookup_again(&nth(n)), owner.map(|k| k.id));
                 }
                 for k in &known {
                     prop_assert_eq!(table.get(k.id).map(|held| held.1), k.value);

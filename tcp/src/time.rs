@@ -49,6 +49,17 @@ impl Instant {
         self.as_nanos() / 1_000_000
     }
 
+    /// The first of several deadlines, where there is one.
+    pub(crate) fn earliest<const N: usize>(deadlines: [Option<Self>; N]) -> Option<Self> {
+        let mut first = u64::MAX;
+        for deadline in deadlines {
+            first = first.min(deadline.map_or(u64::MAX, |at| at.0.get()));
+        }
+        NonZeroU64::new(first)
+            .map(Self)
+            .filter(|_| first < u64::MAX)
+    }
+
     /// The time from `earlier` to `self`, zero when `earlier` is later.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.as_nanos().saturating_sub(earlier.as_nanos()))
@@ -88,12 +99,7 @@ impl Span {
 
     /// `duration`, rounded down.
     pub(crate) const fn of(duration: Duration) -> Self {
-        let units = duration.as_nanos() >> SPAN_BITS;
-        Self::new(if units > u32::MAX as u128 {
-            u32::MAX as u64
-        } else {
-            units as u64
-        })
+        Self::new(nanos(duration) >> SPAN_BITS)
     }
 
     /// How many units.
@@ -103,7 +109,11 @@ impl Span {
 
     /// The same in sixteen bytes.
     pub(crate) const fn duration(self) -> Duration {
-        Duration::from_nanos(self.get() << SPAN_BITS)
+        Duration::from_nanos(self.nanos())
+    }
+
+    pub(crate) const fn nanos(self) -> u64 {
+        self.get() << SPAN_BITS
     }
 }
 
@@ -138,8 +148,9 @@ impl Stamp {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+const fn nanos(duration: Duration) -> u64 {
+    let whole = duration.as_secs().saturating_mul(1_000_000_000);
+    whole.saturating_add(duration.subsec_nanos() as u64)
 }
 
 impl Add<Duration> for Instant {
@@ -147,6 +158,14 @@ impl Add<Duration> for Instant {
 
     fn add(self, rhs: Duration) -> Self {
         Self::from_nanos(self.as_nanos().saturating_add(nanos(rhs)))
+    }
+}
+
+impl Add<Span> for Instant {
+    type Output = Self;
+
+    fn add(self, rhs: Span) -> Self {
+        Self::from_nanos(self.as_nanos().saturating_add(rhs.nanos()))
     }
 }
 

@@ -69,6 +69,8 @@ struct Level<T> {
 pub(crate) struct Wheel<T> {
     /// Every tick before this one has been dealt with.
     current: u64,
+    /// Nothing comes up before it: most turns find nothing due, and need not look.
+    earliest: u64,
     levels: [Level<T>; LEVELS],
     len: usize,
 }
@@ -77,6 +79,7 @@ impl<T: Copy> Wheel<T> {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             current: now.as_nanos() >> TICK_BITS,
+            earliest: u64::MAX,
             levels: core::array::from_fn(|_| Level {
                 used: 0,
                 slots: core::array::from_fn(|_| Vec::new()),
@@ -103,7 +106,6 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// Whether a key is looked at by `deadline`, as far as the wheel reaches.
-    #[cfg(debug_assertions)]
     pub(crate) fn covers(&self, armed: Armed, deadline: Instant) -> bool {
         let tick = due_tick(deadline).clamp(self.current, self.current + MAX_TICKS);
         armed.next.is_some_and(|next| !is_after(next, tick))
@@ -127,8 +129,14 @@ impl<T: Copy> Wheel<T> {
     /// that the wheel stands at. A key armed twice may fire twice.
     pub(crate) fn expire(&mut self, now: Instant, fired: &mut Vec<(LowTick, T)>) -> bool {
         let target = now.as_nanos() >> TICK_BITS;
+        if target < self.earliest {
+            self.current = self.current.max(target + 1);
+            return false;
+        }
         while self.current <= target {
-            let Some(next) = self.next_tick().filter(|&tick| tick <= target) else {
+            let next = self.next_tick();
+            self.earliest = next.unwrap_or(u64::MAX);
+            let Some(next) = next.filter(|&tick| tick <= target) else {
                 self.current = target + 1;
                 break;
             };
@@ -174,6 +182,11 @@ impl<T: Copy> Wheel<T> {
                 used &= used - 1;
             }
         }
+        let earliest = self.next_tick().unwrap_or(u64::MAX);
+        holds(
+            self.earliest <= earliest,
+            "nothing comes up before the wheel looks",
+        )?;
         holds(self.len == len, "the wheel's entries equal a recount")
     }
 
@@ -248,7 +261,9 @@ impl<T: Copy> Wheel<T> {
         {
             n += 1;
         }
-        let slot = (tick >> (LEVEL_BITS * n as u32)) as usize % SLOTS;
+        let position = tick >> (LEVEL_BITS * n as u32);
+        self.earliest = self.earliest.min(position << (LEVEL_BITS * n as u32));
+        let slot = position as usize % SLOTS;
         let level = &mut self.levels[n];
         level.used |= 1 << slot;
         let entries = &mut level.slots[slot];

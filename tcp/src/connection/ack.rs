@@ -1,9 +1,10 @@
 //! When an ACK is owed. Input owes, `poll_transmit` pays: a batch of segments costs one ACK, and
 //! data can carry it (MUST-58).
 
-use alloc::vec::Vec;
+use arrayvec::ArrayVec;
 
 use crate::config::Config;
+use crate::recv::MAX_UNREPORTED;
 use crate::segment::{Flags, Transmit};
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
@@ -25,6 +26,8 @@ const RANGES_PER_ACK: usize = 2;
 
 /// ACKs of one turn beyond the last that report ranges: half of what a turn of 32 frames can bring.
 const MAX_REPORTS: usize = 15;
+
+const _: () = assert!(MAX_REPORTS * RANGES_PER_ACK < MAX_UNREPORTED);
 
 /// The time in which a connection sends [`Config::challenge_ack_limit`] challenge ACKs at most
 /// (RFC 5961 §7, BL-6).
@@ -240,11 +243,15 @@ impl Connection {
     /// The ACKs of one turn, but for the last. Data would carry them, but not count as duplicates;
     /// and one ACK alone has not the room to tell of many new ranges: the oldest come first.
     pub(super) fn send_duplicates(&mut self, now: Instant, tx: &mut impl Transmit) {
+        let has_news = self.sack && self.rcv.reassembler.has_news();
+        if self.acks.duplicates == 0 && !has_news {
+            return;
+        }
         let counted = usize::from(self.acks.take_duplicates());
-        let news = if self.sack {
+        let news = if has_news {
             self.rcv.reassembler.unreported()
         } else {
-            Vec::new()
+            ArrayVec::new()
         };
         let told = news.len().saturating_sub(1) / RANGES_PER_ACK;
         let told = told.min(MAX_REPORTS);

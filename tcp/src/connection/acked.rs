@@ -111,6 +111,9 @@ impl Connection {
         outcome: &AckOutcome,
         advanced: bool,
     ) {
+        if response == Response::default() && !self.recovery.is_repairing() {
+            return self.tell_losses(now);
+        }
         let response = self.excuse_probe(now, response);
         if response.undo && !self.ecn.take_absorbed() {
             self.cc.undo();
@@ -145,13 +148,13 @@ impl Connection {
     }
 
     /// Room for the writer: what was delivered, and a larger buffer.
-    fn make_room(&mut self) {
+    pub(super) fn make_room(&mut self) {
         self.grow_send_buffer();
         self.wake_writer();
     }
 
     /// SND.UNA moved: progress for the timers, and perhaps our FIN is there.
-    fn on_una_moved(&mut self, now: Instant) {
+    pub(super) fn on_una_moved(&mut self, now: Instant) {
         self.stats.on_busy(now, self.snd.flight.outstanding() > 0);
         self.timers.retransmits = 0;
         self.timers.persist_backoff = 0;

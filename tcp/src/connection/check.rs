@@ -56,7 +56,7 @@ impl Connection {
     }
 
     /// RFC 7323 §5.3 (PAWS) and §3.2 (TS-8). RST is exempt (TS-12).
-    fn check_timestamps(&mut self, now: Instant, seg: &Segment) -> Result<(), Dropped> {
+    pub(super) fn check_timestamps(&mut self, now: Instant, seg: &Segment) -> Result<(), Dropped> {
         let Some(ts) = &self.timestamps else {
             return Ok(());
         };

@@ -112,7 +112,7 @@ impl Connection {
             && self
                 .snd
                 .last_sent
-                .is_some_and(|at| now - at > self.rtt.rto());
+                .is_some_and(|at| now > self.rtt.rto_after(at));
         if idle {
             self.snd.last_sent = None;
             (self.unpaced, self.burst_left) = (UNPACED, 0); // what was left was of another time

@@ -51,7 +51,7 @@ impl Connection {
             .timers
             .released_at
             .map(|released| since.max(released) + ORPHAN_PATIENCE);
-        [application, orphan].into_iter().flatten().min()
+        Instant::earliest([application, orphan])
     }
 
     /// The application's limit ends it silently (RFC 9293 §3.10.8).

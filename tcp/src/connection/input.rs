@@ -20,6 +20,9 @@ impl Connection {
             return Err(Dropped::NoSocket); // only its RST is still to leave
         }
         self.stats.on_received(now, ecn, &seg);
+        if let Some(predicted) = self.predict(ecn, &seg) {
+            return self.on_predicted(now, seg, predicted);
+        }
         self.check_syn(now, &seg)?; // fourth, but whatever its number or timestamp (RFC 5961 §4.2)
         let seq = self.check_sequence(now, &seg)?; // first: PAWS, then the window
         self.check_rst(now, seq, &seg)?; // second
@@ -31,7 +34,7 @@ impl Connection {
         let beyond = self.trim(seq, &mut seg);
         self.process_ack(now, seq, ack, &seg); // SND.UNA, SACK, RTT, loss, cwnd, SND.WND
         self.note_fin(seq, &seg);
-        self.process_text(now, seq, &seg); // seventh: keeps the payload, moves RCV.NXT
+        self.process_text(now, seq, &seg, seg.payload.clone()); // seventh: keeps the payload, moves RCV.NXT
         self.process_fin(now, &seg); // eighth, once RCV.NXT has reached it
         if beyond {
             self.acks.owe(); // a probe of a closed window, or too much for an open one
@@ -50,7 +53,7 @@ impl Connection {
     }
 
     /// SND.WND by SND.WL1 and SND.WL2 (SM-10); true when it changed.
-    fn update_window(&mut self, seq: SeqNum, ack: SeqNum, seg: &Segment) -> bool {
+    pub(super) fn update_window(&mut self, seq: SeqNum, ack: SeqNum, seg: &Segment) -> bool {
         let snd = &mut self.snd;
         // What moves SND.UNA is newest in any case: the edge counts from there.
         if !(snd.una < ack || snd.wl1 < seq || snd.wl1 == seq && snd.wl2 <= ack) {

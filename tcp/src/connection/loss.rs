@@ -46,9 +46,12 @@ impl Connection {
 
     /// New data left: the tail, and with it the time to probe it, is later (RFC 8985 §7.2).
     pub(super) fn postpone_probe(&mut self, now: Instant) {
-        if self.may_probe() {
-            self.timers.loss = Some(self.loss_deadline(now));
+        if !self.may_probe() {
+            return self.update_loss_timer(now, false);
         }
+        self.timers.rto_since.get_or_insert(now);
+        self.timers.loss = Some(self.loss_deadline(now));
+        self.note_stall(now);
     }
 
     fn may_probe(&self) -> bool {
@@ -58,20 +61,18 @@ impl Connection {
     /// The tail's probe where one is due (RFC 8985 §7.2), else the retransmission timeout.
     fn loss_deadline(&self, now: Instant) -> (Instant, LossTimer) {
         let since = self.timers.rto_since.unwrap_or(now);
-        let rto = (since + self.rtt.backed_off_rto()).max(now);
+        let rto = self.rtt.deadline(since).max(now);
         if !self.may_probe() {
             return (rto, LossTimer::Rto);
         }
-        let pto = self.rtt.srtt().map_or(PTO_WITHOUT_SRTT, |srtt| {
-            let alone = self.snd.flight.outstanding() <= self.snd.mss;
-            let delay = if alone {
-                self.max_ack_delay
-            } else {
-                Duration::ZERO
-            };
-            (2 * srtt).max(self.min_probe) + delay
-        });
-        ((now + pto).min(rto), LossTimer::Probe)
+        let pto = match self.rtt.two_round_trips(now) {
+            Some(at) if self.snd.flight.outstanding() > self.snd.mss => {
+                at.max(now + self.min_probe)
+            }
+            Some(at) => at.max(now + self.min_probe) + self.max_ack_delay,
+            None => now + PTO_WITHOUT_SRTT,
+        };
+        (pto.min(rto), LossTimer::Probe)
     }
 
     /// No ACK for the tail in two round trips: a segment that asks for one (RFC 8985 §7.3). The
@@ -93,7 +94,7 @@ impl Connection {
     /// RFC 6298 §5.4–5.6.
     pub(super) fn on_rto(&mut self, now: Instant, config: &Config) {
         // What SACKs have shown of the round trip since the timer was armed counts, too.
-        let due = self.timers.rto_since.unwrap_or(now) + self.rtt.backed_off_rto();
+        let due = self.rtt.deadline(self.timers.rto_since.unwrap_or(now));
         if due > now {
             self.timers.loss = Some((due, LossTimer::Rto));
             return;

@@ -20,6 +20,7 @@ mod opening;
 mod output;
 mod pacing;
 mod path;
+mod prediction;
 mod resend;
 mod rest;
 mod state;
@@ -68,6 +69,13 @@ pub(crate) struct Events {
     pub(crate) pruned: u32,
     pub(crate) stalled: bool,
     pub(crate) closed: Option<CloseReason>,
+}
+
+impl Events {
+    pub(crate) const fn is_empty(&self) -> bool {
+        let some = self.readable | self.writable | self.urgent | self.stalled;
+        !some && self.pruned == 0 && self.closed.is_none()
+    }
 }
 
 /// The timestamps option in use (RFC 7323).

@@ -40,6 +40,9 @@ impl Connection {
         if self.state == State::Closed {
             return false;
         }
+        if !self.has_business() {
+            return self.pay_ack(now, tx);
+        }
         self.heed_path(now, tx);
         self.validate_window(now);
         self.send_duplicates(now, tx);
@@ -64,6 +67,34 @@ impl Connection {
                     self.send_control(now, Flags::ACK, stale, tx);
                 }
                 None => self.send_control(now, Flags::ACK, self.snd.nxt, tx),
+            }
+        }
+        true
+    }
+
+    /// Whether there may be more to send than an ACK, or IP is to hear of something.
+    fn has_business(&self) -> bool {
+        let has_data = self.state.sends() && self.snd.end() > self.snd.nxt;
+        has_data
+            || self.timers.probe_owed
+            || !self.is_calm()
+            || (self.advice_owed || self.path.is_owed())
+    }
+
+    /// The ACK that is owed, and nothing else.
+    fn pay_ack(&mut self, now: Instant, tx: &mut impl Transmit) -> bool {
+        self.timers.pacing = None;
+        self.send_duplicates(now, tx);
+        if !self.acks.is_due() {
+            return false;
+        }
+        for _ in 0..BURST {
+            if tx.budget() == 0 {
+                return true;
+            }
+            self.send_control(now, Flags::ACK, self.snd.nxt, tx);
+            if !self.acks.is_due() {
+                return false;
             }
         }
         true
@@ -99,18 +130,15 @@ impl Connection {
 
     /// Payload of a segment that carries the options due now: SACK blocks take room, too.
     pub(super) fn options_mss(&self) -> u32 {
-        let blocks = self.sack_room();
-        let sack = if blocks == 0 {
-            0
-        } else {
-            4 + 8 * blocks as u32
-        };
-        self.snd.mss.saturating_sub(sack).max(1)
+        match self.sack_room() {
+            0 => self.snd.mss,
+            blocks => self.snd.mss.saturating_sub(4 + 8 * blocks as u32).max(1),
+        }
     }
 
     /// How many SACK blocks the next segment carries.
     fn sack_room(&self) -> usize {
-        if !self.sack {
+        if self.rcv.dsack.is_empty() && !self.rcv.reassembler.has_gap() || !self.sack {
             return 0;
         }
         let duplicate = self.rcv.dsack.first();

@@ -45,12 +45,17 @@ impl Connection {
     pub(super) fn pacing_rate(&self) -> Option<u64> {
         let wanted = self.cc.pacing_rate().or_else(|| self.window_rate());
         let most = self.options.max_pacing_rate.map(NonZeroU64::get);
-        [wanted, most].into_iter().flatten().min()
+        match (wanted, most) {
+            (Some(wanted), Some(most)) => Some(wanted.min(most)),
+            (wanted, most) => wanted.or(most),
+        }
     }
 
     /// The connection's own rule, from the window and the round trip. A window that is answered
     /// within a quantum's time is paced by its ACKs.
     fn window_rate(&self) -> Option<u64> {
+        let quantum = const { QUANTUM.as_nanos() as u64 };
+        let srtt = self.rtt.srtt_nanos().filter(|&srtt| srtt > quantum)?;
         let (cwnd, ssthresh) = (self.cc.cwnd(), self.cc.ssthresh());
         match self.pacing {
             Pacing::Off => return None,
@@ -62,10 +67,8 @@ impl Connection {
         } else {
             AVOIDANCE_RATIO
         };
-        let srtt = self.rtt.srtt().filter(|&srtt| srtt > QUANTUM)?;
         let window = u64::from(cwnd.max(self.snd.flight.in_flight()));
-        let micros = u64::try_from(srtt.as_micros()).unwrap_or(u64::MAX);
-        Some(window * ratio * 10_000 / micros)
+        Some(window * ratio * 10_000 / (srtt / 1000))
     }
 
     /// What may leave at `now`.

@@ -132,7 +132,6 @@ impl Connection {
         self.snd.flight.on_sent(now, range.clone(), mss);
         self.snd.nxt = range.end;
         self.recovery.on_sent(now, range, range.end, false, mss);
-        self.update_loss_timer(now, false);
         self.postpone_probe(now);
     }
 }

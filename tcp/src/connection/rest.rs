@@ -97,10 +97,18 @@ struct RestingTimestamps {
 }
 
 impl Connection {
-    /// From when on the connection can rest if nothing happens: an RTO after data has moved, and
-    /// not before what limits the ACKs of attacks has passed. `None`: something is under way.
-    pub(crate) fn rest_at(&self) -> Option<Instant> {
-        let is_idle = self.state == State::Established
+    /// From when on the connection can rest if nothing happens and it [is idle](Self::is_idle): an
+    /// RTO after data has moved, and not before what limits the ACKs of attacks has passed.
+    pub(crate) fn rest_at(&self) -> Instant {
+        let rto = self.rtt.rto();
+        let sent = self.snd.last_sent.map(|at| self.rtt.rto_after(at));
+        let quiet = self.acks.rest_at(rto).max(sent).max(self.next_send_time);
+        quiet.unwrap_or(Instant::ZERO)
+    }
+
+    /// Whether nothing is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state == State::Established
             && (self.timers.loss.is_none() && self.acks.is_at_rest())
             && self.snd.is_at_rest()
             && self.rcv.is_at_rest()
@@ -111,19 +119,27 @@ impl Connection {
             && !(self.orphan || self.write_blocked || self.advice_owed)
             && (self.opening.is_none() && self.final_segment.is_none())
             && self.stats.is_at_rest()
-            && self.cc.can_rest();
-        let rto = self.rtt.rto();
-        let sent = self.snd.last_sent.map(|at| at + rto);
-        let quiet = self.acks.rest_at(rto).max(sent).max(self.next_send_time);
-        is_idle.then(|| quiet.unwrap_or(Instant::ZERO))
+            && self.cc.can_rest()
     }
 
-    /// What lasts of it, once [`Connection::rest_at`] has come.
+    /// Frees what its lists hold, as it is of no more use: their room is for a new connection.
+    pub(crate) fn free(&mut self) {
+        self.snd.flight.free();
+        self.snd.buffer.free();
+        self.rcv.reassembler.free();
+    }
+
+    /// Has the room of one that was freed, and nothing of its own yet.
+    pub(crate) fn take_room(&mut self, other: &mut Self) {
+        self.snd.flight.take_room(&mut other.snd.flight);
+        self.snd.buffer.take_room(&mut other.snd.buffer);
+        let store = &mut other.rcv.reassembler;
+        self.rcv.reassembler.take_room(store);
+    }
+
+    /// What lasts of it, if it is idle and once [`Connection::rest_at`] has come.
     pub(crate) fn rest(&mut self, options: Arc<SocketOptions>) -> Option<Resting> {
         let cc = self.cc.rest()?;
-        self.snd.flight = Flight::default();
-        self.snd.buffer = SendBuffer::new(self.snd.una);
-        self.rcv.reassembler = Reassembler::new(self.rcv.nxt());
         let (snd, rcv) = (&self.snd, &self.rcv);
         Some(Resting {
             flow: Flow::new(&self.flow),

@@ -1,6 +1,8 @@
 //! What an acceptable segment brings: its text, its urgent pointer, its FIN, and the timestamp to
 //! echo (RFC 9293 §3.10.7.4, sixth to eighth).
 
+use bytes::Bytes;
+
 use crate::segment::{Flags, Segment};
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
@@ -57,15 +59,21 @@ impl Connection {
     }
 
     /// Keeps the payload, moves RCV.NXT, and decides when that is acknowledged.
-    pub(super) fn process_text(&mut self, now: Instant, seq: SeqNum, seg: &Segment) {
-        if seg.payload.is_empty() || !self.state.receives() {
+    /// `payload` is that of `seg`.
+    pub(super) fn process_text(
+        &mut self,
+        now: Instant,
+        seq: SeqNum,
+        seg: &Segment,
+        mut payload: Bytes,
+    ) {
+        if payload.is_empty() || !self.state.receives() {
             return;
         }
         if self.orphan {
             self.refuse_text(); // nobody will read it (RFC 9293 §3.6.1, SHLD-3)
             return;
         }
-        let mut payload = seg.payload.clone();
         if let Some(fin) = self.rcv.fin {
             payload.truncate((fin - seq) as usize); // nothing follows a FIN (SM-11)
         }

@@ -68,7 +68,7 @@ impl Connection {
             return None;
         }
         let loss = self.timers.loss.map(|(deadline, _)| deadline);
-        [
+        Instant::earliest([
             loss,
             self.recovery.reorder_deadline(),
             self.acks.deadline(),
@@ -77,10 +77,7 @@ impl Connection {
             self.patience_deadline(),
             self.ecn.hold(),
             self.idle_deadline(config),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        ])
     }
 
     /// Deals with what has fallen due by `now`.

@@ -59,7 +59,8 @@ impl Tcp {
             return;
         };
         let settled = syn.fast_opened(now, &self.config);
-        let mut conn = Connection::new(now, &self.config, &settled);
+        let conn = || Connection::new(now, &self.config, &settled);
+        let mut conn = self.dormitory.boxed(conn);
         let mut text = text_of_syn(seg.clone());
         // Its ACK is still to come, and a FIN will come again with it.
         text.flags = Flags::ACK | Flags::PSH;
@@ -68,9 +69,7 @@ impl Tcp {
         conn.on_syn_ack_due();
         let taken = conn.rcv_nxt().0.wrapping_sub(syn.rcv_nxt().0);
         conn.note_syn_data(taken > 0);
-        let id = self
-            .table
-            .insert(Slot::Connection(self.dormitory.boxed(conn)));
+        let id = self.table.insert(Slot::Connection(conn));
         if let Some(Slot::Connection(conn)) = self.table.get_mut(id) {
             let mut opening = syn.with_fast_open(taken, cookie);
             opening.ours.options.defer_accept = None; // it is accepted already

@@ -22,7 +22,7 @@ impl Tcp {
         segment: Segment,
     ) -> Result<(), Dropped> {
         self.ack_overdue = false;
-        let done = match self.table.lookup(flow) {
+        let done = match self.table.lookup_again(flow) {
             Some(id) => self.on_flow_segment(now, id, local, ecn, segment),
             None => self.on_unknown(now, flow, local, &segment),
         };
@@ -41,7 +41,7 @@ impl Tcp {
         segment: Segment,
     ) -> Result<Result<(), Dropped>, Segment> {
         self.ack_overdue = false;
-        let done = match self.table.lookup(flow) {
+        let done = match self.table.lookup_again(flow) {
             Some(id) => self.on_flow_segment(now, id, local, ecn, segment),
             None if self.is_awaited(now, flow, local, &segment) => {
                 self.on_unknown(now, flow, local, &segment)

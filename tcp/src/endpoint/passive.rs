@@ -143,10 +143,9 @@ impl Tcp {
             return Some(Err(Dropped::BacklogFull));
         }
         self.counters.syncookies_recv += 1;
-        let conn = Connection::new(now, &self.config, &settled);
-        let id = self
-            .table
-            .insert(Slot::Connection(self.dormitory.boxed(conn)));
+        let conn = || Connection::new(now, &self.config, &settled);
+        let conn = self.dormitory.boxed(conn);
+        let id = self.table.insert(Slot::Connection(conn));
         self.queue_accept(id, listener_id);
         Some(self.on_flow_segment(now, id, true, Ecn::NotEct, seg.clone()))
     }
@@ -265,9 +264,9 @@ impl Tcp {
 
     /// Puts a connection in the place of its handshake.
     pub(super) fn open(&mut self, now: Instant, id: ConnId, settled: &Negotiated) {
-        let mut conn = Connection::new(now, &self.config, settled);
+        let conn = || Connection::new(now, &self.config, settled);
+        let mut conn = self.dormitory.boxed(conn);
         conn.queue_taken(settled.data.clone());
-        let conn = self.dormitory.boxed(conn);
         self.replace(id, Slot::Connection(conn));
     }
 

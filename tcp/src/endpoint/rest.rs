@@ -65,9 +65,23 @@ impl Dormitory {
         }
     }
 
-    /// A connection for the table.
-    pub(super) fn boxed(&mut self, conn: Connection) -> Box<Connection> {
-        self.connections.fill(conn)
+    /// A connection for the table, in the box and with the room for its lists of one before it.
+    pub(super) fn boxed(&mut self, make: impl FnOnce() -> Connection) -> Box<Connection> {
+        match self.connections.0.pop() {
+            Some(mut spare) => {
+                let mut conn = make();
+                conn.take_room(&mut spare);
+                *spare = conn;
+                spare
+            }
+            None => Box::new(make()),
+        }
+    }
+
+    /// A connection is gone: the next one takes its box.
+    pub(super) fn keep(&mut self, mut conn: Box<Connection>) {
+        conn.free();
+        self.connections.keep(conn);
     }
 
     fn share(&mut self, options: &SocketOptions) -> Arc<SocketOptions> {
@@ -105,7 +119,7 @@ impl Tcp {
             return;
         };
         if let Slot::Resting(rest) = slot {
-            let conn = self.dormitory.boxed(rest.wake(&self.config));
+            let conn = self.dormitory.boxed(|| rest.wake(&self.config));
             if let Slot::Resting(rest) = core::mem::replace(slot, Slot::Connection(conn)) {
                 self.dormitory.records.keep(rest);
             }
@@ -151,7 +165,7 @@ impl Tcp {
         );
         let rest = Slot::Resting(self.dormitory.records.fill(rest));
         if let Slot::Connection(conn) = core::mem::replace(slot, rest) {
-            self.dormitory.connections.keep(conn);
+            self.dormitory.keep(conn);
         }
     }
 }

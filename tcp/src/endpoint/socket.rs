@@ -107,16 +107,25 @@ impl Tcp {
 
     /// Takes received bytes out, at most `max` (> 0).
     pub fn read(&mut self, now: Instant, id: ConnId, max: usize) -> Result<Read, SocketError> {
-        if let Some(Slot::Resting(rest)) = self.table.get_mut(id) {
-            rest.block_reader();
-            return Ok(Read::Empty);
-        }
-        let conn = self.connection_mut(id)?;
+        let Some(entry) = self.table.entry_mut(id) else {
+            return Err(SocketError::NotFound);
+        };
+        let conn = match entry.value {
+            Slot::Connection(conn) => conn,
+            Slot::Resting(rest) => {
+                rest.block_reader();
+                return Ok(Read::Empty);
+            }
+            Slot::SynSent(_) | Slot::SynReceived(_) => return Err(SocketError::NotConnected),
+            Slot::TimeWait(..) => return Err(SocketError::NotFound),
+        };
         let read = conn.read(now, max)?;
-        if conn.ack_due() {
-            self.settle(now, id);
-        } else if read == Read::Empty {
-            self.settle_quietly(now, id); // it may have been what kept the connection awake
+        if !*entry.ready {
+            if conn.ack_due() {
+                self.settle(now, id);
+            } else if read == Read::Empty {
+                self.settle_now(now, id); // it may have been what kept the connection awake
+            }
         }
         Ok(read)
     }

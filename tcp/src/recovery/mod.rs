@@ -224,6 +224,20 @@ impl Recovery {
         }
     }
 
+    /// Digests an ACK of what was sent once, while nothing [is under way](Self::is_calm) or [in
+    /// doubt](Self::is_in_doubt).
+    pub(crate) fn on_plain_ack(&mut self, outcome: &AckOutcome, mss: u32, sack: bool) {
+        self.dup_acks = 0;
+        if sack && self.detection == LossDetection::Rack {
+            self.rack.on_delivered(outcome, mss);
+        }
+    }
+
+    /// Whether an ACK may show that the last repair was needless.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.undo.as_ref().is_some_and(Undo::is_open)
+    }
+
     /// The reordering window of something closed without an ACK (RFC 8985 §6.3).
     pub(crate) fn on_reorder_timeout(
         &mut self,
@@ -370,6 +384,11 @@ impl Recovery {
         self.tlp = Tlp::new();
         self.prr = None;
         self.force = true;
+    }
+
+    /// Whether nothing is being repaired, probed or waited for.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.phase == Phase::Open && self.tlp.is_idle() && self.rack.deadline().is_none()
     }
 
     /// Whether losses are being repaired.

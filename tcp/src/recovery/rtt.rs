@@ -108,6 +108,16 @@ impl RttEstimator {
         self.srtt.map(Span::duration)
     }
 
+    /// SRTT in nanoseconds, once there was a sample.
+    pub(crate) fn srtt_nanos(&self) -> Option<u64> {
+        self.srtt.map(Span::nanos)
+    }
+
+    /// The RTO without back-off, after `at`.
+    pub(crate) fn rto_after(&self, at: Instant) -> Instant {
+        at + self.rto
+    }
+
     /// RTTVAR; zero before the first sample.
     pub(crate) const fn rttvar(&self) -> Duration {
         self.rttvar.duration()
@@ -125,9 +135,22 @@ impl RttEstimator {
 
     /// The RTO as it is to be armed: doubled once per back-off, up to 120 s (RFC 6298 §5.5).
     pub(crate) fn backed_off_rto(&self) -> Duration {
-        self.rto()
-            .saturating_mul(1u32.checked_shl(self.back_off.into()).unwrap_or(u32::MAX))
-            .min(MAX_RTO)
+        self.timeout().duration()
+    }
+
+    /// When a timer fires that was started at `since`.
+    pub(crate) fn deadline(&self, since: Instant) -> Instant {
+        since + self.timeout()
+    }
+
+    /// Two round trips from `now` on, once there was a sample.
+    pub(crate) fn two_round_trips(&self, now: Instant) -> Option<Instant> {
+        self.srtt.map(|srtt| now + srtt + srtt)
+    }
+
+    fn timeout(&self) -> Span {
+        let backed_off = self.rto.get() << self.back_off.min(32);
+        Span::new(backed_off).min(const { Span::of(MAX_RTO) })
     }
 
     /// The timer expired: doubles the next timeout (RFC 6298 §5.5).

@@ -81,6 +81,11 @@ impl Undo {
         }
     }
 
+    /// Whether an ACK may still tell.
+    pub(crate) const fn is_open(&self) -> bool {
+        !self.ranges.is_empty()
+    }
+
     /// Whether an ACK or the reordering timer began the episode.
     pub(crate) fn began_by_loss(&self) -> bool {
         self.cause == Cause::Loss

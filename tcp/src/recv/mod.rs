@@ -5,7 +5,7 @@ mod reassembler;
 mod window;
 
 pub(crate) use dsack::Dsacks;
-pub(crate) use reassembler::Reassembler;
+pub(crate) use reassembler::{MAX_UNREPORTED, Reassembler};
 pub(crate) use window::{RecvWindow, RestingTuning, Tuning};
 
 use bytes::Bytes;

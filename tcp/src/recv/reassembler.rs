@@ -7,14 +7,18 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use arrayvec::ArrayVec;
 use bytes::Bytes;
 
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, KEPT_ROOM, keep_room};
 use crate::segment::{SackBlock, SackBlocks};
 use crate::seq::{SeqNum, SeqRange};
 
 /// Gaps kept at most. A sender that makes more gets the newest segment dropped and sends it again.
 const MAX_RANGES: usize = 1024;
+
+/// As many ranges as the ACKs of one turn report.
+pub(crate) const MAX_UNREPORTED: usize = 31;
 
 /// What a range costs beside its chunks.
 const RANGE_OVERHEAD: u32 = 64;
@@ -72,18 +76,19 @@ impl Queue {
         self.chunks.push_front(chunk);
     }
 
-    /// Moves `other` behind `self`, touching the shorter of the two.
-    fn append(&mut self, mut other: Self) {
+    /// Moves `other` behind `self`, touching the shorter of the two; returns the room of a list.
+    fn append(&mut self, mut other: Self) -> VecDeque<Chunk> {
         if self.chunks.len() >= other.chunks.len() {
-            for chunk in other.chunks {
+            for chunk in other.chunks.drain(..) {
                 self.push_back(chunk);
             }
         } else {
             core::mem::swap(self, &mut other);
-            for chunk in other.chunks.into_iter().rev() {
+            for chunk in other.chunks.drain(..).rev() {
                 self.push_front(chunk);
             }
         }
+        other.chunks
     }
 
     fn pop(&mut self, max: usize) -> Option<Bytes> {
@@ -112,6 +117,8 @@ struct OooRange {
 pub(crate) struct Reassembler {
     nxt: SeqNum,
     queue: Queue,
+    /// The room of a list that has emptied, for the next range.
+    spare: VecDeque<Chunk>,
     readable: u32,
     ranges: VecDeque<OooRange>,
     ooo_bytes: u32,
@@ -132,6 +139,7 @@ impl Reassembler {
         Self {
             nxt,
             queue: Queue::default(),
+            spare: VecDeque::new(),
             readable: 0,
             ranges: VecDeque::new(),
             ooo_bytes: 0,
@@ -141,6 +149,17 @@ impl Reassembler {
             horizon: u64::MAX,
             newest: None,
         }
+    }
+
+    /// Frees what is held but the room for a few chunks: nobody looks at it again.
+    pub(crate) fn free(&mut self) {
+        keep_room(&mut self.queue.chunks);
+        self.ranges.clear();
+    }
+
+    /// Takes over the room that another has left.
+    pub(crate) fn take_room(&mut self, other: &mut Self) {
+        core::mem::swap(&mut self.queue.chunks, &mut other.queue.chunks);
     }
 
     /// The number after the last one in order: RCV.NXT, as far as text goes.
@@ -249,14 +268,24 @@ impl Reassembler {
         blocks
     }
 
-    /// The generations of ranges that no ACK has reported as they are now, newest first.
-    pub(crate) fn unreported(&self) -> Vec<u64> {
-        if self.generation == self.reported {
-            return Vec::new();
-        }
+    /// Whether something came above a gap since the last ACK.
+    pub(crate) const fn has_news(&self) -> bool {
+        self.generation != self.reported
+    }
+
+    /// The generations of the newest ranges that no ACK has reported as they are now, newest first.
+    pub(crate) fn unreported(&self) -> ArrayVec<u64, MAX_UNREPORTED> {
+        let mut news = ArrayVec::new();
         let generations = self.ranges.iter().map(|range| range.generation);
-        let mut news: Vec<_> = generations.filter(|&n| n > self.reported).collect();
-        news.sort_unstable_by(|one, other| other.cmp(one));
+        for generation in generations.filter(|&generation| generation > self.reported) {
+            let place = news.partition_point(|&newer| newer > generation);
+            if news.is_full() && place < news.len() {
+                news.pop();
+            }
+            if !news.is_full() {
+                news.insert(place, generation);
+            }
+        }
         news
     }
 
@@ -341,7 +370,8 @@ impl Reassembler {
                 self.ooo_bytes -= range.end - range.start;
                 self.ooo_charged -= range.queue.charged + RANGE_OVERHEAD;
                 self.nxt = range.end;
-                self.queue.append(range.queue);
+                let room = self.queue.append(range.queue);
+                self.keep_spare(room);
             }
         }
         if let Some(chunk) = segment.piece(self.nxt..segment.end()) {
@@ -354,6 +384,12 @@ impl Reassembler {
             in_order,
             filled_gap,
             ..Inserted::default()
+        }
+    }
+
+    fn keep_spare(&mut self, emptied: VecDeque<Chunk>) {
+        if (self.spare.capacity() + 1..=KEPT_ROOM).contains(&emptied.capacity()) {
+            self.spare = emptied;
         }
     }
 
@@ -406,7 +442,10 @@ impl Reassembler {
     fn insert_apart(&mut self, index: usize, segment: &Incoming) -> Inserted {
         let refused = self.ranges.len() >= MAX_RANGES;
         if let (false, Some(chunk)) = (refused, segment.piece(segment.start..segment.end())) {
-            let mut queue = Queue::default();
+            let mut queue = Queue {
+                chunks: core::mem::take(&mut self.spare),
+                charged: 0,
+            };
             queue.push_back(chunk.compact());
             self.ooo_bytes += segment.end() - segment.start;
             self.ooo_charged += queue.charged + RANGE_OVERHEAD;

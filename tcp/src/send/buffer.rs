@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use bytes::{Buf, Bytes};
 
-use crate::chunk::Chunk;
+use crate::chunk::{Chunk, keep_room};
 #[cfg(any(test, debug_assertions))]
 use crate::invariant::{Held, holds};
 use crate::seq::SeqNum;
@@ -52,6 +52,16 @@ impl SendBuffer {
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.chunks.is_empty()
+    }
+
+    /// Frees what is held but the room for a few chunks: nobody looks at it again.
+    pub(crate) fn free(&mut self) {
+        keep_room(&mut self.chunks);
+    }
+
+    /// Takes over the room that another has left.
+    pub(crate) fn take_room(&mut self, other: &mut Self) {
+        core::mem::swap(&mut self.chunks, &mut other.chunks);
     }
 
     /// Memory held, in bytes, including what each chunk costs by itself.

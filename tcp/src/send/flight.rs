@@ -22,6 +22,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::ops::Range;
 
+use crate::chunk::keep_room;
 use crate::seq::SeqNum;
 use crate::time::Instant;
 
@@ -128,6 +129,17 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
+    /// Frees what is held but the room for a few records: nobody looks at it again.
+    pub(crate) fn free(&mut self) {
+        keep_room(&mut self.records);
+        self.sampler = None;
+    }
+
+    /// Takes over the room that another has left.
+    pub(crate) fn take_room(&mut self, other: &mut Self) {
+        core::mem::swap(&mut self.records, &mut other.records);
+    }
+
     /// Begins or ends the sampling of the delivery rate.
     pub(crate) fn sample_rate(&mut self, now: Instant, wanted: bool) {
         if wanted != self.sampler.is_some() {
@@ -168,6 +180,11 @@ impl Flight {
     /// Bytes judged lost and not sent again yet.
     pub(crate) const fn lost(&self) -> u32 {
         self.lost
+    }
+
+    /// Whether all of it is on its way for the first time, as far as we know.
+    pub(crate) const fn is_undisturbed(&self) -> bool {
+        (self.sacked | self.lost | self.resent | self.twice | self.dup_acked) == 0
     }
 
     /// Bytes sent again without having been judged lost.
@@ -329,6 +346,33 @@ impl Flight {
         if let Some(sampler) = &mut self.sampler {
             sampler.on_ack(now, &outcome, arrived.una);
         }
+        outcome
+    }
+
+    /// Whether nothing above `una` was ever sent twice, or is known to have arrived.
+    pub(crate) fn is_first_try(&self, una: SeqNum) -> bool {
+        self.repaired_to <= Some(una) && self.fack <= Some(una)
+    }
+
+    /// [`Flight::on_ack`] where everything [was sent once](Self::is_first_try): SND.UNA moves to
+    /// `una`, and nothing else is said.
+    pub(crate) fn on_plain_ack(&mut self, now: Instant, una: SeqNum) -> AckOutcome {
+        let mut outcome = AckOutcome::default();
+        while let Some(front) = self.records.front_mut()
+            && front.start < una
+        {
+            let len = front.len.min(una - front.start);
+            outcome.acked += len;
+            outcome.on_first_try(now, front.sent_at, front.start + len);
+            if len < front.len {
+                (front.start, front.len) = (una, front.len - len);
+                break;
+            }
+            self.records.pop_front();
+        }
+        self.outstanding -= outcome.acked;
+        self.fack = Some(una);
+        outcome.delivered = outcome.acked;
         outcome
     }
 

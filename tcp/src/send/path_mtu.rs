@@ -155,6 +155,11 @@ impl PathMtu {
         self.mtu
     }
 
+    /// Whether IP has to hear of something.
+    pub(crate) const fn is_owed(&self) -> bool {
+        self.owed.is_some()
+    }
+
     /// What IP has to hear of: a report that is believed.
     pub(crate) const fn take_owed(&mut self) -> Option<u16> {
         self.owed.take()

@@ -104,6 +104,18 @@ impl AckOutcome {
             .map(|newest| newest.rtt)
     }
 
+    /// What was sent once, at `sent_at`, has arrived up to `end`; what is told next was sent later.
+    pub(super) fn on_first_try(&mut self, now: Instant, sent_at: Instant, end: SeqNum) {
+        let rtt = now - sent_at;
+        (self.rtt, self.rack_rtt) = (Some(rtt), Some(rtt));
+        self.newest = Some(Delivered {
+            sent_at,
+            end,
+            rtt,
+            retransmitted: false,
+        });
+    }
+
     /// Whether `sent` arrived after what had reached up to `fack`.
     pub(super) fn on_order(&mut self, fack: Option<SeqNum>, sent: &SentRange) {
         if let Some(fack) = fack
@@ -121,19 +133,20 @@ impl AckOutcome {
             self.original = Some(lowest);
         }
         self.has_repairs |= sent.retransmitted;
-        self.has_old_echo |= arrived.echo_precedes(sent.sent_at);
-        if arrived.echo.is_some() && !arrived.echo_precedes(sent.sent_at) {
-            let rtt = now - sent.sent_at;
-            self.echoed_rtt = Some(self.echoed_rtt.map_or(rtt, |least| least.min(rtt)));
+        let rtt = now - sent.sent_at;
+        match arrived.echo {
+            Some(_) if arrived.echo_precedes(sent.sent_at) => self.has_old_echo = true,
+            Some(_) => self.echoed_rtt = Some(self.echoed_rtt.map_or(rtt, |least| least.min(rtt))),
+            None => {}
         }
         if arrived.is_doubtful(now, sent) {
             return;
         }
-        self.rack_rtt = Some(now - sent.sent_at);
+        self.rack_rtt = Some(rtt);
         let delivered = Delivered {
             sent_at: sent.sent_at,
             end: sent.end(),
-            rtt: now - sent.sent_at,
+            rtt,
             retransmitted: sent.retransmitted,
         };
         if self

@@ -1,0 +1,104 @@
+//! Header prediction (Van Jacobson): nearly every segment brings the next bytes in order, or
+//! acknowledges some of ours that nobody has missed, and says nothing else. What `input` would ask
+//! of it has been answered then.
+
+use crate::error::Dropped;
+use crate::segment::{Ecn, Flags, Options, Segment};
+use crate::send::Fin;
+use crate::seq::SeqNum;
+use crate::time::Instant;
+
+use super::Connection;
+use super::state::State;
+
+/// What a segment as expected brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Predicted {
+    /// The next bytes in order, or none, and no news for the sender.
+    Text,
+    /// An acknowledgment of bytes that were sent once.
+    Ack(SeqNum),
+}
+
+impl Connection {
+    /// What `seg` is if it stands at RCV.NXT without a mark or a SACK block, and nothing is missing
+    /// on either side.
+    pub(super) fn predict(&self, ecn: Ecn, seg: &Segment) -> Option<Predicted> {
+        let (snd, rcv) = (&self.snd, &self.rcv);
+        let nxt = rcv.reassembler.nxt();
+        let is_plain = Flags(seg.flags.0 & !Flags::PSH.0) == Flags::ACK
+            && ecn != Ecn::Ce
+            && matches!(&seg.options, Options::Segment(options) if options.sack.is_empty());
+        let is_next = seg.seq == nxt.wire()
+            && seg.payload.len() as u32 <= rcv.window.right() - nxt
+            && !rcv.reassembler.has_gap()
+            && rcv.fin.is_none();
+        let is_open = self.state == State::Established && !self.orphan;
+        if !(is_plain && is_next && is_open && self.is_calm() && snd.flight.sampler().is_none()) {
+            return None;
+        }
+        let ack = snd.una.expand(seg.ack);
+        if ack == snd.una {
+            let is_duplicate = seg.payload.is_empty() && snd.flight.outstanding() > 0;
+            let is_known = seg.window.bytes(snd.scale) == snd.wnd && !is_duplicate;
+            return is_known.then_some(Predicted::Text);
+        }
+        let is_ack = seg.payload.is_empty()
+            && (snd.una < ack && ack <= snd.nxt)
+            && snd.fin != Fin::Sent
+            && snd.flight.is_first_try(snd.una)
+            && !self.recovery.is_in_doubt();
+        is_ack.then_some(Predicted::Ack(ack))
+    }
+
+    /// Whether nothing is being repaired or probed.
+    pub(super) fn is_calm(&self) -> bool {
+        self.snd.flight.is_undisturbed() && self.recovery.is_calm()
+    }
+
+    /// RFC 9293 §3.10.7.4 for such a segment: what is left of it.
+    pub(super) fn on_predicted(
+        &mut self,
+        now: Instant,
+        mut seg: Segment,
+        predicted: Predicted,
+    ) -> Result<(), Dropped> {
+        let seq = self.rcv.reassembler.nxt();
+        self.check_timestamps(now, &seg)?;
+        self.on_sign_of_life(now);
+        self.update_ts_recent(now, seq, &seg);
+        match predicted {
+            Predicted::Text => {
+                (self.snd.wl1, self.snd.wl2) = (seq, self.snd.una);
+                let payload = core::mem::take(&mut seg.payload);
+                self.process_text(now, seq, &seg, payload);
+            }
+            Predicted::Ack(ack) => {
+                self.update_window(seq, ack, &seg);
+                self.advance_plainly(now, ack, &seg);
+            }
+        }
+        Ok(())
+    }
+
+    /// [`Connection::advance`] without what losses and SACK blocks bring.
+    fn advance_plainly(&mut self, now: Instant, ack: SeqNum, seg: &Segment) {
+        let in_flight = self.snd.flight.in_flight();
+        let outcome = self.snd.flight.on_plain_ack(now, ack);
+        let rtt = outcome.rtt_sample(true);
+        if let Some(rtt) = rtt {
+            self.rtt.on_sample(now, rtt);
+        }
+        self.bytes_acked += u64::from(ack - self.snd.una);
+        self.snd.una = ack;
+        self.snd.buffer.advance(ack);
+        self.stats.on_delivered(&outcome, self.snd.mss, seg);
+        self.recovery
+            .on_plain_ack(&outcome, self.snd.mss, self.sack);
+        self.grow_window(now, &outcome, in_flight, false, rtt);
+        self.make_room();
+        self.confirm_path(now);
+        self.on_una_moved(now);
+        self.update_loss_timer(now, true);
+    }
+}
