@@ -2,41 +2,57 @@
 
 use std::fmt::Display;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::serve::Listener;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, Semaphore};
 use tracing::{Instrument as _, debug, debug_span};
 
 use super::IdleTimeout;
 
 /// Tells services to stop; dropping it tells them too.
 #[derive(Debug)]
-pub struct Stopper(watch::Sender<bool>);
+pub struct Stopper(Arc<Signal>);
 
-/// Hears when to stop. Cheap to clone.
+/// Hears when to stop. Cheap to clone and to wait for: each connection has one.
 #[derive(Clone, Debug)]
-pub struct Stop(watch::Receiver<bool>);
+pub struct Stop(Arc<Signal>);
+
+#[derive(Debug, Default)]
+struct Signal {
+    is_set: AtomicBool,
+    waiters: Notify,
+}
 
 /// A connected pair of the two.
 pub fn stop() -> (Stopper, Stop) {
-    let (sender, receiver) = watch::channel(false);
-    (Stopper(sender), Stop(receiver))
+    let signal = Arc::<Signal>::default();
+    (Stopper(Arc::clone(&signal)), Stop(signal))
 }
 
 impl Stopper {
     /// Asks every holder of the [`Stop`] to finish what it does and start nothing new.
     pub fn stop(&self) {
-        self.0.send_replace(true);
+        self.0.is_set.store(true, Ordering::Release);
+        self.0.waiters.notify_waiters();
+    }
+}
+
+impl Drop for Stopper {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
 impl Stop {
     /// Ready once stopping is asked for.
     pub async fn requested(&mut self) {
-        // An error means that the stopper is gone, which asks for the same.
-        let _ = self.0.wait_for(|stop| *stop).await;
+        let notified = self.0.waiters.notified(); // hears of all that comes from here on
+        if !self.0.is_set.load(Ordering::Acquire) {
+            notified.await;
+        }
     }
 }
 
@@ -58,8 +74,8 @@ impl Default for Limits {
     }
 }
 
-/// Accepts connections and runs `handler` on each until `stop`, then waits for those under way.
-/// A handler that should end early clones `stop` itself. The `name` marks the log.
+/// Accepts connections and runs `handler` on each, in a task, until `stop`; then waits for those
+/// under way. A handler that should end early clones `stop` itself. The `name` marks the log.
 pub async fn serve<L, H, F>(name: &'static str, listener: L, limits: Limits, stop: Stop, handler: H)
 where
     L: Listener,
@@ -69,26 +85,31 @@ where
 {
     let mut listener = listener;
     let mut stopped = stop.clone();
-    let mut connections = JoinSet::new();
+    let most = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    let places = Arc::new(Semaphore::new(most as usize));
     loop {
-        tokio::select! {
+        let place = async {
+            let place = Arc::clone(&places).acquire_owned().await.ok()?;
+            Some((listener.accept().await, place))
+        };
+        let ((io, peer), place) = tokio::select! {
             () = stopped.requested() => break,
-            Some(_) = connections.join_next() => {}
-            (io, peer) = listener.accept(), if connections.len() < limits.connections => {
-                let span = debug_span!("connection", service = name, %peer);
-                let serving = handler(IdleTimeout::new(io, limits.idle), peer, stop.clone());
-                let logged = async move {
-                    match serving.await {
-                        Ok(()) => debug!("done"),
-                        Err(error) => debug!(%error, "ended"),
-                    }
-                };
-                connections.spawn(logged.instrument(span));
+            Some(accepted) = place => accepted,
+            else => break,
+        };
+        let span = debug_span!("connection", service = name, %peer);
+        let serving = handler(IdleTimeout::new(io, limits.idle), peer, stop.clone());
+        let served = async move {
+            match serving.await {
+                Ok(()) => debug!("done"),
+                Err(error) => debug!(%error, "ended"),
             }
-        }
+            drop(place);
+        };
+        tokio::spawn(served.instrument(span));
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    let _ = places.acquire_many(most).await; // all places are free again
 }
 
 #[cfg(test)]
