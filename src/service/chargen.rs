@@ -30,8 +30,7 @@ static LINES: LazyLock<Bytes> = LazyLock::new(|| {
 const CHUNK: usize = 4 << 10;
 
 /// Sends lines until the peer is done (its FIN or its reset), ignoring what it says.
-pub async fn chargen<S: ChunkStream>(stream: S, stop: Stop) -> io::Result<()> {
-    let (mut stream, mut stop) = (stream, stop);
+pub async fn chargen<S: ChunkStream>(mut stream: S, mut stop: Stop) -> io::Result<()> {
     let mut lines = LINES.clone();
     tokio::select! {
         over = poll_fn(|cx| poll_talk(&mut stream, cx, &mut lines)) => over?,

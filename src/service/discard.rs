@@ -11,8 +11,7 @@ use super::{ChunkStream, Stop};
 const CHUNK: usize = 1 << 20;
 
 /// Reads and forgets until the peer's FIN, then sends FIN.
-pub async fn discard<S: ChunkStream>(stream: S, stop: Stop) -> io::Result<()> {
-    let (mut stream, mut stop) = (stream, stop);
+pub async fn discard<S: ChunkStream>(mut stream: S, mut stop: Stop) -> io::Result<()> {
     loop {
         let chunk = tokio::select! {
             () = stop.requested() => break,

@@ -13,8 +13,7 @@ const CHUNK: usize = 64 << 10;
 
 /// Sends every byte back, and FIN after the peer's FIN. A peer that does not read is not read
 /// from. On `stop` the bytes in hand still go out. Holds no buffer while nothing comes.
-pub async fn echo<S: ChunkStream>(stream: S, stop: Stop) -> io::Result<()> {
-    let (mut stream, mut stop) = (stream, stop);
+pub async fn echo<S: ChunkStream>(mut stream: S, mut stop: Stop) -> io::Result<()> {
     loop {
         let chunk = tokio::select! {
             () = stop.requested() => break,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::serve::Listener;
+use futures_util::FutureExt as _;
 use tokio::sync::{Notify, Semaphore};
 use tracing::{Instrument as _, debug, debug_span};
 
@@ -99,14 +100,19 @@ where
         };
         let span = debug_span!("connection", service = name, %peer);
         let serving = handler(IdleTimeout::new(io, limits.idle), peer, stop.clone());
-        let served = async move {
-            match serving.await {
+        // As a block it would have room for `serving` twice.
+        let served = serving.map(move |done| {
+            match done {
                 Ok(()) => debug!("done"),
                 Err(error) => debug!(%error, "ended"),
             }
             drop(place);
-        };
-        tokio::spawn(served.instrument(span));
+        });
+        if span.is_disabled() {
+            tokio::spawn(served); // takes less room
+        } else {
+            tokio::spawn(served.instrument(span));
+        }
     }
     drop(listener);
     let _ = places.acquire_many(most).await; // all places are free again
