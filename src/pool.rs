@@ -11,8 +11,8 @@ const SIZES: [usize; 5] = [256, 2 << 10, 8 << 10, 32 << 10, 66 << 10];
 /// What is remembered of each size, in bytes; the rest is left to the allocator.
 const MEMORY: usize = 4 << 20;
 
-/// Buffers that are free at the same time, beyond as many as are lent.
-const SPARE: usize = 32;
+/// What is free at the same time, in bytes, beyond as many buffers as are lent.
+const SPARE: usize = 1 << 20;
 
 /// Buffers that are lent, and come back once nobody holds a chunk of theirs.
 #[derive(Debug)]
@@ -69,20 +69,21 @@ impl Class {
         buffer
     }
 
-    /// Looks whether two have come back: one more than goes, so that none is missed for long. Of
-    /// more than are needed one is given up.
+    /// Looks whether some have come back: one more than goes, so that none is missed for long, and
+    /// further where there is none. Of more than are needed one is given up.
     fn collect(&mut self) {
-        for _ in 0..2 {
+        let looks = if self.free.is_empty() { 8 } else { 2 };
+        for _ in 0..looks.min(self.lent.len()) {
             let Some(mut buffer) = self.lent.pop_front() else {
                 break;
             };
-            if !buffer.try_reclaim(self.size) {
+            if buffer.try_reclaim(self.size) {
+                self.free.push(buffer);
+            } else {
                 self.lent.push_back(buffer); // others may be free behind it
-                break;
             }
-            self.free.push(buffer);
         }
-        if self.free.len() > self.lent.len() + SPARE {
+        if self.free.len() > self.lent.len() + SPARE / self.size {
             self.free.pop();
         }
     }
@@ -131,6 +132,6 @@ mod tests {
         // A burst is over: what it needed is given up by and by.
         let chunk = vec![7; 60_000];
         (0..10_000).for_each(|_| drop(pool.copy(&chunk)));
-        assert!(pool.0[4].free.len() <= SPARE + 2);
+        assert!(pool.0[4].free.len() <= SPARE / 60_000);
     }
 }
