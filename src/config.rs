@@ -3,15 +3,21 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ustack_tcp::memory::Budget;
 use ustack_tcp::{CongestionAlgorithm, SocketOptions};
 
 use crate::clock::Clock;
 use crate::device::Caps;
+use crate::host::LEASES;
 
 /// The smallest MTU that IPv4 allows (RFC 791 §3.2), and IPv6 (RFC 8200 §5).
 const MIN_MTU: [u16; 2] = [68, 1280];
+
+/// The least memory that a shard works with: the largest segments of several connections fit.
+pub(crate) const MIN_MEMORY: usize = 2 << 20;
 
 /// Settings of a [`Stack`](crate::Stack).
 ///
@@ -36,6 +42,9 @@ pub struct Config {
     pub clock: Clock,
     /// Secret that ISNs, ports and hash keys come from; `None`: asked from the system.
     pub seed: Option<[u8; 32]>,
+    /// Memory of everything on its way between applications and peers, in bytes; see
+    /// [`Config::memory`].
+    pub memory: Option<usize>,
     /// How long a driver looks for packets at most before it sleeps; see [`Config::busy_poll`].
     pub busy_poll: Duration,
 }
@@ -89,6 +98,32 @@ impl Config {
         self
     }
 
+    /// Bounds the memory of all that is on its way between applications and peers: TCP's buffers,
+    /// the queues of UDP sockets, fragments. `None`, the default: the limits of each connection and
+    /// socket are all there are. At least 2 MiB for each shard.
+    ///
+    /// Buffers share what there is: while much is free each grows as far as its connection can
+    /// use, and when it gets scarce writers wait, windows open less, and what cannot be kept comes
+    /// again. [`Stats::memory`](crate::Stats::memory) tells how the budget stands. Connections and
+    /// listeners themselves are bounded by their number, not by this.
+    ///
+    /// ```
+    /// let config = ustack::Config::new()
+    ///     .address([10, 77, 0, 2], 24)
+    ///     .memory(64 << 20);
+    /// assert_eq!(config.memory, Some(67_108_864));
+    /// ```
+    pub fn memory(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.memory = bytes.into();
+        self
+    }
+
+    /// The budget that so many shards share.
+    pub(crate) fn budget(&self, shards: usize) -> Option<Arc<Budget>> {
+        let limit = self.memory?;
+        Some(Budget::new(limit, LEASES * shards))
+    }
+
     /// Looks for packets again and again, for up to `limit`, before the driver sleeps (zero, the
     /// default: never): 50 µs is much. It saves the microseconds that waking a thread takes, at the
     /// price of a core, nearly all of it while packets come that often, none while they come
@@ -137,6 +172,12 @@ impl Config {
         if usize::from(last - first) + 1 < shards {
             return Err(invalid(format!(
                 "ephemeral ports {first} to {last}: each of the {shards} shards needs one at least"
+            )));
+        }
+        let least = shards * MIN_MEMORY;
+        if let Some(bytes) = self.memory.filter(|&bytes| bytes < least) {
+            return Err(invalid(format!(
+                "a memory of {bytes} bytes: {shards} shards need {least} at least, {MIN_MEMORY} each"
             )));
         }
         if !self.busy_poll.is_zero() && self.clock == Clock::Tokio {
@@ -190,6 +231,10 @@ mod tests {
         few.tcp.ephemeral_ports = (1000, 1001);
         assert!(few.check(CAPS, 2).is_ok());
         assert!(few.check(CAPS, 3).is_err());
+        let little = Config::new().address([10, 0, 0, 1], 24).memory(4 << 20);
+        assert!(little.check(CAPS, 2).is_ok());
+        let error = little.check(CAPS, 3).unwrap_err().to_string();
+        assert!(error.contains("3 shards need 6291456"), "{error}");
         let busy = few.clock(Clock::Tokio).busy_poll(Duration::from_micros(1));
         assert!(busy.check(CAPS, 1).is_err());
         assert!(

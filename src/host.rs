@@ -4,6 +4,7 @@
 //! [`Host::on_events`], which turns the core's events into wakers.
 
 mod input;
+mod memory;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -13,6 +14,7 @@ use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use ustack_tcp::memory::Budget;
 use ustack_tcp::time::Instant;
 use ustack_tcp::{CloseReason, Event, SocketOptions, Tcp, Verdict};
 use ustack_udp::Udp;
@@ -27,6 +29,9 @@ use crate::metrics::{DeviceStats, Stats, TcpStats};
 use crate::pool::ChunkPool;
 use crate::shards::{Handed, Inbox, Place};
 use crate::wakers::{HeldSyn, Phase, Side, Sockets, Waiters};
+
+pub(crate) use memory::LEASES;
+use memory::Memory;
 
 /// Echo requests for other hosts that wait for the application; more are forgotten.
 const MAX_FOREIGN_ECHOS: usize = 64;
@@ -110,6 +115,8 @@ pub(crate) struct Host {
     pub(crate) outbox: Vec<(usize, Handed)>,
     dropped: BTreeMap<ustack_tcp::Dropped, u64>,
     incoming_overflow: u64,
+    /// What is not TCP's of the budget of memory, if there is one.
+    memory: Option<Memory>,
     /// The latest time seen: applications read the clock on threads of their own.
     now: Instant,
 }
@@ -117,7 +124,13 @@ pub(crate) struct Host {
 impl Host {
     /// The shards of a host have one seed: its flows have the same sequence numbers and cookies at
     /// each of them.
-    pub(crate) fn new(config: Config, caps: Caps, seed: [u8; 32], place: Place) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        caps: Caps,
+        seed: [u8; 32],
+        place: Place,
+        budget: Option<&Arc<Budget>>,
+    ) -> Self {
         let ephemeral_ports = config.tcp.ephemeral_ports;
         let send_buffer_initial = config.tcp.send_buffer_initial;
         let mut tcp = config.tcp;
@@ -129,6 +142,7 @@ impl Host {
             broadcasts: directed_broadcasts(&config.addresses).collect(),
             mtu: caps.mtu,
             port_class: tcp.port_class,
+            limited: budget.is_some(),
             ..ustack_udp::Config::default()
         };
         let ip = IpConfig {
@@ -137,9 +151,13 @@ impl Host {
             shard: place.class(),
             ..IpConfig::default()
         };
-        Self {
+        let mut tcp = Tcp::new(tcp, derive(&seed, 1));
+        if let Some(budget) = budget {
+            tcp.share_budget(budget);
+        }
+        let mut host = Self {
             place,
-            tcp: Tcp::new(tcp, derive(&seed, 1)),
+            tcp,
             udp: Udp::new(udp, derive(&seed, 2)),
             ip: Ip::new(ip, caps, derive(&seed, 3)),
             sockets: Sockets::default(),
@@ -155,8 +173,11 @@ impl Host {
             outbox: Vec::new(),
             dropped: BTreeMap::new(),
             incoming_overflow: 0,
+            memory: budget.map(Memory::new),
             now: Instant::ZERO,
-        }
+        };
+        host.settle_memory(Instant::ZERO);
+        host
     }
 
     /// `now`, unless somebody has seen a later time already.
@@ -181,7 +202,13 @@ impl Host {
             Ending::Closing { deadline } => Some(deadline),
             _ => None,
         };
-        let deadlines = [self.tcp.poll_timeout(), self.ip.poll_timeout(), ending];
+        let memory = self.memory.as_ref().and_then(Memory::retry_at);
+        let deadlines = [
+            self.tcp.poll_timeout(),
+            self.ip.poll_timeout(),
+            memory,
+            ending,
+        ];
         deadlines.into_iter().flatten().min()
     }
 
@@ -199,6 +226,7 @@ impl Host {
 
     /// Turns the core's events into wakers, to be woken once the lock is released.
     pub(crate) fn on_events(&mut self, now: Instant, wake: &mut Vec<Waker>) {
+        self.settle_memory(now);
         while let Some(event) = self.tcp.poll_event() {
             self.on_tcp_event(now, event, wake);
         }
@@ -423,6 +451,7 @@ impl Host {
             },
             udp: *self.udp.counters(),
             ip: *self.ip.counters(),
+            memory: self.memory_stats(),
             device: self.device,
         }
     }

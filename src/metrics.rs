@@ -17,6 +17,8 @@ pub struct Stats {
     pub udp: UdpCounters,
     /// IP and ICMP.
     pub ip: IpCounters,
+    /// The budget of memory.
+    pub memory: MemoryStats,
     /// The packet loop and its device.
     pub device: DeviceStats,
 }
@@ -33,6 +35,27 @@ pub struct TcpStats {
     pub dropped: BTreeMap<ustack_tcp::Dropped, u64>,
     /// Held SYNs forgotten because their listener held as many as it may.
     pub incoming_overflow: u64,
+}
+
+/// How the budget of memory stands (gauges, in bytes); all zero without
+/// [`Config::memory`](crate::Config::memory). What its shortness costs is counted under
+/// [`TcpStats::counters`] (`memory_pressures`, `rcv_q_drop`, `ofo_drop`, `ofo_pruned`,
+/// `writers_starved`) and [`Stats::udp`] (`mem_errors`, `sndbuf_errors`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryStats {
+    /// What may be used.
+    pub limit: usize,
+    /// What is used, all told.
+    pub used: usize,
+    /// By TCP's buffers.
+    pub tcp: usize,
+    /// By the queues of UDP sockets.
+    pub udp: usize,
+    /// By fragments under reassembly.
+    pub fragments: usize,
+    /// Shards that are short of memory.
+    pub shards_under_pressure: usize,
 }
 
 /// What the packet loop counts, a super-segment as one frame.
@@ -79,6 +102,7 @@ impl AddAssign for Stats {
                 tcp,
                 udp,
                 ip,
+                memory,
                 device
             }
         );
@@ -99,6 +123,24 @@ impl AddAssign for TcpStats {
         for (reason, count) in dropped {
             *self.dropped.entry(reason).or_default() += count;
         }
+    }
+}
+
+/// The shards of a stack have one limit together.
+impl AddAssign for MemoryStats {
+    fn add_assign(&mut self, other: Self) {
+        let limit = self.limit.max(other.limit);
+        add_fields!(
+            self += other {
+                limit,
+                used,
+                tcp,
+                udp,
+                fragments,
+                shards_under_pressure,
+            }
+        );
+        self.limit = limit;
     }
 }
 

@@ -243,8 +243,10 @@ fn start(config: Config, caps: Caps, count: usize) -> io::Result<(Arc<Shards>, D
     };
     let busy_poll = config.busy_poll;
     let clock = RunningClock::start(config.clock);
+    let budget = config.budget(count);
     let shard = |(index, config)| {
-        let host = Host::new(config, caps, seed, Place { index, count });
+        let place = Place { index, count };
+        let host = Host::new(config, caps, seed, place, budget.as_ref());
         Arc::new(Shared {
             clock,
             driver: AtomicWaker::new(),

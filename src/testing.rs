@@ -34,7 +34,9 @@ impl VirtualHost {
     pub fn new(config: Config, caps: Caps) -> io::Result<Self> {
         config.check(caps, 1)?;
         let seed = config.seed.unwrap_or([7; 32]);
-        Ok(Self(Host::new(config, caps, seed, Place::ALONE)))
+        let (budget, alone) = (config.budget(1), Place::ALONE);
+        let host = Host::new(config, caps, seed, alone, budget.as_ref());
+        Ok(Self(host))
     }
 
     /// Like [`VirtualHost::on_frame`], with what the device knows of the packet.

@@ -177,6 +177,12 @@ pub(crate) struct Options {
     /// slower [default: 0, off]
     #[arg(long, value_name = "TIME")]
     pub(crate) busy_poll: Option<String>,
+    /// Memory of everything on its way between applications and peers, such as 64M (units K, M, G):
+    /// buffers, queues, fragments, over all shards; at least 2M for each. When it gets scarce all
+    /// flows go slower, and newcomers wait. Connections themselves are not counted
+    /// [default: no limit but that of each connection]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) memory: Option<String>,
     /// Congestion control [default: cubic]
     #[arg(long, value_name = "NAME")]
     pub(crate) cc: Option<Congestion>,

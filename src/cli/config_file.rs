@@ -119,6 +119,7 @@ fn merge_options(
         "device" => device: is_none,
         "queues" => queues: is_none,
         "busy-poll" => busy_poll: is_none,
+        "memory" => memory: is_none,
         "cc" => cc: is_none,
         "http-root" => http_root: is_none,
         "forward" => forward: is_none,

@@ -192,6 +192,7 @@ fn config(settings: &Settings) -> Config {
     let config = Config::new()
         .congestion(congestion)
         .busy_poll(settings.busy_poll)
+        .memory(settings.memory)
         .transparent(settings.forward);
     let addresses = settings.addresses.iter();
     addresses.fold(config, |config, prefix| {
@@ -289,6 +290,23 @@ impl Counters {
         for &(count, what) in losses {
             add(count, what);
         }
+        let memory = &stats.memory;
+        if memory.limit > 0 {
+            let (used, limit) = (bytes(memory.used as u64), bytes(memory.limit as u64));
+            let _ = write!(line, "; memory {used} of {limit}");
+        }
+        let tcp = &stats.tcp.counters;
+        let mut add = |count: u64, what: &str| {
+            if count > 0 {
+                let _ = write!(line, "; {count} {what}");
+            }
+        };
+        add(tcp.memory_pressures, "times short of memory");
+        add(
+            tcp.rcv_q_drop + tcp.ofo_drop + stats.udp.mem_errors,
+            "dropped for want of memory",
+        );
+        add(tcp.writers_starved, "waits for memory");
         add(device.handed_over, "handed over between shards");
         add(device.handover_dropped, "lost between shards");
         if let Some(forward) = forward.as_ref().map(|forward| forward.stats()) {

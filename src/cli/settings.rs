@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) queues: Option<usize>,
     /// How long drivers look for packets before they sleep; zero: not at all.
     pub(crate) busy_poll: Duration,
+    /// The budget of all buffers together, in bytes.
+    pub(crate) memory: Option<usize>,
     /// Congestion control.
     pub(crate) congestion: Congestion,
     /// Directory served over HTTP.
@@ -88,6 +90,7 @@ impl Settings {
             device,
             queues,
             busy_poll,
+            memory,
             cc,
             http_root,
             forward,
@@ -117,14 +120,16 @@ impl Settings {
         if let Some(file) = &capture {
             check_capture(file)?;
         }
+        let queues = check_queues(queues, is_impaired, origins)?;
         Ok(Self {
             tun: check_tun(tun, tun_fd, origins)?,
             mtu,
             addresses: stack,
             host_addresses: host,
             device: device.unwrap_or_default(),
-            queues: check_queues(queues, is_impaired, origins)?,
+            queues,
             busy_poll: check_busy_poll(busy_poll.as_deref(), origins)?,
+            memory: check_memory(memory.as_deref(), queues.unwrap_or(1), origins)?,
             congestion: cc.unwrap_or_default(),
             http_root,
             forward: forward.unwrap_or_default(),
@@ -248,6 +253,41 @@ fn check_queues(
         .hint("Leave one of the two out"));
     }
     Ok(Some(count))
+}
+
+/// A size such as `64M`, enough for so many shards.
+fn check_memory(
+    text: Option<&str>,
+    shards: usize,
+    origins: &Origins,
+) -> Result<Option<usize>, Error> {
+    let Some(text) = text else { return Ok(None) };
+    let name = origins.name("memory");
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match &text[digits.len()..] {
+        "" => Some(0),
+        "K" | "k" | "KiB" => Some(10),
+        "M" | "MiB" => Some(20),
+        "G" | "GiB" => Some(30),
+        _ => None,
+    };
+    let bytes = digits.parse::<usize>().ok().zip(shift);
+    let bytes = bytes.and_then(|(count, shift)| count.checked_mul(1 << shift));
+    let Some(bytes) = bytes else {
+        return Err(usage(format!("{name} {text} is no number of bytes"))
+            .hint("Example: --memory 64M (units K, M, G: powers of 1024)"));
+    };
+    if bytes < shards * MIN_MEMORY {
+        let least = MIN_MEMORY >> 20;
+        return Err(usage(format!(
+            "{name} {text} is too little: each shard needs {least}M, and there are {shards}"
+        ))
+        .hint(format!(
+            "Use --memory {}M or more, or fewer --queues",
+            shards * least
+        )));
+    }
+    Ok(Some(bytes))
 }
 
 /// A time such as `50us`; more than a sleep could take makes no sense.
@@ -389,6 +429,33 @@ mod tests {
                 message.starts_with(&format!("ustack: error: {why}")),
                 "{message}"
             );
+        }
+    }
+
+    #[test]
+    fn memory_is_a_number_of_bytes_and_enough() {
+        let memory = |text| settings(&format!("ustack {text}")).map(|all| all.memory);
+        assert_eq!(memory(""), Ok(None));
+        for (text, bytes) in [
+            ("2097152", 2 << 20),
+            ("2048K", 2 << 20),
+            ("64M", 64 << 20),
+            ("64MiB", 64 << 20),
+            ("1G", 1 << 30),
+        ] {
+            assert_eq!(memory(&format!("--memory {text}")), Ok(Some(bytes)));
+        }
+        assert_eq!(memory("--memory 8M --queues 4"), Ok(Some(8 << 20)));
+        for (text, why) in [
+            ("--memory=M", "is no number of bytes"),
+            ("--memory=64MB", "is no number of bytes"),
+            ("--memory=-1M", "is no number of bytes"),
+            ("--memory=99999999999G", "is no number of bytes"),
+            ("--memory=1M", "each shard needs 2M, and there are 1"),
+            ("--memory=7M --queues=4", "Use --memory 8M or more"),
+        ] {
+            let message = memory(text).unwrap_err();
+            assert!(message.contains(why), "{message}");
         }
     }
 

@@ -22,6 +22,7 @@ impl Host {
             self.ip.on_frame(now, frame)
         };
         let Ok(Some(input)) = input else {
+            self.settle_memory(now); // it may have been a fragment
             return false; // IP dealt with it, and counted it
         };
         let from = self.place.index;
@@ -129,6 +130,7 @@ impl Host {
                 }
             },
         };
+        self.settle_memory(now);
         if let Err(ustack_udp::Dropped::NoSocket) = done
             && local
         {
@@ -162,6 +164,7 @@ impl Host {
             return false;
         }
         let Ok(Some(input)) = self.ip.on_settled(now, frame, loopback) else {
+            self.settle_memory(now);
             return false;
         };
         // A datagram that was put together here may be another's.

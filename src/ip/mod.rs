@@ -231,6 +231,18 @@ impl Ip {
         deadlines.into_iter().flatten().min()
     }
 
+    /// Bytes that fragments under reassembly are charged with.
+    pub const fn fragment_memory(&self) -> usize {
+        self.reassembler.charged()
+    }
+
+    /// Another limit for them, below [`IpConfig::reassembly_memory`]; the oldest datagrams go when
+    /// a fragment comes that is too much.
+    pub fn limit_fragments(&mut self, limit: usize) {
+        self.reassembler
+            .set_limit(limit.min(self.config.reassembly_memory));
+    }
+
     /// Whether `ip` is an address of this host.
     pub fn is_local(&self, ip: IpAddr) -> bool {
         self.addresses.is_own(ip)

@@ -131,10 +131,14 @@ impl Reassembler {
         }
     }
 
-    /// Bytes charged, never above the limit.
-    #[cfg(test)]
+    /// Bytes charged, never above the limit once a fragment was taken.
     pub(super) const fn charged(&self) -> usize {
         self.charged
+    }
+
+    /// Another limit from the next fragment on.
+    pub(super) const fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     /// Takes a fragment.

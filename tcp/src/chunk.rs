@@ -49,13 +49,18 @@ impl Chunk {
 
     /// A chunk that is a slice of a device's buffer, charged with that buffer.
     pub(crate) fn received(data: Bytes) -> Self {
-        let held = if data.len() < COPIED_OUT {
-            data.len()
-        } else {
-            data.len().max(DEVICE_BUFFER)
-        };
-        let charge = held as u32 + OVERHEAD;
+        let charge = Self::cost(data.len());
         Self { data, charge }
+    }
+
+    /// What a chunk of `len` received bytes is charged with.
+    pub(crate) const fn cost(len: usize) -> u32 {
+        let held = if COPIED_OUT <= len && len < DEVICE_BUFFER {
+            DEVICE_BUFFER
+        } else {
+            len
+        };
+        held as u32 + OVERHEAD
     }
 
     /// Bytes of memory this chunk keeps alive, as an estimate from above.
@@ -74,8 +79,9 @@ impl Chunk {
         if more >= SMALL || have + more > JOINED {
             return Err(other);
         }
+        let is_roomy = |mine: &BytesMut| (have + more..=JOINED).contains(&mine.capacity());
         let mut joined = match core::mem::take(&mut self.data).try_into_mut() {
-            Ok(mine) if mine.capacity() - have >= more => mine,
+            Ok(mine) if is_roomy(&mine) => mine,
             Ok(mine) if have >= SMALL => {
                 self.data = mine.freeze();
                 return Err(other);

@@ -117,6 +117,12 @@ pub struct Config {
     pub syn_retries: u8,
     /// Retransmissions of SYN,ACK before giving up (`tcp_synack_retries`).
     pub synack_retries: u8,
+    /// Memory of all buffers together, in bytes (`tcp_mem`), from [`Budget::MIN`] on; `None`: each
+    /// connection's limits are all there are. See [`memory`](crate::memory), and
+    /// [`Tcp::share_budget`](crate::Tcp::share_budget) for several endpoints.
+    ///
+    /// [`Budget::MIN`]: crate::memory::Budget::MIN
+    pub memory: Option<usize>,
     /// Connections in all states but TIME-WAIT together.
     pub max_connections: usize,
     /// First and last ephemeral port (`ip_local_port_range`).
@@ -184,6 +190,7 @@ impl Default for Config {
             retries: 15,
             syn_retries: 7,
             synack_retries: 5,
+            memory: None,
             max_connections: 1 << 20,
             ephemeral_ports: (1024, 65535),
             port_class: (1, 0),

@@ -6,6 +6,7 @@ mod fast_open;
 mod input;
 #[cfg(debug_assertions)]
 mod invariants;
+mod memory;
 mod passive;
 mod queued;
 mod rest;
@@ -31,11 +32,13 @@ use crate::flow::{self, Flow};
 use crate::handshake::{FastOpenCache, SynReceived, SynSent};
 use crate::isn::Secrets;
 use crate::listener::Listeners;
+use crate::memory::Budget;
 use crate::segment::{Ecn, FlowKey, Segment, Transmit, TxMeta};
 use crate::table::{Keyed, Table};
 use crate::time::{Duration, Instant};
 use crate::wheel::{LowTick, Wheel};
 
+use memory::Memory;
 use rest::Dormitory;
 pub(crate) use time_wait::TimeWait;
 
@@ -123,6 +126,8 @@ pub struct Tcp {
     ack_overdue: bool,
     fast_open: FastOpenCache,
     dormitory: Dormitory,
+    /// What all buffers may take together.
+    memory: Option<Box<Memory>>,
     counters: Counters,
     #[cfg(debug_assertions)]
     recounts: crate::invariant::Recounts,
@@ -132,8 +137,10 @@ impl Tcp {
     /// An endpoint whose ISNs, ports and hash keys come from `seed`, which must be secret.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         let secrets = Secrets::new(&seed);
+        let budget = config.memory.map(|limit| Budget::new(limit, 1));
         Self {
             table: Table::new(secrets.table_hash()),
+            memory: budget.map(|budget| Box::new(Memory::new(budget))),
             config,
             secrets,
             listeners: Listeners::default(),
@@ -183,6 +190,7 @@ impl Tcp {
             }
         }
         self.fired = fired;
+        self.on_memory_timeout(now);
     }
 
     fn on_deadline(&mut self, now: Instant, id: ConnId) {
@@ -236,7 +244,8 @@ impl Tcp {
 
     /// When [`Tcp::on_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.wheel.next()
+        let retry = self.memory.as_ref().and_then(|memory| memory.retry_at());
+        [self.wheel.next(), retry].into_iter().flatten().min()
     }
 
     /// Hands out what is to be sent, as far as `tx` has budget.
@@ -266,6 +275,9 @@ impl Tcp {
                     false
                 }
                 Slot::Connection(conn) => {
+                    if let Some(memory) = &mut self.memory {
+                        memory.grant(conn, 0);
+                    }
                     if let Some(syn) = conn.opening.as_mut().filter(|syn| syn.is_due()) {
                         syn.send(now, &self.config, tx);
                     }
@@ -279,6 +291,7 @@ impl Tcp {
             }
             self.settle_now(now, id);
         }
+        self.share_memory(now);
         self.note_backlog(now);
         #[cfg(debug_assertions)]
         self.check_invariants(now);
@@ -286,7 +299,10 @@ impl Tcp {
 
     /// Whether [`Tcp::poll_transmit`] has something to do: what wakes the driver.
     pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty() || !self.replies.is_empty()
+        let has_memory = |memory: &Memory| memory.has_news();
+        !self.ready.is_empty()
+            || !self.replies.is_empty()
+            || self.memory.as_deref().is_some_and(has_memory)
     }
 
     /// The next thing that applications should hear of.
@@ -357,6 +373,9 @@ impl Tcp {
         }
         let mut ends = false;
         if let Slot::Connection(conn) = entry.value {
+            if let Some(memory) = &mut self.memory {
+                memory.settle(now, id, conn, &mut self.counters);
+            }
             #[cfg(debug_assertions)]
             conn.check_invariants(now, &self.config, false);
             ends = conn.state() == State::Closed && conn.opening.is_some();
@@ -380,6 +399,9 @@ impl Tcp {
             Slot::SynSent(syn) => (syn.deadline(), Events::default()),
             Slot::SynReceived(syn) => (syn.deadline(), Events::default()),
             Slot::Connection(conn) => {
+                if let Some(memory) = &mut self.memory {
+                    memory.settle(now, id, conn, &mut self.counters);
+                }
                 #[cfg(debug_assertions)]
                 conn.check_invariants(now, &self.config, !*entry.ready);
                 let opening = conn.opening.as_ref().and_then(|syn| syn.deadline());
@@ -463,6 +485,9 @@ impl Tcp {
         }
         match (conn.state(), conn.is_orphan()) {
             (State::Closed, true) => {
+                if let Some(memory) = &mut self.memory {
+                    memory.forget(conn);
+                }
                 self.orphans -= 1;
                 if let Some(Slot::Connection(conn)) = self.table.remove(id) {
                     self.dormitory.keep(conn);
@@ -470,6 +495,9 @@ impl Tcp {
             }
             (State::Closed, false) => self.table.forget_flow(id),
             (State::TimeWait, true) => {
+                if let Some(memory) = &mut self.memory {
+                    memory.forget(conn);
+                }
                 let record = conn.time_wait(&self.config, now);
                 let end = Slot::TimeWait(Flow::new(&conn.flow), record);
                 if let Slot::Connection(conn) = core::mem::replace(slot, end) {
@@ -506,6 +534,7 @@ impl Tcp {
 
     /// An attempt to open is over; whoever holds the id hears of it.
     fn drop_slot(&mut self, id: ConnId, reason: CloseReason) {
+        self.discharge(id);
         self.table.remove(id);
         self.events.push_back(Event::Closed(id, reason));
     }

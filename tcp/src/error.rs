@@ -44,11 +44,13 @@ pub enum Dropped {
     BacklogFull,
     /// The answer it deserves is over the limit for such answers.
     RateLimited,
+    /// A SYN, while there is no memory for what would follow.
+    NoMemory,
 }
 
 impl Dropped {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::OutOfWindow,
         Self::BlindReset,
         Self::BadReset,
@@ -63,6 +65,7 @@ impl Dropped {
         Self::BadAddress,
         Self::BacklogFull,
         Self::RateLimited,
+        Self::NoMemory,
     ];
 }
 

@@ -42,6 +42,9 @@
 //! one entry in the timer wheel that is written only to move earlier (`wheel`). The entry belongs to
 //! the slab's index, so that who comes after a connection finds it there.
 //!
+//! **Memory.** All buffers together may have a budget ([`memory`]): a connection is told what it may
+//! take before it takes any, and what it holds is accounted where its calls end (`endpoint/memory`).
+//!
 //! # The road of a segment
 //!
 //! ```text
@@ -78,6 +81,7 @@ pub mod info;
 pub(crate) mod invariant;
 pub(crate) mod isn;
 pub(crate) mod listener;
+pub mod memory;
 pub(crate) mod recovery;
 pub(crate) mod recv;
 pub mod segment;
@@ -102,4 +106,5 @@ pub use error::{
     CloseReason, ConnectError, Dropped, IcmpError, ListenError, Malformed, SocketError,
 };
 pub use info::{CaState, Info};
+pub use memory::MemoryInfo;
 pub use segment::{Ecn, Flags, FlowKey, Options, Segment, Transmit, TxMeta};

@@ -7,7 +7,8 @@ use core::num::NonZeroU8;
 use core::ops::AddAssign;
 
 use crate::error::{BindError, ConnectError, Dropped, IcmpError, SocketError};
-use crate::queue::{ByteQueue, Datagram};
+use crate::meter::Meter;
+use crate::queue::{ByteQueue, Datagram, OVERHEAD};
 use crate::socket::{MtuDiscover, Socket};
 use crate::table::{Claim, KeyedHash, Slab, SocketId, Table, plain};
 
@@ -24,6 +25,9 @@ pub struct Config {
     pub mtu: u16,
     /// Sockets in all.
     pub max_sockets: usize,
+    /// All queues together have limits (`udp_mem`), which [`Udp::limit_memory`] sets; until then
+    /// they take nothing.
+    pub limited: bool,
     /// First and last ephemeral port (`ip_local_port_range`).
     pub ephemeral_ports: (u16, u16),
     /// Modulus and remainder: ephemeral ports are those that leave this remainder, so that
@@ -38,6 +42,7 @@ impl Default for Config {
             broadcasts: Vec::new(),
             mtu: 1500,
             max_sockets: 1 << 16,
+            limited: false,
             ephemeral_ports: (32_768, 60_999),
             port_class: (1, 0),
         }
@@ -102,6 +107,8 @@ pub struct Counters {
     pub out_datagrams: u64,
     /// Datagrams refused because the socket's send queue was full.
     pub sndbuf_errors: u64,
+    /// Datagrams received and dropped because all queues together had no memory left (`MemErrors`).
+    pub mem_errors: u64,
 }
 
 /// The sum over several endpoints.
@@ -113,12 +120,14 @@ impl AddAssign for Counters {
             rcvbuf_errors,
             out_datagrams,
             sndbuf_errors,
+            mem_errors,
         } = other;
         self.in_datagrams += in_datagrams;
         self.no_ports += no_ports;
         self.rcvbuf_errors += rcvbuf_errors;
         self.out_datagrams += out_datagrams;
         self.sndbuf_errors += sndbuf_errors;
+        self.mem_errors += mem_errors;
     }
 }
 
@@ -134,6 +143,11 @@ pub struct Udp {
     /// Ephemeral ports handed out so far; part of the keyed choice.
     choices: u64,
     counters: Counters,
+    /// What all send queues hold, and all receive queues.
+    sent: Meter,
+    received: Meter,
+    /// Sockets with nothing queued that wait for memory of the others, and for how much.
+    starved: Vec<(SocketId, usize)>,
 }
 
 impl Udp {
@@ -142,7 +156,15 @@ impl Udp {
         let (mut table, mut ports) = ([0; 16], [0; 16]);
         table.copy_from_slice(&seed[..16]);
         ports.copy_from_slice(&seed[16..]);
+        let meter = if config.limited {
+            Meter::limited
+        } else {
+            Meter::default
+        };
         Self {
+            sent: meter(),
+            received: meter(),
+            starved: Vec::new(),
             config,
             sockets: Slab::new(),
             table: Table::new(KeyedHash::new(&table)),
@@ -181,8 +203,8 @@ impl Udp {
             mtu_discover: options.mtu_discover,
             dscp: options.dscp & 0x3f,
             ttl: options.ttl,
-            recv: ByteQueue::new(options.recv_buffer as usize),
-            send: ByteQueue::new(options.send_buffer as usize),
+            recv: ByteQueue::new(options.recv_buffer as usize, self.received.clone()),
+            send: ByteQueue::new(options.send_buffer as usize, self.sent.clone()),
             error: None,
             is_ready: false,
             readable: false,
@@ -271,7 +293,7 @@ impl Udp {
             return;
         };
         socket.is_closing = true;
-        socket.recv = ByteQueue::new(0);
+        socket.recv = ByteQueue::new(0, Meter::default());
         let (claim, transparent, drained) =
             (socket.claim, socket.transparent, socket.send.is_empty());
         self.table.remove(&claim, transparent);
@@ -316,11 +338,18 @@ impl Udp {
     }
 
     fn queue(&mut self, id: SocketId, datagram: Datagram, count: u64) -> Result<(), Dropped> {
-        let queued = self
-            .live_mut(id)
-            .is_some_and(|socket| socket.recv.push(datagram.data.len(), datagram).is_ok());
-        if !queued {
-            self.counters.rcvbuf_errors += count;
+        let Some(socket) = self.live_mut(id) else {
+            return Err(Dropped::NoSocket);
+        };
+        let len = datagram.data.len();
+        let has_memory = socket.recv.has_memory(len);
+        if socket.recv.push(len, datagram).is_err() {
+            let errors = if has_memory {
+                &mut self.counters.rcvbuf_errors
+            } else {
+                &mut self.counters.mem_errors
+            };
+            *errors += count;
             return Err(Dropped::BufferFull);
         }
         self.counters.in_datagrams += count;
@@ -389,6 +418,43 @@ impl Udp {
     /// What was counted so far.
     pub const fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What all send queues together may hold, and all receive queues, in bytes with
+    /// [`OVERHEAD`](crate::OVERHEAD): nothing changes without [`Config::limited`].
+    pub fn limit_memory(&mut self, sent: usize, received: usize) {
+        self.sent.set_limit(sent);
+        self.received.set_limit(received);
+        for (id, bytes) in core::mem::take(&mut self.starved) {
+            if self.sent.has_room(bytes) {
+                self.notify_writable(id);
+            } else {
+                self.starved.push((id, bytes));
+            }
+        }
+    }
+
+    /// What all send queues hold, and all receive queues; 0 without [`Config::limited`].
+    pub fn charged(&self) -> (usize, usize) {
+        (self.sent.charged(), self.received.charged())
+    }
+
+    /// Whether a socket with an empty send queue waits for memory.
+    pub fn is_starved(&self) -> bool {
+        !self.starved.is_empty()
+    }
+
+    /// A socket was refused for want of room. What it has queued makes room as it leaves; if that
+    /// is nothing, the others' has to.
+    fn want_room(&mut self, id: SocketId, len: usize) {
+        let Some(socket) = self.live_mut(id) else {
+            return;
+        };
+        socket.wants_room = true;
+        if socket.send.is_empty() {
+            self.starved.retain(|&(other, _)| other != id);
+            self.starved.push((id, len + OVERHEAD));
+        }
     }
 
     /// Open sockets, closed ones that still send included.

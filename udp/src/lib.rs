@@ -21,6 +21,7 @@ extern crate std;
 
 mod endpoint;
 mod error;
+mod meter;
 mod plpmtud;
 mod queue;
 mod socket;

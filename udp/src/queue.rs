@@ -6,6 +6,8 @@ use core::num::NonZeroU16;
 
 use bytes::Bytes;
 
+use crate::meter::Meter;
+
 /// What one queue entry is charged besides its payload, in bytes: the entry itself and its share
 /// of an allocation.
 pub const OVERHEAD: usize = 256;
@@ -50,20 +52,29 @@ impl Datagram {
 
 /// A queue whose entries are charged payload plus [`OVERHEAD`].
 ///
-/// An empty queue takes any one entry, so that a limit below one datagram does not wedge it.
+/// An empty queue takes any one entry, so that a limit below one datagram does not wedge it; the
+/// limit of all queues together holds for it, too.
 #[derive(Debug)]
 pub(crate) struct ByteQueue<T> {
     entries: VecDeque<(usize, T)>,
     charged: usize,
     limit: usize,
+    meter: Meter,
+}
+
+impl<T> Drop for ByteQueue<T> {
+    fn drop(&mut self) {
+        self.meter.release(self.charged);
+    }
 }
 
 impl<T> ByteQueue<T> {
-    pub(crate) const fn new(limit: usize) -> Self {
+    pub(crate) const fn new(limit: usize, meter: Meter) -> Self {
         Self {
             entries: VecDeque::new(),
             charged: 0,
             limit,
+            meter,
         }
     }
 
@@ -72,7 +83,12 @@ impl<T> ByteQueue<T> {
     }
 
     pub(crate) fn has_room(&self, len: usize) -> bool {
-        self.is_empty() || self.charged + len + OVERHEAD <= self.limit
+        (self.is_empty() || self.charged + len + OVERHEAD <= self.limit) && self.has_memory(len)
+    }
+
+    /// Whether all queues together may hold as much more.
+    pub(crate) fn has_memory(&self, len: usize) -> bool {
+        self.meter.has_room(len + OVERHEAD)
     }
 
     /// Appends an entry with a payload of `len` bytes, or hands it back when the queue is full.
@@ -81,6 +97,7 @@ impl<T> ByteQueue<T> {
             return Err(entry);
         }
         self.charged += len + OVERHEAD;
+        self.meter.charge(len + OVERHEAD);
         self.entries.push_back((len + OVERHEAD, entry));
         Ok(())
     }
@@ -88,6 +105,7 @@ impl<T> ByteQueue<T> {
     pub(crate) fn pop(&mut self) -> Option<T> {
         let (charge, entry) = self.entries.pop_front()?;
         self.charged -= charge;
+        self.meter.release(charge);
         Some(entry)
     }
 

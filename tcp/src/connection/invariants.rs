@@ -422,7 +422,7 @@ impl Connection {
         )?;
         let worth = self.options.notsent_lowat.is_none();
         holds(
-            !self.write_blocked || !worth || self.snd.room() < (self.snd.capacity / 3).max(1),
+            !self.write_blocked || !worth || self.send_room() < (self.send_capacity() / 3).max(1),
             "a writer that waits has no room",
         )
     }

@@ -14,6 +14,7 @@ mod input;
 #[cfg(debug_assertions)]
 mod invariants;
 mod loss;
+mod memory;
 mod nagle;
 mod negotiated;
 mod opening;
@@ -43,6 +44,7 @@ use crate::congestion::{CongestionController, Controller};
 use crate::endpoint::{ListenerId, Queued, Read};
 use crate::error::{CloseReason, IcmpError, SocketError};
 use crate::handshake::SynReceived;
+use crate::memory::Account;
 use crate::recovery::{Recovery, RttEstimator};
 use crate::recv::{RecvSpace, Tuning};
 use crate::segment::{Flags, FlowKey};
@@ -130,6 +132,7 @@ pub(crate) struct Connection {
     stats: Stats,
     timers: Timers,
     tuning: Tuning,
+    account: Account,
     send_buffer_max: u32,
     /// [`Config::min_probe`].
     min_probe: Duration,
@@ -200,6 +203,7 @@ impl Connection {
             stats: Stats::new(settled.syn_data_acked > 0),
             timers: Timers::default(),
             tuning: Tuning::new(now, recv_max, settled.rtt),
+            account: Account::new(),
             send_buffer_max: options.send_buffer.map_or(config.send_buffer_max, |_| 0),
             min_probe: config.min_probe,
             max_ack_delay: config.max_ack_delay,
@@ -319,7 +323,12 @@ impl Connection {
         let room = self.write_room()?.min(data.len());
         if room > 0 {
             self.check_app_limited();
-            self.snd.buffer.push(data.slice(..room));
+            let keeps_much = room < data.len() / 2;
+            self.snd.buffer.push(if keeps_much {
+                Bytes::copy_from_slice(data.get(..room).unwrap_or_default())
+            } else {
+                data.slice(..room)
+            });
         }
         self.write_blocked |= room < data.len();
         self.wake_writer(); // the buffer may have come to cost less by what was joined
@@ -354,7 +363,7 @@ impl Connection {
 
     /// Bytes that a writer may add now: the buffer's room, less with `TCP_NOTSENT_LOWAT`.
     fn writable(&self) -> u32 {
-        let (room, unsent) = (self.snd.room(), self.snd.unsent());
+        let (room, unsent) = (self.send_room(), self.snd.unsent());
         match self.options.notsent_lowat.map(|lowat| lowat.max(1)) {
             Some(lowat) if unsent >= lowat => 0,
             Some(lowat) => room.min((lowat - unsent).max(self.snd.mss)),
@@ -369,7 +378,7 @@ impl Connection {
             .options
             .notsent_lowat
             .is_none_or(|lowat| unsent == 0 || unsent < lowat / 2);
-        if self.write_blocked && below_lowat && self.snd.room() >= self.snd.capacity / 3 {
+        if self.write_blocked && below_lowat && self.send_room() >= self.send_capacity() / 3 {
             self.write_blocked = false;
             self.events.writable = true;
         }
@@ -427,10 +436,11 @@ impl Connection {
         if let Some(larger) = self.tuning.on_read(now, bytes, buffer, mss) {
             self.rcv.window.grow(larger);
         }
+        let (nxt, charged) = (self.rcv.nxt(), self.rcv.reassembler.charged());
         if self
             .rcv
             .window
-            .update_due(self.rcv.nxt(), self.rcv.reassembler.charged(), mss)
+            .update_due(nxt, self.recv_share(), charged, mss)
         {
             self.acks.owe();
         }

@@ -232,7 +232,8 @@ impl Connection {
         let nxt = self.rcv.nxt();
         let charged = self.rcv.reassembler.charged();
         let held = self.rcv.reassembler.readable();
-        let window = self.rcv.window.offer(nxt, charged, held, self.snd.mss);
+        let (limit, mss) = (self.recv_share(), self.snd.mss);
+        let window = self.rcv.window.offer(nxt, limit, charged, held, mss);
         let (flags, options) = if flags.contains(Flags::RST) {
             // RFC 7323 §3.2: timestamps SHOULD be sent in a RST, too.
             let options = SegmentOptions {

@@ -14,6 +14,7 @@ use crate::congestion::{Controller, RestingController, RestingUsage};
 use crate::endpoint::ListenerId;
 use crate::error::IcmpError;
 use crate::flow::Flow;
+use crate::memory::Account;
 use crate::recovery::{Recovery, RestingRecovery, RestingRtt, RttEstimator};
 use crate::recv::{Dsacks, Reassembler, RecvSpace, RecvWindow, RestingTuning, Tuning};
 use crate::segment::FlowKey;
@@ -274,6 +275,7 @@ impl Resting {
             stats,
             timers: Timers::default(),
             tuning: Tuning::woken(&self.tuning, recv_max),
+            account: Account::new(),
             send_buffer_max: unless(self.fixed_send_buffer, config.send_buffer_max),
             min_probe: config.min_probe,
             max_ack_delay: config.max_ack_delay,

@@ -77,6 +77,10 @@ impl Connection {
         if let Some(fin) = self.rcv.fin {
             payload.truncate((fin - seq) as usize); // nothing follows a FIN (SM-11)
         }
+        if !self.has_memory_for(seq, payload.len()) {
+            self.acks.owe_duplicate(self.sack); // the peer sends it again
+            return;
+        }
         let had_gap = self.rcv.reassembler.has_gap();
         let inserted = self.rcv.reassembler.insert(seq, payload);
         self.bytes_received += u64::from(inserted.in_order);

@@ -54,7 +54,8 @@ impl Tcp {
         let room = options
             .send_buffer
             .unwrap_or(self.config.send_buffer_initial);
-        let taken = data.len().min(room as usize);
+        let room = self.early_room(room as usize);
+        let taken = data.len().min(room);
         ours.data = data.slice(..taken);
         let request = self.fast_open.request(now, &ours.flow);
         let (id, flow) = self.insert_syn_sent(now, SynSent::new(ours, request));
@@ -102,12 +103,15 @@ impl Tcp {
         }
         let iss = self.secrets.isn(now, &flow);
         let offset = self.secrets.timestamp_offset(&flow);
-        Ok(Ours::new(flow, options, iss, offset))
+        let mut ours = Ours::new(flow, options, iss, offset);
+        ours.window_limit = self.first_window();
+        Ok(ours)
     }
 
     fn insert_syn_sent(&mut self, now: Instant, syn: SynSent) -> (ConnId, FlowKey) {
         let flow = syn.ours.flow;
         self.counters.active_opens += 1;
+        self.charge_early(syn.ours.data.len());
         let id = self.table.insert(Slot::SynSent(Box::new(syn)));
         self.settle(now, id);
         (id, flow)

@@ -58,6 +58,18 @@ pub struct Counters {
     pub replies_dropped: u64,
     /// Ranges above a gap that memory was too short for (`OfoPruned`).
     pub ofo_pruned: u64,
+    /// Segments in order that memory was too short for; they come again (`TCPRcvQDrop`).
+    pub rcv_q_drop: u64,
+    /// Segments above a gap that memory was too short for (`TCPOFODrop`).
+    pub ofo_drop: u64,
+    /// Chunks that were copied together to save memory (`TCPRcvCollapsed`).
+    pub rcv_collapsed: u64,
+    /// Writers that waited for memory although they had nothing queued.
+    pub writers_starved: u64,
+    /// Times that memory became short (`TCPMemoryPressures`).
+    pub memory_pressures: u64,
+    /// Milliseconds for which it was, up to when it no longer was (`TCPMemoryPressuresChrono`).
+    pub memory_pressures_chrono: u64,
     /// Segments that were dropped, for whatever reason.
     pub dropped: u64,
     by_reason: [u64; Dropped::ALL.len()],
@@ -82,7 +94,8 @@ impl AddAssign for Counters {
             syncookies_failed, defer_accept_drop, fast_open_active, fast_open_active_fail,
             fast_open_passive, fast_open_passive_fail, fast_open_listen_overflow,
             fast_open_cookie_reqd, time_waits, time_wait_overflow, time_wait_recycled,
-            abort_on_memory, replies_dropped, ofo_pruned, dropped,
+            abort_on_memory, replies_dropped, ofo_pruned, rcv_q_drop, ofo_drop, rcv_collapsed,
+            writers_starved, memory_pressures, memory_pressures_chrono, dropped,
         } by_reason);
     }
 }

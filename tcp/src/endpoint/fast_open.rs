@@ -65,6 +65,9 @@ impl Tcp {
         // Its ACK is still to come, and a FIN will come again with it.
         text.flags = Flags::ACK | Flags::PSH;
         text.ack = syn.snd_nxt();
+        if let Some(memory) = &mut self.memory {
+            memory.grant(&mut conn, text.payload.len());
+        }
         let _ = conn.on_segment(now, Ecn::NotEct, text); // what the window does not take comes again, too
         conn.on_syn_ack_due();
         let taken = conn.rcv_nxt().0.wrapping_sub(syn.rcv_nxt().0);

@@ -77,6 +77,9 @@ impl Tcp {
                 self.on_opening_segment(now, id, ecn, segment)
             }
             Slot::Connection(conn) => {
+                if let Some(memory) = &mut self.memory {
+                    memory.grant(conn, segment.payload.len());
+                }
                 let done = conn.on_segment(now, ecn, segment);
                 self.ack_overdue = conn.ack_overdue();
                 self.settle(now, id);

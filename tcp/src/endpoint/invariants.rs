@@ -37,11 +37,16 @@ impl Tcp {
         self.table.recount()?;
         self.wheel.recount()?;
         let mut found = Found::default();
+        let mut charged = 0;
         for (id, slot) in self.table.iter() {
             found.ready += usize::from(self.table.is_ready(id));
             let deadline = match slot {
-                Slot::SynSent(syn) => syn.deadline(),
+                Slot::SynSent(syn) => {
+                    charged += syn.ours.data.len();
+                    syn.deadline()
+                }
                 Slot::SynReceived(syn) => {
+                    charged += syn.ours.data.len();
                     if let Some(listener) = syn.listener {
                         *found.half_open.entry(listener).or_default() += 1;
                     }
@@ -49,6 +54,11 @@ impl Tcp {
                 }
                 Slot::Connection(conn) => {
                     found.orphans += usize::from(conn.is_orphan());
+                    charged += conn.accounted().total();
+                    holds(
+                        self.memory.is_none() || conn.accounted() == conn.charged(),
+                        "the budget knows what a connection is charged with",
+                    )?;
                     let listener = conn.opening.as_ref().and_then(|syn| syn.listener);
                     if let Some(listener) = listener {
                         *found.fast_open_pending.entry(listener).or_default() += 1;
@@ -71,6 +81,9 @@ impl Tcp {
             let known = self.table.lookup(&slot.flow()) == Some(id);
             let gone = matches!(slot, Slot::Connection(conn) if conn.is_closed());
             holds(known || gone, "what is not CLOSED is found by its flow")?;
+        }
+        if let Some(memory) = &self.memory {
+            memory.recount(charged)?;
         }
         self.check_counts(&found)?;
         self.check_listeners(&found)

@@ -27,6 +27,13 @@ impl Tcp {
         if !can_open(flow) {
             return Err(Dropped::BadAddress);
         }
+        if self
+            .memory
+            .as_ref()
+            .is_some_and(|memory| memory.is_exhausted())
+        {
+            return Err(Dropped::NoMemory); // the peer tries again
+        }
         let full = self.connection_count() >= self.config.max_connections;
         let Some(listener) = self.listeners.get_mut(id) else {
             return Err(Dropped::NoSocket);
@@ -52,6 +59,7 @@ impl Tcp {
             self.drop_oldest(now);
         }
         let mut ours = self.ours(now, flow, socket);
+        ours.window_limit = self.first_window();
         if let Some(before) = &before {
             ours.iss = before.next_iss(ours.iss);
         }
@@ -264,6 +272,7 @@ impl Tcp {
 
     /// Puts a connection in the place of its handshake.
     pub(super) fn open(&mut self, now: Instant, id: ConnId, settled: &Negotiated) {
+        self.discharge(id);
         let conn = || Connection::new(now, &self.config, settled);
         let mut conn = self.dormitory.boxed(conn);
         conn.queue_taken(settled.data.clone());

@@ -9,6 +9,9 @@ use crate::error::{CloseReason, ListenError, SocketError};
 use crate::segment::FlowKey;
 use crate::time::Instant;
 
+/// What a writer that asks for room may go on to write at once.
+const MOST_WRITTEN: usize = 64 << 10;
+
 impl Tcp {
     /// Listens.
     pub fn listen(&mut self, options: ListenOptions) -> Result<ListenerId, ListenError> {
@@ -70,9 +73,11 @@ impl Tcp {
     /// Queues a chunk for sending; returns how many bytes of it were taken (the caller keeps the
     /// rest). Fewer than all: [`Event::Writable`](crate::Event::Writable) follows.
     pub fn write(&mut self, now: Instant, id: ConnId, data: &Bytes) -> Result<usize, SocketError> {
-        let taken = self.connection_mut(id)?.write(data)?;
+        let taken = self.funded_mut(id, data.len())?.write(data)?;
         if taken > 0 {
             self.settle(now, id);
+        } else {
+            self.starve(id);
         }
         Ok(taken)
     }
@@ -86,9 +91,11 @@ impl Tcp {
         id: ConnId,
         data: &Bytes,
     ) -> Result<usize, SocketError> {
-        let taken = self.connection_mut(id)?.write_urgent(data)?;
+        let taken = self.funded_mut(id, data.len())?.write_urgent(data)?;
         if taken > 0 {
             self.settle(now, id);
+        } else {
+            self.starve(id);
         }
         Ok(taken)
     }
@@ -97,10 +104,11 @@ impl Tcp {
     /// [`Event::Writable`](crate::Event::Writable) follows.
     pub fn write_room(&mut self, id: ConnId) -> Result<usize, SocketError> {
         self.look_again(id);
-        let conn = self.connection_mut(id)?;
+        let conn = self.funded_mut(id, MOST_WRITTEN)?;
         let room = conn.write_room()?;
         if room == 0 {
             conn.block_writer();
+            self.starve(id);
         }
         Ok(room)
     }
@@ -111,7 +119,12 @@ impl Tcp {
             return Err(SocketError::NotFound);
         };
         let conn = match entry.value {
-            Slot::Connection(conn) => conn,
+            Slot::Connection(conn) => {
+                if let Some(memory) = &mut self.memory {
+                    memory.grant(conn, 0);
+                }
+                conn
+            }
             Slot::Resting(rest) => {
                 rest.block_reader();
                 return Ok(Read::Empty);
@@ -120,10 +133,13 @@ impl Tcp {
             Slot::TimeWait(..) => return Err(SocketError::NotFound),
         };
         let read = conn.read(now, max)?;
+        if let Some(memory) = &mut self.memory {
+            memory.settle(now, id, conn, &mut self.counters);
+        }
         if !*entry.ready {
             if conn.ack_due() {
                 self.settle(now, id);
-            } else if read == Read::Empty {
+            } else if read == Read::Empty || self.memory.is_some() {
                 self.settle_now(now, id); // it may have been what kept the connection awake
             }
         }
@@ -188,6 +204,7 @@ impl Tcp {
                 self.settle(now, id);
             }
             Slot::SynSent(_) => {
+                self.discharge(id);
                 self.table.remove(id);
             }
             Slot::SynReceived(_) => self.refuse(now, id),
@@ -259,6 +276,14 @@ impl Tcp {
     /// turn: 64 KiB or a quarter of the window has arrived on it.
     pub const fn ack_overdue(&self) -> bool {
         self.ack_overdue
+    }
+
+    /// A connection that is about to take `bytes` of memory, or to free some.
+    fn funded_mut(&mut self, id: ConnId, bytes: usize) -> Result<&mut Connection, SocketError> {
+        if self.memory.is_some() {
+            self.fund(id, bytes);
+        }
+        self.connection_mut(id)
     }
 
     fn connection_mut(&mut self, id: ConnId) -> Result<&mut Connection, SocketError> {

@@ -42,6 +42,8 @@ pub(crate) struct Ours {
     /// The window and the scale that a SYN of ours has announced: they hold, whatever buffer the
     /// application asks for afterwards (RFC 7323 §2.2).
     announced: Option<(u32, WindowScale)>,
+    /// The most that a SYN may announce.
+    pub(crate) window_limit: u32,
     repeat: Repeat,
 }
 
@@ -97,6 +99,7 @@ impl Ours {
             syn_data: 0,
             path_mtu: 0,
             announced: None,
+            window_limit: u32::MAX,
             repeat: Repeat::new(),
         }
     }
@@ -107,6 +110,7 @@ impl Ours {
             data: self.data.clone(),
             syn_data: self.syn_data,
             announced: self.announced,
+            window_limit: self.window_limit,
             repeat: Repeat::after_syn(),
             ..Self::new(self.flow, self.options, self.iss, self.ts_offset)
         }
@@ -125,7 +129,7 @@ impl Ours {
             .options
             .recv_buffer
             .unwrap_or(config.recv_buffer_initial);
-        buffer.min(u32::from(u16::MAX))
+        buffer.min(u32::from(u16::MAX)).min(self.window_limit)
     }
 
     fn scale(&self, config: &Config) -> WindowScale {

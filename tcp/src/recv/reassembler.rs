@@ -187,6 +187,22 @@ impl Reassembler {
         !self.ranges.is_empty()
     }
 
+    /// How many ranges lie above a gap.
+    pub(crate) fn range_count(&self) -> u32 {
+        self.ranges.len() as u32
+    }
+
+    /// Copies what waits for the reader into one piece; returns how many pieces it was.
+    pub(crate) fn collapse(&mut self) -> u32 {
+        let pieces = self.queue.chunks.len() as u32;
+        let bytes = self.peek(self.readable as usize);
+        self.queue = Queue::default();
+        if !bytes.is_empty() {
+            self.queue.push_back(Chunk::written(Bytes::from(bytes)));
+        }
+        pieces
+    }
+
     /// Bytes above the gap.
     #[cfg(test)]
     pub(crate) const fn ooo_bytes(&self) -> u32 {

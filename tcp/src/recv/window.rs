@@ -50,16 +50,24 @@ impl RecvWindow {
         self.buffer = self.buffer.max(buffer);
     }
 
-    /// The field of the next ACK, given RCV.NXT, the memory charged to the buffer, and the bytes
-    /// the reader has not taken.
+    /// The field of the next ACK, given RCV.NXT, the most that the buffer may hold now whatever its
+    /// size, the memory charged to it, and the bytes the reader has not taken.
     ///
     /// The edge moves only in steps of min(½ buffer, MSS), so that a slow reader does not invite
     /// tiny segments (SWS avoidance, MUST-39). Scaling rounds up: what was promised stays
     /// promised (RFC 7323 §2.4). A peer of single bytes could push the edge on that way for ever,
     /// so scaling rounds down at twice the buffer.
-    pub(crate) fn offer(&mut self, nxt: SeqNum, charged: u32, held: u32, mss: u32) -> WireWindow {
-        let edge = nxt + self.buffer.saturating_sub(charged);
-        let step = mss.min(self.buffer / 2);
+    pub(crate) fn offer(
+        &mut self,
+        nxt: SeqNum,
+        limit: u32,
+        charged: u32,
+        held: u32,
+        mss: u32,
+    ) -> WireWindow {
+        let buffer = self.buffer.min(limit);
+        let edge = nxt + buffer.saturating_sub(charged);
+        let step = mss.min(buffer / 2);
         let target = if edge >= self.right + step {
             edge
         } else {
@@ -85,12 +93,13 @@ impl RecvWindow {
 
     /// Whether the reader has freed enough for an ACK of its own: a quarter of the buffer, or a
     /// full segment for a peer that had no room for one.
-    pub(crate) fn update_due(&self, nxt: SeqNum, charged: u32, mss: u32) -> bool {
+    pub(crate) fn update_due(&self, nxt: SeqNum, limit: u32, charged: u32, mss: u32) -> bool {
+        let buffer = self.buffer.min(limit);
         // What the window field cannot say is no news, however large the buffer.
         let most = u32::from(u16::MAX) << self.scale.shift();
-        let edge = nxt + self.buffer.saturating_sub(charged).min(most);
+        let edge = nxt + buffer.saturating_sub(charged).min(most);
         let gain = edge - self.right;
-        gain >= self.buffer / 4 || self.right - nxt < mss && gain >= mss.min(self.buffer / 2)
+        gain >= buffer / 4 || self.right - nxt < mss && gain >= mss.min(buffer / 2)
     }
 }
 
@@ -168,6 +177,11 @@ impl Tuning {
     /// The receiver's estimate of the round trip.
     pub(crate) fn rtt(&self) -> Option<Duration> {
         self.rtt.map(Span::duration)
+    }
+
+    /// Whether the reader took anything in a round trip.
+    pub(crate) const fn has_reader(&self) -> bool {
+        self.most > 0
     }
 
     /// Bytes that the reader took in the last round trip that was measured.
@@ -257,7 +271,7 @@ mod tests {
         let mut window = RecvWindow::new(at(10_000), WindowScale::default(), 10_000);
         let mut edges = std::vec::Vec::new();
         for charged in (0..10_000).rev() {
-            let field = window.offer(at(10_000), charged, charged, 1_460);
+            let field = window.offer(at(10_000), u32::MAX, charged, charged, 1_460);
             edges.push(field.0);
         }
         edges.dedup();
@@ -274,13 +288,16 @@ mod tests {
     fn what_cannot_be_offered_is_no_update() {
         let mut window = RecvWindow::new(at(65_535), WindowScale::default(), 131_072);
         for nxt in [11, 1000, 60_000, 200_000].map(at) {
-            assert_eq!(window.offer(nxt, 0, 0, 1_460).0, 65_535);
-            assert!(!window.update_due(nxt, 0, 1_460));
+            assert_eq!(window.offer(nxt, u32::MAX, 0, 0, 1_460).0, 65_535);
+            assert!(!window.update_due(nxt, u32::MAX, 0, 1_460));
         }
-        window.offer(at(200_000), 131_072, 131_072, 1_460);
+        window.offer(at(200_000), u32::MAX, 131_072, 131_072, 1_460);
         let all_held = at(265_535);
-        window.offer(all_held, 131_072, 131_072, 1_460);
-        assert!(window.update_due(all_held, 0, 1_460), "it was closed");
+        window.offer(all_held, u32::MAX, 131_072, 131_072, 1_460);
+        assert!(
+            window.update_due(all_held, u32::MAX, 0, 1_460),
+            "it was closed"
+        );
     }
 
     /// Nobody reads, and the peer sends single bytes: it comes to an end.
@@ -289,7 +306,7 @@ mod tests {
         let (scale, buffer) = (WindowScale::new(9), 100_000);
         let mut window = RecvWindow::new(at(65_535), scale, buffer);
         let mut held = 0;
-        while window.offer(at(held), held, held, 1_460).0 > 0 {
+        while window.offer(at(held), u32::MAX, held, held, 1_460).0 > 0 {
             held += 1;
             assert!(held <= 2 * buffer, "the window stays open");
         }
@@ -332,7 +349,7 @@ mod tests {
             let (mut nxt, mut edge) = (at(0), at(0));
             for (advance, charged) in steps {
                 nxt = (nxt + advance).min(window.right());
-                let offered = nxt + window.offer(nxt, charged, 0, 1_460).bytes(scale);
+                let offered = nxt + window.offer(nxt, u32::MAX, charged, 0, 1_460).bytes(scale);
                 prop_assert!(offered >= edge || window.right() - nxt > 65_535 << shift);
                 edge = edge.max(offered);
             }

@@ -113,9 +113,4 @@ impl SendSpace {
     pub(crate) fn unsent(&self) -> u32 {
         self.buffer.end() - self.nxt
     }
-
-    /// Bytes that the buffer takes now.
-    pub(crate) fn room(&self) -> u32 {
-        self.capacity.saturating_sub(self.buffer.charged())
-    }
 }

@@ -31,16 +31,13 @@ impl Udp {
         if data.len() > self.max_payload(&meta, path_mtu) {
             return Err(SendError::MessageTooLong);
         }
+        let len = data.len();
         let socket = self.live_mut(id).ok_or(SendError::NotFound)?;
         if let Some(error) = socket.error.take() {
             return Err(SendError::Socket(error));
         }
-        if socket
-            .send
-            .push(data.len(), Outgoing { meta, data })
-            .is_err()
-        {
-            socket.wants_room = true;
+        if socket.send.push(len, Outgoing { meta, data }).is_err() {
+            self.want_room(id, len);
             self.counters.sndbuf_errors += 1;
             return Err(SendError::WouldBlock);
         }
@@ -143,7 +140,9 @@ impl Udp {
     pub fn poll_room(&mut self, id: SocketId, len: usize) -> Result<bool, SocketError> {
         let socket = self.live_mut(id).ok_or(SocketError::NotFound)?;
         let has_room = socket.send.has_room(len);
-        socket.wants_room |= !has_room;
+        if !has_room {
+            self.want_room(id, len);
+        }
         Ok(has_room)
     }
 

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
+use ustack_tcp::memory::Lease;
 use ustack_tcp::seq::WireSeq;
 use ustack_tcp::testing::{Recorder, Sent, pattern};
 use ustack_tcp::time::Instant;
@@ -58,6 +59,8 @@ struct World {
     /// The flow between the peer and the listener, or the port that connects.
     flow: FlowKey,
     socket: SocketOptions,
+    /// Memory is short, since others hold this of it.
+    others: Option<Lease>,
     /// The application's connection.
     held: Option<ConnId>,
     /// A SYN that waits for the application's verdict.
@@ -97,6 +100,7 @@ impl World {
         socket.defer_accept = (shape & 8 != 0).then_some(Duration::from_secs(1));
         let (mtu, tso) = (config.mtu, config.tso);
         let mut tcp = Tcp::new(config, [9; 32]);
+        let others = (shape & 32 != 0).then(|| settings::scarce_memory(&mut tcp));
         let (us, them): (IpAddr, IpAddr) = match shape & 1 {
             0 => ([10, 0, 0, 2].into(), [10, 0, 0, 1].into()),
             _ => (
@@ -116,6 +120,7 @@ impl World {
             listener,
             flow,
             socket,
+            others,
             held: None,
             incoming: None,
             early: 0,
@@ -365,6 +370,7 @@ impl World {
                 tso: self.tso,
             };
             self.tcp.poll_transmit(self.now, &mut recorder);
+            self.check_memory(usize::MAX);
             segments += recorder.sent.len();
             for sent in &recorder.sent {
                 self.judge(sent);
@@ -563,6 +569,14 @@ impl World {
     }
 
     /// Lets go of everything; nothing is left.
+    /// What is used of the budget is at most `most`, and what others leave.
+    fn check_memory(&self, most: usize) {
+        if let (Some(others), Some(memory)) = (&self.others, self.tcp.memory()) {
+            let left = memory.limit - others.used();
+            assert!(memory.used <= most.min(left), "{memory:?}, {left} left");
+        }
+    }
+
     fn end(mut self) {
         self.transmit();
         self.tcp.close_listener(self.now, self.listener);
@@ -582,5 +596,6 @@ impl World {
         assert_eq!(self.tcp.connections().count(), 0, "connections are left");
         assert_eq!(self.tcp.poll_timeout(), None, "a deadline is left");
         assert_eq!(self.tcp.timer_entries(), 0, "a timer is left");
+        self.check_memory(0);
     }
 }

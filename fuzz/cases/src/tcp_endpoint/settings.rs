@@ -3,8 +3,9 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use ustack_tcp::memory::{Budget, Charge, Lease};
 use ustack_tcp::{
-    Config, CongestionAlgorithm, EcnMode, Keepalive, LossDetection, Pacing, SocketOptions,
+    Config, CongestionAlgorithm, EcnMode, Keepalive, LossDetection, Pacing, SocketOptions, Tcp,
 };
 
 use crate::input::Input;
@@ -39,6 +40,20 @@ pub(super) fn config(input: &mut Input<'_>) -> Config {
     config.send_buffer_max = 64 << 10;
     config.send_buffer_initial = 16 << 10;
     config
+}
+
+/// Spends from a budget of which others hold so much that memory becomes short within a
+/// connection's buffers.
+pub(super) fn scarce_memory(tcp: &mut Tcp) -> Lease {
+    let budget = Budget::new(2 * Budget::MIN, 2);
+    tcp.share_budget(&budget);
+    let mut others = Lease::new(budget);
+    let held = Charge {
+        sent: 0,
+        received: 160 << 10,
+    };
+    assert!(others.settle(Charge::default(), held));
+    others
 }
 
 const fn algorithm(choice: u8) -> CongestionAlgorithm {
