@@ -222,6 +222,7 @@ impl Host {
         self.tcp.poll_transmit(now, &mut self.ip.output(now, tx));
         self.udp.poll_transmit(&mut self.ip.output(now, tx));
         self.ip.poll_transmit(now, tx);
+        self.settle_memory(now);
     }
 
     /// Turns the core's events into wakers, to be woken once the lock is released.

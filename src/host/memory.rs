@@ -82,3 +82,72 @@ impl Host {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use etherparse::{IpFragOffset, Ipv4Header, PacketBuilder};
+    use ustack_udp::{BindOptions, SocketId};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::device::Caps;
+    use crate::testing::VirtualHost;
+
+    const US: [u8; 4] = [10, 0, 0, 2];
+    const THEM: [u8; 4] = [10, 0, 0, 1];
+
+    fn host() -> (VirtualHost, SocketId) {
+        let config = Config::new().address(US, 24).memory(2 << 20);
+        let mut host = VirtualHost::new(config, Caps::plain(1500)).expect("it works");
+        let mut bind = BindOptions::new((Ipv4Addr::from(US), 9).into());
+        bind.recv_buffer = 64 << 20;
+        let id = host.udp_mut().bind(bind).expect("a free port");
+        (host, id)
+    }
+
+    fn datagram(len: usize) -> Vec<u8> {
+        let mut packet = Vec::new();
+        let builder = PacketBuilder::ipv4(THEM, US, 64).udp(1000, 9);
+        let written = builder.write(&mut packet, &vec![7; len]);
+        written.expect("a vector takes it");
+        packet
+    }
+
+    /// The first half of a datagram that never comes whole.
+    fn fragment(id: u16) -> Vec<u8> {
+        let mut packet = datagram(1400);
+        let (mut header, _) = Ipv4Header::from_slice(&packet).expect("our own");
+        (header.identification, header.more_fragments) = (id, true);
+        (header.dont_fragment, header.fragment_offset) = (false, IpFragOffset::ZERO);
+        header.header_checksum = header.calc_header_checksum();
+        packet[..20].copy_from_slice(&header.to_bytes());
+        packet
+    }
+
+    /// The queue of a socket may hold 64 MiB, all memory is two.
+    #[test]
+    fn datagrams_and_fragments_keep_within_the_budget() {
+        let (mut host, id) = host();
+        let now = Instant::from_millis(1);
+        for n in 0..4_000 {
+            host.on_frame(now, &datagram(1000));
+            host.on_frame(now, &fragment(n));
+            let memory = host.stats().memory;
+            assert!(memory.used <= memory.limit, "{memory:?}");
+        }
+        let stats = host.stats();
+        let memory = stats.memory;
+        assert!(memory.used > memory.limit / 2, "{memory:?}");
+        assert!(memory.udp > 0 && memory.fragments > 0, "{memory:?}");
+        assert_eq!(memory.udp + memory.fragments, memory.used);
+        assert!(stats.udp.mem_errors > 0, "{:?}", stats.udp);
+        while let Ok(Some(_)) = host.udp_mut().recv(id) {}
+        host.on_timeout(now + Duration::from_secs(120));
+        host.on_frame(now, &datagram(10));
+        assert_eq!(host.stats().udp.mem_errors, stats.udp.mem_errors);
+        assert!(matches!(host.udp_mut().recv(id), Ok(Some(_))));
+        assert_eq!(host.stats().memory.used, 0);
+    }
+}

@@ -572,3 +572,53 @@ fn sockets_take_turns() {
         .expect("both send");
     assert_eq!(first_of_second, BURST);
 }
+
+/// Queues of many sockets have limits together; who waits for the others hears of room.
+#[test]
+fn all_queues_together_have_a_limit() {
+    let config = Config {
+        addresses: vec![addr("10.0.0.1:0").ip()],
+        limited: true,
+        ..Config::default()
+    };
+    let mut udp = Udp::new(config, [7; 32]);
+    let local = ["10.0.0.1:1", "10.0.0.1:2"];
+    let [one, other] = local.map(|local| bind(&mut udp, local));
+    let to = |n: usize| {
+        Datagram::new(
+            addr(local[n]),
+            addr("10.0.0.9:9"),
+            Bytes::from(vec![0; 744]),
+        )
+    };
+    assert_eq!(udp.on_datagram(to(0), true), Err(Dropped::BufferFull));
+    udp.limit_memory(1000, 2000);
+    assert_eq!(udp.on_datagram(to(0), true), Ok(()));
+    assert_eq!(udp.on_datagram(to(1), true), Ok(()));
+    assert_eq!(udp.on_datagram(to(1), true), Err(Dropped::BufferFull));
+    assert_eq!((udp.charged(), udp.counters().mem_errors), ((0, 2000), 2));
+    assert_eq!(udp.counters().rcvbuf_errors, 0);
+    assert!(matches!(udp.recv(one), Ok(Some(_))));
+    assert_eq!(udp.on_datagram(to(1), true), Ok(()));
+    udp.close(other);
+    assert_eq!(udp.charged(), (0, 0));
+
+    while udp.poll_event().is_some() {}
+    let other = bind(&mut udp, local[1]);
+    let remote = Some(addr("10.0.0.9:9"));
+    let data = || Bytes::from(vec![0; 744]);
+    assert_eq!(send(&mut udp, one, None, remote, data()), Ok(()));
+    let refused = send(&mut udp, other, None, remote, data());
+    assert_eq!(refused, Err(SendError::WouldBlock));
+    udp.limit_memory(1999, 0);
+    assert_eq!((udp.poll_event(), udp.is_starved()), (None, true));
+    let mut tx = Recorder {
+        budget: 10,
+        ..Recorder::default()
+    };
+    udp.poll_transmit(&mut tx);
+    udp.limit_memory(1000, 0);
+    assert_eq!(udp.poll_event(), Some(Event::Writable(other)));
+    assert_eq!((udp.charged(), udp.is_starved()), ((0, 0), false));
+    assert_eq!(send(&mut udp, other, None, remote, data()), Ok(()));
+}
