@@ -16,9 +16,6 @@ use crate::host::LEASES;
 /// The smallest MTU that IPv4 allows (RFC 791 §3.2), and IPv6 (RFC 8200 §5).
 const MIN_MTU: [u16; 2] = [68, 1280];
 
-/// The least memory that a shard works with: the largest segments of several connections fit.
-pub(crate) const MIN_MEMORY: usize = 2 << 20;
-
 /// Settings of a [`Stack`](crate::Stack).
 ///
 /// ```
@@ -50,6 +47,10 @@ pub struct Config {
 }
 
 impl Config {
+    /// The least [memory](Config::memory) that each shard needs, in bytes: the largest segments of
+    /// several connections fit.
+    pub const MIN_MEMORY: usize = 2 << 20;
+
     /// The defaults, without any address.
     pub fn new() -> Self {
         Self::default()
@@ -100,7 +101,7 @@ impl Config {
 
     /// Bounds the memory of all that is on its way between applications and peers: TCP's buffers,
     /// the queues of UDP sockets, fragments. `None`, the default: the limits of each connection and
-    /// socket are all there are. At least 2 MiB for each shard.
+    /// socket are all there are. At least [`Config::MIN_MEMORY`] for each shard.
     ///
     /// Buffers share what there is: while much is free each grows as far as its connection can
     /// use, and when it gets scarce writers wait, windows open less, and what cannot be kept comes
@@ -174,10 +175,11 @@ impl Config {
                 "ephemeral ports {first} to {last}: each of the {shards} shards needs one at least"
             )));
         }
-        let least = shards * MIN_MEMORY;
+        let each = Self::MIN_MEMORY;
+        let least = shards * each;
         if let Some(bytes) = self.memory.filter(|&bytes| bytes < least) {
             return Err(invalid(format!(
-                "a memory of {bytes} bytes: {shards} shards need {least} at least, {MIN_MEMORY} each"
+                "a memory of {bytes} bytes: {shards} shards need {least} at least, {each} each"
             )));
         }
         if !self.busy_poll.is_zero() && self.clock == Clock::Tokio {

@@ -129,18 +129,20 @@ impl AddAssign for TcpStats {
 /// The shards of a stack have one limit together.
 impl AddAssign for MemoryStats {
     fn add_assign(&mut self, other: Self) {
-        let limit = self.limit.max(other.limit);
-        add_fields!(
-            self += other {
-                limit,
-                used,
-                tcp,
-                udp,
-                fragments,
-                shards_under_pressure,
-            }
-        );
-        self.limit = limit;
+        let Self {
+            limit,
+            used,
+            tcp,
+            udp,
+            fragments,
+            shards_under_pressure,
+        } = other;
+        self.limit = self.limit.max(limit);
+        self.used += used;
+        self.tcp += tcp;
+        self.udp += udp;
+        self.fragments += fragments;
+        self.shards_under_pressure += shards_under_pressure;
     }
 }
 

@@ -275,12 +275,13 @@ impl Counters {
         } = self;
         let device = &stats.device;
         let mut line = format!(
-            "{why} after {} s: {} frames in ({}), {} out ({})",
+            "{why} after {} s: {} frames in ({}), {} out ({}){}",
             started.elapsed().as_secs(),
             device.rx_frames,
             bytes(device.rx_bytes),
             device.tx_frames,
             bytes(device.tx_bytes),
+            memory(stats),
         );
         let mut add = |count: u64, what: &str| {
             if count > 0 {
@@ -290,23 +291,6 @@ impl Counters {
         for &(count, what) in losses {
             add(count, what);
         }
-        let memory = &stats.memory;
-        if memory.limit > 0 {
-            let (used, limit) = (bytes(memory.used as u64), bytes(memory.limit as u64));
-            let _ = write!(line, "; memory {used} of {limit}");
-        }
-        let tcp = &stats.tcp.counters;
-        let mut add = |count: u64, what: &str| {
-            if count > 0 {
-                let _ = write!(line, "; {count} {what}");
-            }
-        };
-        add(tcp.memory_pressures, "times short of memory");
-        add(
-            tcp.rcv_q_drop + tcp.ofo_drop + stats.udp.mem_errors,
-            "dropped for want of memory",
-        );
-        add(tcp.writers_starved, "waits for memory");
         add(device.handed_over, "handed over between shards");
         add(device.handover_dropped, "lost between shards");
         if let Some(forward) = forward.as_ref().map(|forward| forward.stats()) {
@@ -343,6 +327,31 @@ impl Counters {
         }
         line
     }
+}
+
+/// How the budget of memory stands, and what its shortness has cost; nothing without one.
+fn memory(stats: &Stats) -> String {
+    let memory = &stats.memory;
+    if memory.limit == 0 {
+        return String::new();
+    }
+    let (used, limit) = (bytes(memory.used as u64), bytes(memory.limit as u64));
+    let mut text = format!("; memory {used} of {limit}");
+    let tcp = &stats.tcp.counters;
+    for (count, what) in [
+        (tcp.memory_pressures, "times short of it"),
+        (
+            tcp.rcv_q_drop + tcp.ofo_drop + stats.udp.mem_errors,
+            "dropped for want of it",
+        ),
+        (tcp.ofo_pruned, "pruned above gaps"),
+        (tcp.writers_starved, "waits for it"),
+    ] {
+        if count > 0 {
+            let _ = write!(text, ", {count} {what}");
+        }
+    }
+    text
 }
 
 /// A size for people: three digits and a unit.

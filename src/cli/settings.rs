@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::Access;
+use ustack::Config;
 use ustack::device::ImpairSpec;
 
 use super::address::{self, AddressArg, Addresses, Prefix};
@@ -277,8 +278,8 @@ fn check_memory(
         return Err(usage(format!("{name} {text} is no number of bytes"))
             .hint("Example: --memory 64M (units K, M, G: powers of 1024)"));
     };
-    if bytes < shards * MIN_MEMORY {
-        let least = MIN_MEMORY >> 20;
+    if bytes < shards * Config::MIN_MEMORY {
+        let least = Config::MIN_MEMORY >> 20;
         return Err(usage(format!(
             "{name} {text} is too little: each shard needs {least}M, and there are {shards}"
         ))
@@ -434,7 +435,7 @@ mod tests {
 
     #[test]
     fn memory_is_a_number_of_bytes_and_enough() {
-        let memory = |text| settings(&format!("ustack {text}")).map(|all| all.memory);
+        let memory = |text: &str| settings(&format!("ustack {text}")).map(|all| all.memory);
         assert_eq!(memory(""), Ok(None));
         for (text, bytes) in [
             ("2097152", 2 << 20),
