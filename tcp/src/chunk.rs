@@ -73,7 +73,8 @@ impl Chunk {
     }
 
     /// Appends `other` by copy if both are small, or if this chunk has room of its own left;
-    /// gives it back otherwise.
+    /// gives it back otherwise. More room than a joined chunk gets is an application's buffer, which
+    /// would be kept alive whole.
     pub(crate) fn join(&mut self, other: Self) -> Result<(), Self> {
         let (have, more) = (self.data.len(), other.data.len());
         if more >= SMALL || have + more > JOINED {

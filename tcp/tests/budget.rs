@@ -170,20 +170,6 @@ impl Load {
                 .filter(|flow| flow.done_at.is_none())
                 .count();
             assert!(self.turn(), "nothing moves, {left} flows are not done");
-            if self.pair.now - start >= limit {
-                for s in [Side::Client, Side::Server] {
-                    let m = self.pair.end(s).memory();
-                    let n = self.pair.now;
-                    eprintln!("{n:?} {m:?} {:?}", self.pair.end(s).counters());
-                }
-                eprintln!(
-                    "{:?}",
-                    self.flows
-                        .iter()
-                        .map(|f| (f.written, f.read))
-                        .collect::<Vec<_>>()
-                );
-            }
             assert!(self.pair.now - start < limit, "{left} flows are not done");
         }
     }
