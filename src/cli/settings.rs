@@ -453,7 +453,7 @@ mod tests {
             ("--memory=-1M", "is no number of bytes"),
             ("--memory=99999999999G", "is no number of bytes"),
             ("--memory=1M", "each shard needs 2M, and there are 1"),
-            ("--memory=7M --queues=4", "Use --memory 8M or more"),
+            ("--memory=7M --queues=4", "and there are 4"),
         ] {
             let message = memory(text).unwrap_err();
             assert!(message.contains(why), "{message}");
