@@ -9,11 +9,13 @@ use ustack_tcp::time::Instant;
 use ustack_tcp::{FlowKey, wire};
 use ustack_udp::MtuDiscover;
 
-use super::icmp::{self, Message};
+use super::icmp::Message;
 use super::v4::Fragmentation;
 use super::{Ip, Tuple, pmtu, v4, v6};
 use crate::batch::{Checksum, Gso, GsoKind, Offload, TxBatch};
 use crate::checksum::Sum;
+
+mod udp;
 
 /// Frames that one turn hands to the device before it looks for input again.
 pub const MAX_TX_FRAMES: usize = 128;
@@ -476,41 +478,3 @@ impl ustack_tcp::Transmit for Output<'_> {
         self.send(route, offload);
     }
 }
-
-impl ustack_udp::Transmit for Output<'_> {
-    fn budget(&self) -> usize {
-        self.room(LEFT_BY_UDP)
-    }
-
-    fn path_mtu(&self, remote: IpAddr) -> u16 {
-        self.ip.path_mtu(remote)
-    }
-
-    /// DF on what fits the path, so that its MTU is learnt; fragments on what does not.
-    fn push(&mut self, meta: &ustack_udp::TxMeta, payload: Bytes) {
-        let Some(source) = self.choose_source(meta.local, meta.remote.ip()) else {
-            return self.discard();
-        };
-        let ports = (meta.local.port(), meta.remote.port());
-        let tuple = Tuple {
-            protocol: IpNumber::UDP.0,
-            local: source,
-            remote: meta.remote.ip(),
-            ports,
-        };
-        let traffic_class = meta.dscp << 2 | meta.ecn & 3;
-        let len = ustack_udp::wire::HEADER_LEN + payload.len();
-        let ttl = meta.ttl.map(NonZero::get);
-        let (envelope, hash) = self.envelope(&tuple, traffic_class, ttl, len);
-        let body = Body {
-            header: ustack_udp::wire::emit(ports.0, ports.1, payload.len()),
-            checksum_at: 6,
-            payload,
-            mtu_discover: meta.mtu_discover,
-            is_divisible: false,
-        };
-        self.send_body(&envelope, hash, body);
-    }
-}
-
-const _: () = assert!(icmp::HEADER_LEN == ustack_udp::wire::HEADER_LEN);

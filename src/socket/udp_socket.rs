@@ -1,14 +1,15 @@
 //! `UdpSocket`: datagrams for applications.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU16};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ustack_udp::{
-    BindError, BindOptions, ConnectError, Datagram, SendError, SocketError, SocketId,
+    BindError, BindOptions, ConnectError, Datagram, Message, SendError, SocketError, SocketId, Udp,
 };
 
 use super::wait;
@@ -198,22 +199,110 @@ impl UdpSocket {
         remote: Option<SocketAddr>,
         data: Bytes,
     ) -> io::Result<()> {
+        let message = Message {
+            local,
+            remote,
+            data,
+            segment_size: None,
+        };
+        self.send_message(&message).await
+    }
+
+    /// Sends `buf` as several datagrams of `segment_size` bytes, the last perhaps shorter, to
+    /// `remote` or the connected peer, in one call and where the device can in one frame
+    /// (`UDP_SEGMENT`). Returns the length of `buf`. Cancel-safe: all are queued or none.
+    ///
+    /// Fails with `EMSGSIZE` when a segment does not fit one packet of the path (segments are never
+    /// fragmented) or `buf` no IP packet, with `InvalidInput` when `segment_size` is 0 or there are
+    /// more than [`MAX_SEGMENTS`](ustack_udp::MAX_SEGMENTS).
+    ///
+    /// ```
+    /// # use ustack::{Config, Stack, UdpSocket, device};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # let (here, _there) = device::memory::pair(device::Caps::plain(1500));
+    /// # let (stack, driver) = Stack::new(Config::new().address([10, 77, 0, 2], 24), here)?;
+    /// # tokio::spawn(driver);
+    /// # let server = UdpSocket::bind(&stack, ([10, 77, 0, 2], 7).into())?;
+    /// # let client = UdpSocket::bind(&stack, ([0, 0, 0, 0], 0).into())?;
+    /// let data = [7; 3000];
+    /// client.send_segments(&data, 1200, Some(server.local_addr())).await?;
+    ///
+    /// let mut buf = [0; 1500];
+    /// assert_eq!(server.recv(&mut buf).await?, 1200); // one by one, whoever does not ask for more
+    ///
+    /// let mut datagrams = Vec::new();
+    /// server.recv_many(&mut datagrams, 16).await?;
+    /// let lengths = datagrams.iter().flat_map(|joined| joined.segments()).map(|one| one.len());
+    /// assert_eq!(lengths.collect::<Vec<_>>(), [1200, 600]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn send_segments(
+        &self,
+        buf: &[u8],
+        segment_size: u16,
+        remote: Option<SocketAddr>,
+    ) -> io::Result<usize> {
+        let segment_size = NonZeroU16::new(segment_size);
+        let segment_size = segment_size.ok_or_else(|| invalid("segments have a size".into()))?;
+        let message = Message {
+            local: None,
+            remote,
+            data: Bytes::copy_from_slice(buf),
+            segment_size: Some(segment_size),
+        };
+        self.send_message(&message).await?;
+        Ok(buf.len())
+    }
+
+    /// Sends one datagram or several to one peer without copying them. Cancel-safe, as
+    /// [`UdpSocket::send_segments`].
+    pub async fn send_message(&self, message: &Message) -> io::Result<()> {
+        self.send_with(|host| self.try_send(host, message)).await
+    }
+
+    /// Sends messages from the front until all are queued, waiting while the send queue is full
+    /// (`sendmmsg`). What is queued is taken out. An error is about the message that was at the
+    /// front, which is taken out as well: those behind it can still be sent. Cancel-safe: what was
+    /// not queued is still there.
+    pub async fn send_many(&self, messages: &mut VecDeque<Message>) -> io::Result<()> {
+        self.send_with(|host| {
+            while let Some(message) = messages.front() {
+                let sent = self.try_send(host, message)?;
+                messages.pop_front();
+                if sent.is_err() {
+                    return Some(sent);
+                }
+            }
+            Some(Ok(()))
+        })
+        .await
+    }
+
+    async fn send_with(
+        &self,
+        mut send: impl FnMut(&mut Host) -> Option<io::Result<()>>,
+    ) -> io::Result<()> {
         wait(
             &self.shared,
             |host| self.waiters(host, |slot| &mut slot.writers),
-            |host, _| {
-                if let Err(error) = host.check_alive() {
-                    return Some(Err(error));
-                }
-                let Host { udp, ip, .. } = host;
-                match udp.send(self.id, local, remote, data.clone(), |to| ip.path_mtu(to)) {
-                    Ok(()) => Some(Ok(())),
-                    Err(SendError::WouldBlock) => None,
-                    Err(error) => Some(Err(send_error(error))),
-                }
-            },
+            |host, _| send(host),
         )
         .await
+    }
+
+    /// `None` when there is no room.
+    fn try_send(&self, host: &mut Host, message: &Message) -> Option<io::Result<()>> {
+        if let Err(error) = host.check_alive() {
+            return Some(Err(error));
+        }
+        let Host { udp, ip, .. } = host;
+        match udp.send_message(self.id, message, |to| ip.path_mtu(to)) {
+            Ok(()) => Some(Ok(())),
+            Err(SendError::WouldBlock) => None,
+            Err(error) => Some(Err(send_error(error))),
+        }
     }
 
     /// Receives a datagram: its length, cut to `buf`. Cancel-safe: a datagram is taken only when
@@ -242,11 +331,45 @@ impl UdpSocket {
 
     /// Receives a datagram without copying it. Cancel-safe, as [`UdpSocket::recv`].
     pub async fn recv_datagram(&self) -> io::Result<Datagram> {
+        self.recv_with(|udp| udp.recv(self.id)).await
+    }
+
+    /// Receives what has arrived, at least one datagram and at most `limit` entries, without copying
+    /// (`recvmmsg`), appends it to `datagrams` and returns the number of entries. Datagrams that the
+    /// device delivered as one stay one entry, with their [`Datagram::stride`] (`UDP_GRO`);
+    /// [`Datagram::segments`] are the single ones. Cancel-safe: what was not returned has not been
+    /// taken.
+    pub async fn recv_many(
+        &self,
+        datagrams: &mut Vec<Datagram>,
+        limit: usize,
+    ) -> io::Result<usize> {
+        if limit == 0 {
+            return Ok(0);
+        }
+        self.recv_with(|udp| {
+            let before = datagrams.len();
+            while datagrams.len() < before + limit
+                && let Some(datagram) = udp.recv_joined(self.id)?
+            // an error comes first, if any
+            {
+                datagrams.push(datagram);
+            }
+            let received = datagrams.len() - before;
+            Ok((received > 0).then_some(received))
+        })
+        .await
+    }
+
+    async fn recv_with<T>(
+        &self,
+        mut recv: impl FnMut(&mut Udp) -> Result<Option<T>, SocketError>,
+    ) -> io::Result<T> {
         wait(
             &self.shared,
             |host| self.waiters(host, |slot| &mut slot.readers),
-            |host, _| match host.udp.recv(self.id) {
-                Ok(Some(datagram)) => Some(Ok(datagram)),
+            |host, _| match recv(&mut host.udp) {
+                Ok(Some(received)) => Some(Ok(received)),
                 Ok(None) => host.check_alive().err().map(Err),
                 Err(error) => Some(Err(socket_error(error))),
             },
@@ -337,6 +460,10 @@ fn send_error(error: SendError) -> io::Error {
         SendError::MessageTooLong => message_too_long(),
         SendError::DestinationRequired => not_connected(),
         SendError::InvalidRemote => invalid("no destination for this socket".into()),
+        SendError::TooManySegments => invalid(format!(
+            "one call sends at most {} segments: send the rest in another",
+            ustack_udp::MAX_SEGMENTS
+        )),
         SendError::InvalidLocal => invalid("this socket may not send from that address".into()),
         SendError::Socket(error) => socket_error(error),
         _ => io::Error::other(format!("{error:?}")),

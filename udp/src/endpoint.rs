@@ -2,17 +2,25 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use bytes::Bytes;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::num::NonZeroU8;
 use core::ops::AddAssign;
 
 use crate::error::{BindError, ConnectError, Dropped, IcmpError, SocketError};
+use crate::message::Datagram;
 use crate::meter::Meter;
-use crate::queue::{ByteQueue, Datagram, OVERHEAD};
+use crate::queue::{ByteQueue, OVERHEAD};
 use crate::socket::{MtuDiscover, Socket};
 use crate::table::{Claim, KeyedHash, Slab, SocketId, Table, plain};
 
 mod send;
+mod transmit;
+
+/// What a socket's queues hold unless told otherwise, in bytes with
+/// [`OVERHEAD`](crate::OVERHEAD): two turns of a device that reads 32 frames of up to 64 KiB in
+/// one, so that a reader that comes a turn late loses nothing. Only what is queued takes memory.
+pub const DEFAULT_BUFFER: u32 = 4 << 20;
 
 /// Settings of all sockets of a [`Udp`].
 #[derive(Clone, Debug)]
@@ -70,13 +78,13 @@ pub struct BindOptions {
 }
 
 impl BindOptions {
-    /// A plain socket at `local`, with Linux's default queue sizes.
+    /// A plain socket at `local`, with queues of [`DEFAULT_BUFFER`].
     pub const fn new(local: SocketAddr) -> Self {
         Self {
             local,
             transparent: false,
-            recv_buffer: 212_992,
-            send_buffer: 212_992,
+            recv_buffer: DEFAULT_BUFFER,
+            send_buffer: DEFAULT_BUFFER,
             mtu_discover: MtuDiscover::Want,
             dscp: 0,
             ttl: None,
@@ -139,6 +147,8 @@ pub struct Udp {
     table: Table,
     ready: VecDeque<SocketId>,
     events: VecDeque<Event>,
+    /// Chunks of the frame under construction; kept for its storage.
+    chunks: Vec<Bytes>,
     hash: KeyedHash,
     /// Ephemeral ports handed out so far; part of the keyed choice.
     choices: u64,
@@ -170,6 +180,7 @@ impl Udp {
             table: Table::new(KeyedHash::new(&table)),
             ready: VecDeque::new(),
             events: VecDeque::new(),
+            chunks: Vec::new(),
             hash: KeyedHash::new(&ports),
             choices: 0,
             counters: Counters::default(),
@@ -389,6 +400,15 @@ impl Udp {
         }
     }
 
+    /// As [`Udp::recv`], but datagrams that the device joined stay together (`UDP_GRO`).
+    pub fn recv_joined(&mut self, id: SocketId) -> Result<Option<Datagram>, SocketError> {
+        let socket = self.live_mut(id).ok_or(SocketError::NotFound)?;
+        match socket.error.take() {
+            Some(error) => Err(error),
+            None => Ok(socket.recv.pop_joined()),
+        }
+    }
+
     /// The error that the next call would report, reported now instead (`SO_ERROR`).
     pub fn take_error(&mut self, id: SocketId) -> Option<SocketError> {
         self.live_mut(id)?.error.take()
@@ -493,6 +513,8 @@ impl Udp {
     }
 }
 
+#[cfg(test)]
+mod joined;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

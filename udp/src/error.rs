@@ -48,6 +48,8 @@ pub enum SendError {
     WouldBlock,
     /// Longer than IP can carry, or than the path takes although it may not be fragmented (PM-11).
     MessageTooLong,
+    /// More datagrams than [`MAX_SEGMENTS`](crate::MAX_SEGMENTS) in one message.
+    TooManySegments,
     /// No destination was given and the socket is not connected.
     DestinationRequired,
     /// The destination is of the other family, unspecified or multicast, or its port is 0.

@@ -12,6 +12,11 @@
 //! other hosts as well. Received bytes stay slices of the device's buffers; every queue is bounded
 //! in bytes and charges a fixed overhead for each entry, so that empty datagrams cannot fill
 //! memory.
+//!
+//! What a device delivers as one frame, several datagrams of one size, stays one [`Datagram`] with
+//! a `stride` until an application wants it in pieces ([`Udp::recv`]) or not ([`Udp::recv_joined`]).
+//! What leaves goes together again where the device can cut it ([`Transmit::can_join`]): a
+//! [`Message`] of several segments, and neighbours of one size in a socket's send queue.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -21,6 +26,7 @@ extern crate std;
 
 mod endpoint;
 mod error;
+mod message;
 mod meter;
 mod plpmtud;
 mod queue;
@@ -28,10 +34,11 @@ mod socket;
 mod table;
 pub mod wire;
 
-pub use endpoint::{BindOptions, Config, Counters, Event, Udp};
+pub use endpoint::{BindOptions, Config, Counters, DEFAULT_BUFFER, Event, Udp};
 pub use error::{BindError, ConnectError, Dropped, IcmpError, SendError, SocketError};
+pub use message::{Datagram, MAX_SEGMENTS, Message};
 pub use plpmtud::{Plpmtud, PlpmtudState};
-pub use queue::{Datagram, OVERHEAD};
+pub use queue::OVERHEAD;
 pub use socket::{MtuDiscover, Transmit, TxMeta};
 pub use table::SocketId;
 

@@ -1,54 +1,17 @@
 //! Queues bounded in bytes.
 
 use alloc::collections::VecDeque;
-use core::net::SocketAddr;
 use core::num::NonZeroU16;
 
 use bytes::Bytes;
 
+use crate::message::Datagram;
 use crate::meter::Meter;
+use crate::socket::Outgoing;
 
 /// What one queue entry is charged besides its payload, in bytes: the entry itself and its share
 /// of an allocation.
 pub const OVERHEAD: usize = 256;
-
-/// A datagram as received; on arrival it may stand for several of `stride` bytes each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Datagram {
-    /// Where it was sent to: this host, or another one for transparent sockets (UD-7).
-    pub local: SocketAddr,
-    /// Who sent it.
-    pub remote: SocketAddr,
-    /// The payload, possibly empty.
-    pub data: Bytes,
-    /// The two ECN bits of its IP header.
-    pub ecn: u8,
-    /// Payload bytes of every datagram but the last, when the device joined several (USO); `None`
-    /// for one datagram, and on everything that [`Udp::recv`](crate::Udp::recv) returns.
-    pub stride: Option<NonZeroU16>,
-}
-
-impl Datagram {
-    /// A single datagram without ECN.
-    pub const fn new(local: SocketAddr, remote: SocketAddr, data: Bytes) -> Self {
-        Self {
-            local,
-            remote,
-            data,
-            ecn: 0,
-            stride: None,
-        }
-    }
-
-    /// How many datagrams the wire carried for this one.
-    pub fn wire_datagrams(&self) -> u64 {
-        self.stride.map_or(1, |stride| {
-            (self.data.len() as u64)
-                .div_ceil(u64::from(stride.get()))
-                .max(1)
-        })
-    }
-}
 
 /// A queue whose entries are charged payload plus [`OVERHEAD`].
 ///
@@ -123,14 +86,13 @@ impl ByteQueue<Datagram> {
     /// one is returned with its last piece: until then its buffer is held.
     pub(crate) fn pop_datagram(&mut self) -> Option<Datagram> {
         let front = self.front_mut()?;
-        if let Some(stride) = front.stride.map(|stride| usize::from(stride.get()))
-            && front.data.len() > stride
-        {
-            let data = front.data.split_to(stride);
+        if let Some(data) = split_first(&mut front.data, front.stride) {
             return Some(Datagram {
+                local: front.local,
+                remote: front.remote,
                 data,
+                ecn: front.ecn,
                 stride: None,
-                ..front.clone()
             });
         }
         self.pop().map(|last| Datagram {
@@ -138,4 +100,29 @@ impl ByteQueue<Datagram> {
             ..last
         })
     }
+
+    /// Takes out the oldest datagrams as they came: joined ones together, or what is left of them.
+    pub(crate) fn pop_joined(&mut self) -> Option<Datagram> {
+        let mut joined = self.pop()?;
+        let len = joined.data.len();
+        joined.stride = joined.stride.filter(|size| len > usize::from(size.get()));
+        Some(joined)
+    }
+}
+
+impl ByteQueue<Outgoing> {
+    /// Takes one datagram's payload out, as [`ByteQueue::pop_datagram`] does.
+    pub(crate) fn pop_segment(&mut self) -> Option<Bytes> {
+        let front = self.front_mut()?;
+        if let Some(data) = split_first(&mut front.data, front.segment_size) {
+            return Some(data);
+        }
+        self.pop().map(|last| last.data)
+    }
+}
+
+/// The first of several datagrams in `data`; `None` when there is but one.
+fn split_first(data: &mut Bytes, size: Option<NonZeroU16>) -> Option<Bytes> {
+    let size = usize::from(size?.get());
+    (data.len() > size).then(|| data.split_to(size))
 }

@@ -1,12 +1,13 @@
 //! One socket's state, and where its datagrams go.
 
 use core::net::{IpAddr, SocketAddr};
-use core::num::NonZeroU8;
+use core::num::{NonZeroU8, NonZeroU16};
 
 use bytes::Bytes;
 
 use crate::error::SocketError;
-use crate::queue::{ByteQueue, Datagram};
+use crate::message::Datagram;
+use crate::queue::ByteQueue;
 use crate::table::Claim;
 
 /// What is to be sent: addresses, and how IP should treat the packet.
@@ -50,12 +51,46 @@ pub trait Transmit {
 
     /// Takes one datagram's payload.
     fn push(&mut self, meta: &TxMeta, payload: Bytes);
+
+    /// Whether [`Transmit::push_joined`] takes datagrams to `remote`.
+    fn can_join(&self, remote: IpAddr) -> bool {
+        let _ = remote;
+        false
+    }
+
+    /// Takes several datagrams to one peer, each of `segment_size` bytes but the last: one frame
+    /// that the device cuts. A chunk ends where a datagram ends, and holds one or more.
+    fn push_joined(
+        &mut self,
+        meta: &TxMeta,
+        segment_size: NonZeroU16,
+        payload: impl Iterator<Item = Bytes>,
+    ) {
+        let size = usize::from(segment_size.get());
+        for mut chunk in payload {
+            while !chunk.is_empty() {
+                let datagram = chunk.split_to(size.min(chunk.len()));
+                self.push(meta, datagram);
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) meta: TxMeta,
     pub(crate) data: Bytes,
+    /// Bytes of every datagram in `data` but the last; `None` for one.
+    pub(crate) segment_size: Option<NonZeroU16>,
+}
+
+impl Outgoing {
+    /// Bytes of the first datagram.
+    pub(crate) fn size(&self) -> usize {
+        let len = self.data.len();
+        self.segment_size
+            .map_or(len, |size| len.min(size.get().into()))
+    }
 }
 
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -62,35 +63,47 @@ pub fn main(name: &str, offload: bool) -> io::Result<()> {
     })
 }
 
+/// What one call takes in.
+const BATCH: usize = 64;
+
+/// Datagrams that leave together at most: what fits an IP packet.
+const BURST: u64 = 50;
+
 /// Counts datagrams and tells how many there were.
 async fn count(socket: UdpSocket) -> io::Result<()> {
     let mut counted = 0_u64;
+    let mut datagrams = Vec::new();
     loop {
-        let datagram = socket.recv_datagram().await?;
-        if &datagram.data[..] == QUESTION {
-            let answer = counted.to_be_bytes();
-            socket.send_to(&answer, datagram.remote).await?;
-        } else {
-            counted += 1;
+        socket.recv_many(&mut datagrams, BATCH).await?;
+        for datagram in datagrams.drain(..) {
+            if &datagram.data[..] == QUESTION {
+                let answer = counted.to_be_bytes();
+                socket.send_to(&answer, datagram.remote).await?;
+            } else {
+                counted += datagram.wire_datagrams();
+            }
         }
     }
 }
 
 /// Sends what is ordered, at the rate that is ordered.
 async fn send(socket: UdpSocket) -> io::Result<()> {
-    let payload = Bytes::from_static(&[0x55; SIZE]);
+    let payload = Bytes::from_static(&[0x55; SIZE * BURST as usize]);
     loop {
         let datagram = socket.recv_datagram().await?;
         let Some(order) = Order::from_bytes(&datagram.data) else {
             continue;
         };
+        let mut message = datagram.into_reply();
+        message.segment_size = NonZeroU16::new(SIZE as u16);
         let (begin, mut sent) = (Instant::now(), 0);
         while sent < order.count {
             let due = order.due(begin.elapsed().as_nanos() as u64);
             while sent < due {
-                let (from, to) = (Some(datagram.local), Some(datagram.remote));
-                socket.send_datagram(from, to, payload.clone()).await?;
-                sent += 1;
+                let now = (due - sent).min(BURST);
+                message.data = payload.slice(..SIZE * now as usize);
+                socket.send_message(&message).await?;
+                sent += now;
             }
             tokio::time::sleep(REST).await;
         }

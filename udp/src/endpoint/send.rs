@@ -1,4 +1,4 @@
-//! What sockets send: who may, how much, and in which turn.
+//! What sockets send: who may, and how much.
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -6,13 +6,11 @@ use bytes::Bytes;
 
 use super::Udp;
 use crate::error::{SendError, SocketError};
-use crate::socket::{MtuDiscover, Outgoing, Socket, Transmit, TxMeta};
+use crate::message::{MAX_SEGMENTS, Message};
+use crate::socket::{MtuDiscover, Outgoing, Socket, TxMeta};
 use crate::table::{SocketId, plain};
 use crate::wire::HEADER_LEN;
 use crate::{MAX_PAYLOAD_V4, MAX_PAYLOAD_V6};
-
-/// How many datagrams one socket sends before the next one's turn.
-pub(super) const BURST: usize = 16;
 
 impl Udp {
     /// Queues a datagram. `local` overrides the source (an address of this host on a socket bound
@@ -26,24 +24,67 @@ impl Udp {
         data: Bytes,
         path_mtu: impl FnOnce(IpAddr) -> u16,
     ) -> Result<(), SendError> {
+        let message = Message {
+            local,
+            remote,
+            data,
+            segment_size: None,
+        };
+        self.send_message(id, &message, path_mtu)
+    }
+
+    /// As [`Udp::send`], of one datagram or several. Several are queued together or not at all,
+    /// and each has to fit one packet of the path: segments are never fragmented.
+    pub fn send_message(
+        &mut self,
+        id: SocketId,
+        message: &Message,
+        path_mtu: impl FnOnce(IpAddr) -> u16,
+    ) -> Result<(), SendError> {
         let socket = self.live(id).ok_or(SendError::NotFound)?;
-        let meta = self.check_send(socket, local, remote)?;
-        if data.len() > self.max_payload(&meta, path_mtu) {
-            return Err(SendError::MessageTooLong);
-        }
-        let len = data.len();
+        let meta = self.check_send(socket, message.local, message.remote)?;
+        self.check_size(&meta, message, path_mtu)?;
         let socket = self.live_mut(id).ok_or(SendError::NotFound)?;
         if let Some(error) = socket.error.take() {
             return Err(SendError::Socket(error));
         }
-        if socket.send.push(len, Outgoing { meta, data }).is_err() {
+        let len = message.data.len();
+        if !socket.send.has_room(len) {
             self.want_room(id, len);
-            self.counters.sndbuf_errors += 1;
+            self.counters.sndbuf_errors += message.wire_datagrams();
             return Err(SendError::WouldBlock);
         }
-        if !socket.is_ready {
+        let outgoing = Outgoing {
+            meta,
+            data: message.data.clone(),
+            segment_size: message.segment_size,
+        };
+        if socket.send.push(len, outgoing).is_ok() && !socket.is_ready {
             socket.is_ready = true;
             self.ready.push_back(id);
+        }
+        Ok(())
+    }
+
+    fn check_size(
+        &self,
+        meta: &TxMeta,
+        message: &Message,
+        path_mtu: impl FnOnce(IpAddr) -> u16,
+    ) -> Result<(), SendError> {
+        let len = message.data.len();
+        let (first, whole) = match message.segment_size {
+            None => (len, self.max_payload(meta, path_mtu)),
+            Some(size) => {
+                let one = self.max_payload(&unfragmented(*meta), path_mtu);
+                (len.min(size.get().into()), one)
+            }
+        };
+        if first > whole || len > fitting(meta, u16::MAX) {
+            return Err(SendError::MessageTooLong);
+        }
+        if message.wire_datagrams() > MAX_SEGMENTS as u64 {
+            return Err(SendError::TooManySegments);
         }
         Ok(())
     }
@@ -119,11 +160,8 @@ impl Udp {
         path_mtu: impl FnOnce(IpAddr) -> u16,
     ) -> Result<usize, SendError> {
         let socket = self.live(id).ok_or(SendError::NotFound)?;
-        let mut meta = self.check_send(socket, None, remote)?;
-        if meta.mtu_discover == MtuDiscover::Want {
-            meta.mtu_discover = MtuDiscover::Do;
-        }
-        Ok(self.max_payload(&meta, path_mtu))
+        let meta = self.check_send(socket, None, remote)?;
+        Ok(self.max_payload(&unfragmented(meta), path_mtu))
     }
 
     fn max_payload(&self, meta: &TxMeta, path_mtu: impl FnOnce(IpAddr) -> u16) -> usize {
@@ -145,53 +183,23 @@ impl Udp {
         }
         Ok(has_room)
     }
+}
 
-    /// Hands out what is to be sent, as far as `tx` has budget, sockets in turn.
-    pub fn poll_transmit(&mut self, tx: &mut impl Transmit) {
-        while tx.budget() > 0 {
-            let Some(id) = self.ready.pop_front() else {
-                return;
-            };
-            let Some(socket) = self.sockets.get_mut(id) else {
-                continue;
-            };
-            let mut too_long = false;
-            for _ in 0..BURST.min(tx.budget()) {
-                let Some(Outgoing { meta, data }) = socket.send.pop() else {
-                    break;
-                };
-                // The path may have become narrower since.
-                if meta.mtu_discover == MtuDiscover::Do
-                    && data.len() > fitting(&meta, tx.path_mtu(meta.remote.ip()))
-                {
-                    socket.error = Some(SocketError::MessageTooLong);
-                    too_long = true;
-                    continue;
-                }
-                self.counters.out_datagrams += 1;
-                tx.push(&meta, data);
-            }
-            socket.is_ready = !socket.send.is_empty();
-            if !socket.is_ready && socket.is_closing {
-                self.sockets.remove(id);
-                continue;
-            }
-            if socket.is_ready {
-                self.ready.push_back(id);
-            }
-            if core::mem::take(&mut socket.wants_room) || too_long {
-                self.notify_writable(id);
-            }
-            if too_long {
-                self.notify_readable(id);
-            }
-        }
+/// The same for what must not leave in fragments.
+const fn unfragmented(meta: TxMeta) -> TxMeta {
+    let mtu_discover = match meta.mtu_discover {
+        MtuDiscover::Want => MtuDiscover::Do,
+        strict => strict,
+    };
+    TxMeta {
+        mtu_discover,
+        ..meta
     }
 }
 
 /// The largest payload that one packet of `mtu` bytes carries there. An MTU of 65,535 stands for
 /// "as much as IP can".
-const fn fitting(meta: &TxMeta, mtu: u16) -> usize {
+pub(super) const fn fitting(meta: &TxMeta, mtu: u16) -> usize {
     let (header, most) = match meta.remote {
         SocketAddr::V4(_) => (20, MAX_PAYLOAD_V4),
         SocketAddr::V6(_) => (40, MAX_PAYLOAD_V6),

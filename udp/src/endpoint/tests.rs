@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use covers::covers;
 
-use super::send::BURST;
+use super::transmit::BURST;
 use super::*;
 use crate::error::SendError;
 use crate::queue::OVERHEAD;
