@@ -78,6 +78,19 @@ pub fn cut(frame: &Frame, mut each: impl FnMut(Vec<u8>)) -> Result<(), Misfit> {
     Ok(())
 }
 
+/// The first of the datagrams that `packet` stands for: what follows its headers is `len` bytes,
+/// cut every `size`. The checksum field stays as it is.
+pub(crate) fn first_datagram(packet: &[u8], len: usize, size: usize) -> Vec<u8> {
+    let header_len = packet.len().saturating_sub(len);
+    let mut first = packet[..header_len + size.min(len)].to_vec();
+    if header_len >= 28 {
+        set_ip_header(&mut first, 0);
+        let udp_len = (8 + size.min(len)) as u16;
+        first[header_len - 4..header_len - 2].copy_from_slice(&udp_len.to_be_bytes());
+    }
+    first
+}
+
 /// The frame's bytes in one piece with the transport checksum complete, super-segments whole.
 pub fn completed(frame: &Frame) -> Result<Vec<u8>, Misfit> {
     let mut packet = frame.data.to_vec();

@@ -9,6 +9,7 @@ use etherparse::IpNumber;
 
 use super::{Host, MAX_FOREIGN_ECHOS};
 use crate::batch::Frame;
+use crate::device::gso;
 use crate::ip::{Input, Kin, Unreachable, to_udp_error};
 use crate::shards::Handed;
 
@@ -116,6 +117,7 @@ impl Host {
             // Sockets for every foreign port have port 0.
             self.place.around(0, from)
         };
+        let joined = datagram.stride.map(|size| (datagram.data.len(), size));
         let done = match next {
             None => self.udp.on_datagram(datagram, local),
             Some(next) => match self.udp.offer_datagram(datagram, local) {
@@ -134,6 +136,10 @@ impl Host {
         if let Err(ustack_udp::Dropped::NoSocket) = done
             && local
         {
+            let packet = match joined {
+                Some((len, size)) => gso::first_datagram(&packet, len, size.get().into()).into(),
+                None => packet,
+            };
             self.ip.send_unreachable(now, Unreachable::Port, &packet);
         }
     }

@@ -11,6 +11,7 @@ mod tcp;
 mod tcp_wire;
 mod threads;
 mod udp;
+mod udp_joined;
 mod udp_wire;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

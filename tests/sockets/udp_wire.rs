@@ -28,18 +28,18 @@ fn host() -> (Stack, Running, MemoryDevice) {
 }
 
 /// What a packet says.
-struct Seen {
-    source: SocketAddr,
-    destination: SocketAddr,
-    ttl: u8,
-    tos: u8,
-    is_fragment: bool,
-    dont_fragment: bool,
-    payload: Vec<u8>,
+pub(super) struct Seen {
+    pub(super) source: SocketAddr,
+    pub(super) destination: SocketAddr,
+    pub(super) ttl: u8,
+    pub(super) tos: u8,
+    pub(super) is_fragment: bool,
+    pub(super) dont_fragment: bool,
+    pub(super) payload: Vec<u8>,
 }
 
 /// A datagram from the host under test.
-fn dissect(packet: &[u8]) -> Seen {
+pub(super) fn dissect(packet: &[u8]) -> Seen {
     let sliced = SlicedPacket::from_ip(packet).expect("well-formed");
     let (source, destination, ttl, tos, is_fragment, dont_fragment) = match sliced.net.expect("IP")
     {
@@ -86,7 +86,7 @@ fn dissect(packet: &[u8]) -> Seen {
 }
 
 /// A datagram from `source`.
-fn datagram(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
+pub(super) fn datagram(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
     let ip = match (source.ip(), destination.ip()) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             PacketBuilder::ipv4(source.octets(), destination.octets(), 64)
@@ -104,7 +104,7 @@ fn datagram(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<
 }
 
 /// An ICMP error from the peer that quotes `about`.
-fn error(kind: [u8; 2], rest: u32, about: &[u8]) -> Vec<u8> {
+pub(super) fn error(kind: [u8; 2], rest: u32, about: &[u8]) -> Vec<u8> {
     let is_v4 = about[0] >> 4 == 4;
     let end = about.len().min(if is_v4 { 548 } else { 1232 });
     let seen = dissect(about);
@@ -123,7 +123,7 @@ fn error(kind: [u8; 2], rest: u32, about: &[u8]) -> Vec<u8> {
     packet
 }
 
-fn push(cable: &MemoryDevice, packet: Vec<u8>) {
+pub(super) fn push(cable: &MemoryDevice, packet: Vec<u8>) {
     assert!(cable.push(Frame {
         data: packet.into(),
         ..Frame::default()
