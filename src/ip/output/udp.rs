@@ -55,39 +55,41 @@ impl Transmit for Output<'_> {
         segment_size: NonZeroU16,
         payload: impl Iterator<Item = Bytes>,
     ) {
-        let mut chunks = std::mem::take(&mut self.ip.scratch);
+        let chunks = self.tx.chunks();
+        let chunks_at = chunks.len();
         chunks.extend(payload);
-        let payload_len: usize = chunks.iter().map(Bytes::len).sum();
+        let payload_len: usize = chunks[chunks_at..].iter().map(Bytes::len).sum();
         let len = HEADER_LEN + payload_len;
-        if let Some((envelope, hash)) = self.udp_envelope(meta, len)
-            && envelope.can_carry(len)
-        {
-            let mut headers = envelope.emit(len, Fragmentation::Never);
-            let start = headers.len();
-            let (local, remote) = (meta.local.port(), meta.remote.port());
-            headers.extend(wire::emit(local, remote, payload_len));
-            let field = start + CHECKSUM..start + CHECKSUM + 2;
-            headers[field].copy_from_slice(&envelope.pseudo_header(len).fold().to_be_bytes());
-            if start + HEADER_LEN + usize::from(segment_size.get()) > envelope.floor() {
-                self.ip.sent_flows.on_sent(hash, 0);
-            }
-            let offload = Offload {
-                checksum: Checksum::Partial {
-                    start: start as u16,
-                    offset: CHECKSUM as u16,
-                },
-                gso: Some(Gso {
-                    kind: GsoKind::Udp,
-                    header_len: headers.len() as u16,
-                    size: segment_size,
-                }),
-            };
-            self.send(envelope.destination, headers, &mut chunks, offload);
-        } else {
-            chunks.clear();
-            self.discard();
+        let way = self
+            .udp_envelope(meta, len)
+            .filter(|(envelope, _)| envelope.can_carry(len))
+            .and_then(|(envelope, hash)| Some((self.route(envelope.destination)?, envelope, hash)));
+        let Some((route, envelope, hash)) = way else {
+            self.tx.chunks().truncate(chunks_at);
+            return self.discard();
+        };
+        let start = envelope.header_len();
+        if start + HEADER_LEN + usize::from(segment_size.get()) > envelope.floor() {
+            self.ip.sent_flows.on_sent(hash, 0);
         }
-        self.ip.scratch = chunks;
+        let mut header = wire::emit(meta.local.port(), meta.remote.port(), payload_len);
+        let sum = envelope.pseudo_header(len).fold();
+        header[CHECKSUM..].copy_from_slice(&sum.to_be_bytes());
+        let headers = self.tx.headers();
+        envelope.emit(len, Fragmentation::Never, headers);
+        headers.extend_from_slice(&header);
+        let offload = Offload {
+            checksum: Checksum::Partial {
+                start: start as u16,
+                offset: CHECKSUM as u16,
+            },
+            gso: Some(Gso {
+                kind: GsoKind::Udp,
+                header_len: (start + HEADER_LEN) as u16,
+                size: segment_size,
+            }),
+        };
+        self.send(route, offload);
     }
 }
 
