@@ -258,7 +258,7 @@ fn neighbours_of_one_size_leave_together() {
     for len in lens {
         send(&mut udp, id, &message(len, 0)).expect("room");
     }
-    udp.set_ttl(id, core::num::NonZeroU8::new(9));
+    udp.set_ttl(id, NonZeroU8::new(9));
     send(&mut udp, id, &message(100, 0)).expect("room");
     let mut wire = Wire::new(true);
     udp.poll_transmit(&mut wire);
