@@ -24,6 +24,8 @@ const LIMITS: Limits = Limits {
 /// Sleeps between bursts; tokio's timers know nothing shorter.
 const REST: Duration = Duration::from_millis(1);
 
+static PAYLOAD: [u8; SIZE * BURST as usize] = [0x55; SIZE * BURST as usize];
+
 /// Serves on a device of this name until it is killed.
 pub fn main(name: &str, offload: bool) -> io::Result<()> {
     let opened = open(&TunOptions {
@@ -88,7 +90,7 @@ async fn count(socket: UdpSocket) -> io::Result<()> {
 
 /// Sends what is ordered, at the rate that is ordered.
 async fn send(socket: UdpSocket) -> io::Result<()> {
-    let payload = Bytes::from_static(&[0x55; SIZE * BURST as usize]);
+    let payload = Bytes::from_static(&PAYLOAD);
     loop {
         let datagram = socket.recv_datagram().await?;
         let Some(order) = Order::from_bytes(&datagram.data) else {
