@@ -18,7 +18,7 @@ mod send;
 mod transmit;
 
 /// What a socket's queues hold unless told otherwise, in bytes with
-/// [`OVERHEAD`](crate::OVERHEAD): two turns of a device that reads 32 frames of up to 64 KiB in
+/// [`OVERHEAD`]: two turns of a device that reads 32 frames of up to 64 KiB in
 /// one, so that a reader that comes a turn late loses nothing. Only what is queued takes memory.
 pub const DEFAULT_BUFFER: u32 = 4 << 20;
 
@@ -65,9 +65,9 @@ pub struct BindOptions {
     pub local: SocketAddr,
     /// Take datagrams to other hosts' addresses too, and send from them.
     pub transparent: bool,
-    /// Receive queue, in bytes with [`OVERHEAD`](crate::OVERHEAD) (`SO_RCVBUF`).
+    /// Receive queue, in bytes with [`OVERHEAD`] (`SO_RCVBUF`).
     pub recv_buffer: u32,
-    /// Send queue, in bytes with [`OVERHEAD`](crate::OVERHEAD) (`SO_SNDBUF`).
+    /// Send queue, in bytes with [`OVERHEAD`] (`SO_SNDBUF`).
     pub send_buffer: u32,
     /// What happens to datagrams that are larger than their path takes (`IP_MTU_DISCOVER`).
     pub mtu_discover: MtuDiscover,
@@ -441,7 +441,7 @@ impl Udp {
     }
 
     /// What all send queues together may hold, and all receive queues, in bytes with
-    /// [`OVERHEAD`](crate::OVERHEAD): nothing changes without [`Config::limited`].
+    /// [`OVERHEAD`]: nothing changes without [`Config::limited`].
     pub fn limit_memory(&mut self, sent: usize, received: usize) {
         self.sent.set_limit(sent);
         self.received.set_limit(received);
