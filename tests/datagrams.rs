@@ -157,8 +157,8 @@ fn arrive(kind: DeviceKind, family: usize) {
 fn leave(kind: DeviceKind, family: usize) {
     with_stack(kind, |stack, joins| async move {
         let socket = UdpSocket::bind(&stack, at(STACK[family], 9)).unwrap();
+        let kernel = host_socket(family);
         for takes_joined in [true, false] {
-            let kernel = host_socket(family);
             setsockopt(&kernel, UdpGroSegment, &takes_joined).unwrap();
             for (len, size) in SHAPES {
                 let data = pattern(len);
