@@ -162,6 +162,8 @@ impl TxFrame<'_> {
 struct Slot {
     headers: Range<u32>,
     chunks: Range<u32>,
+    /// Length of the packet in bytes.
+    len: u32,
     offload: Offload,
 }
 
@@ -175,6 +177,8 @@ pub struct TxBatch {
     chunks: Vec<Bytes>,
     /// Frames already sent, from the front.
     sent: usize,
+    /// Length of all packets not yet sent.
+    bytes: u64,
 }
 
 impl TxBatch {
@@ -214,9 +218,13 @@ impl TxBatch {
     /// What was written since the last frame is one.
     pub(crate) fn finish(&mut self, offload: Offload) {
         let (headers, chunks) = self.ends();
+        let payload = self.chunks[chunks as usize..].iter().map(Bytes::len);
+        let len = self.headers.len() as u32 - headers + payload.sum::<usize>() as u32;
+        self.bytes += u64::from(len);
         self.slots.push(Slot {
             headers: headers..self.headers.len() as u32,
             chunks: chunks..self.chunks.len() as u32,
+            len,
             offload,
         });
     }
@@ -251,6 +259,11 @@ impl TxBatch {
         self.len() == 0
     }
 
+    /// Bytes of all packets not yet sent.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The oldest frame not yet sent.
     pub fn front(&self) -> Option<TxFrame<'_>> {
         self.slots.get(self.sent).map(|slot| self.frame(slot))
@@ -258,6 +271,8 @@ impl TxBatch {
 
     /// Notes that the oldest frame is sent (or given up).
     pub fn pop_front(&mut self) {
+        let len = self.slots.get(self.sent).map_or(0, |slot| slot.len);
+        self.bytes -= u64::from(len);
         self.sent += 1;
         if self.sent >= self.slots.len() {
             self.clear();
@@ -275,6 +290,7 @@ impl TxBatch {
         self.headers.clear();
         self.chunks.clear();
         self.sent = 0;
+        self.bytes = 0;
     }
 
     fn frame(&self, slot: &Slot) -> TxFrame<'_> {
