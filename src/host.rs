@@ -220,6 +220,11 @@ impl Host {
     /// ACKs and data of every flow on the ready list, datagrams, ICMP.
     pub(crate) fn poll_transmit(&mut self, now: Instant, tx: &mut TxBatch) {
         self.tcp.poll_transmit(now, &mut self.ip.output(now, tx));
+        self.poll_transmit_datagrams(now, tx);
+    }
+
+    /// Datagrams and ICMP.
+    pub(crate) fn poll_transmit_datagrams(&mut self, now: Instant, tx: &mut TxBatch) {
         self.udp.poll_transmit(&mut self.ip.output(now, tx));
         self.ip.poll_transmit(now, tx);
         self.settle_memory(now);

@@ -34,7 +34,8 @@ const FRAMES_PER_LOCK: usize = 16;
 const MAX_TURNS_BEFORE_TIMERS: u32 = 64;
 
 /// Turns that are paid for together while frames are there already: the ACKs of a flow join, and
-/// who gets one for more sends larger super-segments.
+/// who gets one for more sends larger super-segments. Datagrams leave each turn: an echo that waits
+/// for the fourth fills both queues of its socket, and what comes then is lost.
 const TURNS_PER_PAYMENT: u32 = 4;
 
 /// One device, or one queue of it, and the host behind it.
@@ -149,6 +150,8 @@ impl<D: Device> Shard<D> {
         self.now = now;
         if self.full_turns.is_multiple_of(TURNS_PER_PAYMENT) {
             host.poll_transmit(now, &mut self.tx);
+        } else {
+            host.poll_transmit_datagrams(now, &mut self.tx); // which nobody acknowledges
         }
         host.on_events(now, &mut self.wake); // a queue has room again, a reset has left
         drop(host);
@@ -224,14 +227,13 @@ impl<D: Device> Shard<D> {
         if self.tx.is_empty() && !is_due(&self.device, now) {
             return Ok(());
         }
-        let bytes = |tx: &TxBatch| tx.iter().map(|frame| frame.len() as u64).sum::<u64>();
-        let before = bytes(&self.tx);
+        let before = self.tx.bytes();
         let sent = self.device.send(now, &mut self.tx)?;
         if sent > 0 {
             self.busy.on_sent();
         }
         self.stats.tx_frames += sent as u64;
-        self.stats.tx_bytes += before - bytes(&self.tx);
+        self.stats.tx_bytes += before - self.tx.bytes();
         Ok(())
     }
 }

@@ -147,24 +147,9 @@ async fn an_error_quotes_one_datagram() {
         let (stack, _driver) = start(config(1), left);
         let data = pattern(2500);
         let (from, to) = (at(family[0], 4000), at(family[1], 99));
-        let mut packet = datagram(from, to, &data);
+        let packet = datagram(from, to, &data);
         let start = packet.len() - data.len() - 8;
-        packet[start + 6..start + 8].fill(0);
-        let offload = Offload {
-            checksum: Checksum::Partial {
-                start: start as u16,
-                offset: 6,
-            },
-            gso: NonZeroU16::new(1000).map(|size| Gso {
-                kind: GsoKind::Udp,
-                header_len: start as u16 + 8,
-                size,
-            }),
-        };
-        assert!(cable.push(Frame {
-            data: packet.into(),
-            offload,
-        }));
+        assert!(cable.push(joined(packet, start, 1000)));
         let report = next_frame(&cable).await.data;
         let quoted = &report[start + 8..];
         let expected = datagram(from, to, &data[..1000]);
@@ -174,6 +159,48 @@ async fn an_error_quotes_one_datagram() {
         assert!(rest > start + 8);
         assert_eq!(quoted[checksum.end..rest], expected[checksum.end..rest]);
         assert_eq!(stack.stats().udp.no_ports, 3);
+    }
+}
+
+/// As long as frames wait, what is echoed leaves turn by turn: a queue holds no more than two turns.
+#[tokio::test(start_paused = true)]
+async fn an_echo_does_not_wait_for_an_empty_device() {
+    let (left, cable) = memory::pair(OFFLOAD);
+    let (stack, _driver) = start(config(1), left);
+    let (_stopper, stop) = service::stop();
+    let socket = UdpSocket::bind(&stack, at(V4[1], 7)).unwrap();
+    tokio::spawn(service::udp_echo(socket, stop));
+    let data = pattern(60_000);
+    let packet = datagram(at(V4[0], 4000), at(V4[1], 7), &data);
+    let start = packet.len() - data.len() - 8;
+    let frame = joined(packet, start, 1200);
+    for _ in 0..300 {
+        assert!(cable.push(frame.clone()));
+    }
+    for _ in 0..300 {
+        assert_eq!(next_frame(&cable).await.data[start + 8..], data[..]);
+    }
+    assert_eq!(stack.stats().udp.rcvbuf_errors, 0);
+}
+
+/// A frame of datagrams of `size` bytes, from the packet that it would be in one; its UDP header
+/// begins at `start`.
+fn joined(mut packet: Vec<u8>, start: usize, size: u16) -> Frame {
+    packet[start + 6..start + 8].fill(0);
+    let offload = Offload {
+        checksum: Checksum::Partial {
+            start: start as u16,
+            offset: 6,
+        },
+        gso: NonZeroU16::new(size).map(|size| Gso {
+            kind: GsoKind::Udp,
+            header_len: start as u16 + 8,
+            size,
+        }),
+    };
+    Frame {
+        data: packet.into(),
+        offload,
     }
 }
 
