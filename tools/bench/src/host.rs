@@ -7,6 +7,12 @@ use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
 use ustack::device::tun::{DeviceKind, TunOptions, open};
 use ustack::service::{self, Limits};
 use ustack::{Config, Stack, TcpListener, UdpSocket};
@@ -21,8 +27,8 @@ const LIMITS: Limits = Limits {
     idle: Duration::from_secs(3600),
 };
 
-/// Sleeps between bursts; tokio's timers know nothing shorter.
-const REST: Duration = Duration::from_millis(1);
+/// Sleeps between bursts, as the probe does.
+const REST: Duration = Duration::from_micros(50);
 
 static PAYLOAD: [u8; SIZE * BURST as usize] = [0x55; SIZE * BURST as usize];
 
@@ -91,6 +97,7 @@ async fn count(socket: UdpSocket) -> io::Result<()> {
 /// Sends what is ordered, at the rate that is ordered.
 async fn send(socket: UdpSocket) -> io::Result<()> {
     let payload = Bytes::from_static(&PAYLOAD);
+    let mut rest = Rest::new()?;
     loop {
         let datagram = socket.recv_datagram().await?;
         let Some(order) = Order::from_bytes(&datagram.data) else {
@@ -107,7 +114,31 @@ async fn send(socket: UdpSocket) -> io::Result<()> {
                 socket.send_message(&message).await?;
                 sent += now;
             }
-            tokio::time::sleep(REST).await;
+            rest.wait(REST).await?;
         }
+    }
+}
+
+/// Sleeps of microseconds. Tokio's timers round up to a millisecond, in which the receiver would
+/// idle, to be handed megabytes at once then.
+struct Rest(pipe::Receiver);
+
+impl Rest {
+    fn new() -> io::Result<Self> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        Ok(Self(pipe::Receiver::from_owned_fd_unchecked(timer)?))
+    }
+
+    async fn wait(&mut self, time: Duration) -> io::Result<()> {
+        let spec = Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: Timespec {
+                tv_sec: time.as_secs() as i64,
+                tv_nsec: time.subsec_nanos().into(),
+            },
+        };
+        timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &spec)?;
+        self.0.read_u64().await.map(drop) // how often it ran out
     }
 }
