@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use common::data::{Noise, sha256};
 use common::{Background, Finished, Namespace, Test, Ustack, command, run, temp_dir, veth};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::UdpGsoSegment;
 use rustix::net::sockopt::set_socket_linger;
 
 const LIMIT: Duration = Duration::from_secs(100);
@@ -132,6 +134,14 @@ fn datagrams() {
                 let _ = echo.send_to(&buffer[..len], from);
             }
         });
+        let burst = server.run(|| UdpSocket::bind((address, 0)).unwrap());
+        let burst_port = burst.local_addr().unwrap().port();
+        setsockopt(&burst, UdpGsoSegment, &1000).unwrap();
+        thread::spawn(move || {
+            while let Ok((_, from)) = burst.recv_from(&mut [0; 1]) {
+                let _ = burst.send_to(&[b'z'; 10_500], from);
+            }
+        });
         let script = format!(
             "import socket, sys\n\
              s = socket.socket(socket.AF_INET6 if ':' in '{address}' else socket.AF_INET, socket.SOCK_DGRAM)\n\
@@ -140,6 +150,13 @@ fn datagrams() {
              \x20   s.sendto(b'x' * size, ('{address}', {port}))\n\
              \x20   data, peer = s.recvfrom(65536)\n\
              \x20   assert (data, peer[:2]) == (b'x' * size, ('{address}', {port})), peer\n\
+             s.setsockopt(17, 103, 1200) # SOL_UDP, UDP_SEGMENT\n\
+             s.sendto(b'y' * 3000, ('{address}', {port}))\n\
+             lengths = [len(s.recv(65536)) for _ in range(3)]\n\
+             assert lengths == [1200, 1200, 600], lengths\n\
+             s.sendto(b'!', ('{address}', {burst_port}))\n\
+             lengths = [len(s.recv(65536)) for _ in range(11)]\n\
+             assert lengths == [1000] * 10 + [500], lengths\n\
              s.connect(('{address}', 9))\n\
              s.send(b'nobody')\n\
              try: s.recv(1)\n\

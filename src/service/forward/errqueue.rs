@@ -54,7 +54,8 @@ pub(super) fn next(socket: &impl AsRawFd) -> Option<SendFailure> {
     })
 }
 
-fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
+/// The address as the standard library has it.
+pub(super) fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = storage
         .as_sockaddr_in()
         .map(|v4| SocketAddrV4::new(v4.ip(), v4.port()).into());

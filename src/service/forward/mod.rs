@@ -12,6 +12,7 @@ mod icmp;
 mod mapping;
 mod relay;
 mod rules;
+mod segments;
 mod tcp;
 mod udp;
 

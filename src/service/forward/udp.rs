@@ -1,25 +1,28 @@
 //! UDP: one endpoint-independent mapping per client port (RFC 4787 REQ-1, REQ-8).
 //!
 //! A mapping is one socket of the host. Whatever the client's port sends goes out through it, and
-//! whatever comes in, from anybody, goes back to that port in the name of who sent it.
+//! whatever comes in, from anybody, goes back to that port in the name of who sent it. Datagrams
+//! that arrive together are passed on together, on both ways.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::io::Errno;
-use rustix::net::{SendFlags, sendto};
 use tokio::io::Interest;
 use tokio::net::UdpSocket as HostSocket;
 use tokio::task::JoinHandle;
 use tracing::debug;
+use ustack_udp::{Datagram, Message};
 
 use super::counters::ForwardCounters;
 use super::errqueue::{self, SendFailure};
 use super::mapping::MappingTable;
+use super::segments::{self, Received};
 use super::{ForwardConfig, Rules};
 use crate::UdpSocket;
 use crate::ip::Unreachable;
@@ -27,6 +30,9 @@ use crate::service::Stop;
 
 /// The largest datagram that IP carries.
 const MAX_DATAGRAM: usize = 65_535;
+
+/// What one call takes in: as much as a turn of the device brings.
+const BATCH: usize = 64;
 
 /// Where datagrams go.
 #[derive(Clone, Debug)]
@@ -80,18 +86,21 @@ impl Relay {
     pub(super) async fn run(mut self, mut stop: Stop) {
         // A table without entries has nothing to wake up for.
         let never = Duration::from_secs(3600);
+        let mut datagrams = Vec::new();
         loop {
             let now = Instant::now();
             self.expire(now);
             let expiry = self.table.next_expiry().unwrap_or(now + never);
-            let datagram = tokio::select! {
+            let received = tokio::select! {
                 () = stop.requested() => return,
                 () = tokio::time::sleep_until(expiry.into()) => continue,
-                datagram = self.socket.recv_datagram() => datagram,
+                received = self.socket.recv_many(&mut datagrams, BATCH) => received,
             };
-            match datagram {
-                Ok(datagram) => self.on_datagram(datagram.remote, datagram.local, &datagram.data),
-                Err(_) => return,
+            if received.is_err() {
+                return;
+            }
+            for datagram in datagrams.drain(..) {
+                self.on_datagram(&datagram);
             }
         }
     }
@@ -104,37 +113,56 @@ impl Relay {
         }
     }
 
-    fn on_datagram(&mut self, client: SocketAddr, destination: SocketAddr, data: &[u8]) {
+    fn on_datagram(&mut self, datagram: &Datagram) {
+        let (client, destination) = (datagram.remote, datagram.local);
         let target = match &self.route {
             Route::Fixed(target) => *target,
             Route::Open(rules) => match rules.check(destination.ip()) {
                 Ok(()) => destination,
                 Err(refusal) => {
                     debug!(%client, %destination, %refusal, "prohibited");
-                    self.counters.prohibited.inc();
-                    let why = Unreachable::Prohibited;
-                    self.socket.send_unreachable(why, client, destination, data);
+                    self.counters.prohibited.add(datagram.wire_datagrams());
+                    self.refuse(Unreachable::Prohibited, datagram);
                     return;
                 }
             },
         };
-        let host = match self.mapping(client, target) {
-            Ok(host) => host,
+        match self.mapping(client, target) {
+            Ok(host) => self.pass(&host, datagram, target),
             Err(error) => {
                 debug!(%client, %error, "no socket for a mapping");
-                self.counters.udp_dropped.inc();
-                return;
+                self.counters.udp_dropped.add(datagram.wire_datagrams());
             }
-        };
-        match send(&host, data, target) {
-            Ok(_) => self.counters.udp_up.inc(),
-            Err(errno) => {
-                self.counters.udp_dropped.inc();
-                if let Some(why) = unreachable(errno) {
-                    self.counters.udp_unreachable.inc();
-                    self.socket.send_unreachable(why, client, destination, data);
+        }
+    }
+
+    fn pass(&self, host: &HostSocket, datagram: &Datagram, target: SocketAddr) {
+        let count = datagram.wire_datagrams();
+        match send(host, &datagram.data, datagram.stride, target) {
+            Ok(_) => self.counters.udp_up.add(count),
+            // The path is too narrow for one of them, or its device leaves checksums to us.
+            Err(Errno::INVAL | Errno::MSGSIZE | Errno::IO) if datagram.stride.is_some() => {
+                for data in datagram.segments() {
+                    let single = Datagram::new(datagram.local, datagram.remote, data);
+                    self.pass(host, &single, target);
                 }
             }
+            Err(errno) => {
+                self.counters.udp_dropped.add(count);
+                if let Some(why) = unreachable(errno) {
+                    self.counters.udp_unreachable.inc();
+                    self.refuse(why, datagram);
+                }
+            }
+        }
+    }
+
+    /// Tells the client, once for all that came together.
+    fn refuse(&self, why: Unreachable, datagram: &Datagram) {
+        let (client, destination) = (datagram.remote, datagram.local);
+        if let Some(first) = datagram.segments().next() {
+            self.socket
+                .send_unreachable(why, client, destination, &first);
         }
     }
 
@@ -177,22 +205,22 @@ fn open(target: SocketAddr) -> io::Result<HostSocket> {
     let socket = std::net::UdpSocket::bind((any, 0))?;
     socket.set_nonblocking(true)?;
     errqueue::enable(&socket, target.is_ipv4())?;
+    if let Err(errno) = segments::enable(&socket) {
+        debug!(%errno, "the kernel hands datagrams over one by one"); // before Linux 5.0
+    }
     HostSocket::from_std(socket)
 }
 
 /// Sends at once or drops. An error about an *earlier* datagram comes first and is not this one's.
-fn send(host: &HostSocket, data: &[u8], target: SocketAddr) -> Result<usize, Errno> {
+fn send(
+    host: &HostSocket,
+    data: &[u8],
+    size: Option<NonZeroU16>,
+    target: SocketAddr,
+) -> Result<usize, Errno> {
     // Not tokio's, which fails until the socket has been polled once.
-    let send = || {
-        sendto(
-            host,
-            data,
-            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-            &target,
-        )
-    };
-    match send() {
-        Err(errno) if unreachable(errno).is_some() => send(),
+    match segments::send(host, data, size, target) {
+        Err(errno) if unreachable(errno).is_some() => segments::send(host, data, size, target),
         result => result,
     }
 }
@@ -234,32 +262,44 @@ impl Replies {
     }
 
     async fn pass_datagrams(&self) {
-        let mut buffer = Vec::new();
+        let mut buffer = vec![0; MAX_DATAGRAM];
         loop {
-            buffer.reserve_exact(MAX_DATAGRAM);
-            let (len, from) = match self.host.try_recv_buf_from(&mut buffer) {
+            let receive = || Ok(segments::receive(&*self.host, &mut buffer)?);
+            let Received { len, size, from } = match self.host.try_io(Interest::READABLE, receive) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // The error of a datagram sent; the queue of errors tells which.
                 Err(_) => continue,
             };
             self.is_active.store(true, Ordering::Relaxed);
-            let data = Bytes::copy_from_slice(&buffer[..len]);
-            buffer.clear();
-            let Some(source) = self.presented(from) else {
-                self.counters.udp_dropped.inc();
-                continue;
-            };
-            let sent = self
-                .socket
-                .send_datagram(Some(source), Some(self.client), data);
-            match sent.await {
-                Ok(()) => self.counters.udp_down.inc(),
-                Err(error) => {
-                    debug!(client = %self.client, %error, "a reply is lost");
-                    self.counters.udp_dropped.inc();
-                }
+            let mut message = Message::to(self.client, Bytes::copy_from_slice(&buffer[..len]));
+            message.local = self.presented(from);
+            message.segment_size = size;
+            if message.local.is_some() {
+                self.pass(message).await;
+            } else {
+                self.counters.udp_dropped.add(message.wire_datagrams());
             }
+        }
+    }
+
+    async fn pass(&self, message: Message) {
+        let count = message.wire_datagrams();
+        let Err(error) = self.socket.send_message(&message).await else {
+            return self.counters.udp_down.add(count);
+        };
+        let Some(size) = message.segment_size else {
+            debug!(client = %self.client, %error, "a reply is lost");
+            return self.counters.udp_dropped.inc();
+        };
+        // Too large for one packet to the client, or too many; one by one they may be fragmented.
+        for data in message.data.chunks(size.get().into()) {
+            let single = Message {
+                data: message.data.slice_ref(data),
+                segment_size: None,
+                ..message
+            };
+            Box::pin(self.pass(single)).await;
         }
     }
 
