@@ -7,7 +7,7 @@ use bytes::Bytes;
 use etherparse::UdpSlice;
 use ustack::device::{Caps, Checksum, Gso, GsoKind, Offload};
 use ustack::tcp;
-use ustack_udp::{BindOptions, MtuDiscover, SocketId, wire};
+use ustack_udp::{BindOptions, Message, MtuDiscover, SocketId, wire};
 
 use crate::host::{HOST, PEER, Watched, at};
 use crate::input::Input;
@@ -168,9 +168,22 @@ impl World {
         let (id, expected) = &mut self.sockets[input.below(4)];
         let udp = self.host.host.udp_mut();
         while udp.poll_event().is_some() {}
-        for _ in 0..input.byte() {
-            let read = udp.recv(*id).expect("no error was reported");
-            assert_eq!(read.map(|one| one.data), expected.pop_front());
+        let times = input.byte();
+        let is_joined = times >= 128;
+        for _ in 0..times {
+            let read = if is_joined {
+                udp.recv_joined(*id)
+            } else {
+                udp.recv(*id)
+            };
+            let Some(datagram) = read.expect("no error was reported") else {
+                assert_eq!(expected.front(), None);
+                break;
+            };
+            assert!(is_joined || datagram.stride.is_none());
+            for segment in datagram.segments() {
+                assert_eq!(Some(segment), expected.pop_front());
+            }
         }
         let (received, _) = udp.queued_bytes(*id).expect("the socket lives");
         // An empty queue takes one datagram, or one joined one, of any size.
@@ -179,40 +192,40 @@ impl World {
 
     fn send(&mut self, input: &mut Input<'_>) {
         let socket = input.below(4);
-        let remote = at(PEER[input.below(2)], input.u16());
+        let (family, port) = (input.below(2), input.u16());
         let length = input.below(12_000);
-        let data: Bytes = (0..length).map(|n| n as u8).collect();
+        let message = Message {
+            local: None,
+            remote: Some(at(PEER[family], port)),
+            data: (0..length).map(|n| n as u8).collect(),
+            // Several datagrams of one size, or one.
+            segment_size: NonZeroU16::new(port % 1600).filter(|_| port % 3 == 0),
+        };
         let (id, _) = self.sockets[socket];
-        let result = self
-            .host
-            .host
-            .udp_mut()
-            .send(id, None, Some(remote), data.clone(), |_| 1500);
+        let udp = self.host.host.udp_mut();
+        let result = udp.send_message(id, &message, |_| 1500);
         self.host.transmit();
-        let whole: usize = self
-            .host
-            .sent
-            .iter()
-            .map(|(packet, _)| packet.body.len())
-            .sum();
+        let sent = &self.host.sent;
         if result.is_err() {
-            assert_eq!(whole, 0, "refused and sent");
+            assert!(sent.is_empty(), "refused and sent");
             return;
         }
-        assert_eq!(whole, 8 + length);
-        let body: Vec<u8> = self
-            .host
-            .sent
-            .iter()
-            .flat_map(|(packet, _)| packet.body.clone())
-            .collect();
-        assert_eq!(body[8..], data[..]);
         assert!(
-            self.host
-                .sent
-                .iter()
-                .all(|(packet, _)| packet.destination == remote.ip())
+            sent.iter()
+                .all(|(packet, _)| packet.destination == PEER[family])
         );
+        let bodies = sent.iter().map(|(packet, _)| &packet.body[..]);
+        if let Some(size) = message.segment_size {
+            let segments: Vec<_> = bodies.map(|body| &body[8..]).collect();
+            assert_eq!(segments.concat(), message.data);
+            assert_eq!(segments.len() as u64, message.wire_datagrams());
+            let (last, before) = segments.split_last().expect("a datagram");
+            assert!(before.iter().all(|one| one.len() == size.get().into()));
+            assert!(last.len() <= size.get().into());
+        } else {
+            let whole: Vec<_> = bodies.collect(); // or its fragments
+            assert_eq!(whole.concat()[8..], message.data[..]);
+        }
     }
 
     fn end(mut self) {
