@@ -30,6 +30,8 @@ use super::{Caps, Checksum, Device, Frame, RxBatch, TxBatch, TxFrame};
 
 /// Slices one `writev` takes (`IOV_MAX`).
 const MAX_SLICES: usize = 1024;
+/// Bytes of a frame that cost less to copy into one piece than the kernel takes for a list.
+const SHORT: usize = 256;
 /// The largest frame with its virtio-net header: an IPv6 packet of 40 + 65,535 bytes.
 const OFFLOAD_BUFFER: usize = 66 * 1024;
 /// When to try again after the kernel had no memory for a frame, and how often.
@@ -311,7 +313,8 @@ impl Tun {
         padded[..vnet::LEN].copy_from_slice(&header);
         let vnet = &padded[..self.header_len];
         let fragmented = frame.chunks.len() + 2 > MAX_SLICES;
-        let whole = fragmented || matches!(self.port.get(), Port::TunTap(_));
+        let is_short = frame.len() <= SHORT;
+        let whole = is_short || fragmented || matches!(self.port.get(), Port::TunTap(_));
         if whole {
             self.scratch.clear();
             self.scratch.extend_from_slice(vnet);
@@ -327,7 +330,9 @@ impl Tun {
                 rustix::io::write(fd, scratch)
             })?),
             Port::Fd(fd) => {
-                let slices = slices(vnet, frame);
+                // Filled in place: 16 KiB are not to be moved for each frame.
+                let mut slices = ArrayVec::<_, MAX_SLICES>::new();
+                slices.extend(pieces(vnet, frame));
                 Ok(rustix::io::retry_on_intr(|| {
                     rustix::io::writev(fd, &slices)
                 })?)
@@ -517,13 +522,12 @@ fn needs_offload(frame: &TxFrame<'_>) -> bool {
     frame.offload.gso.is_some() || matches!(frame.offload.checksum, Checksum::Partial { .. })
 }
 
-fn slices<'a>(vnet: &'a [u8], frame: &'a TxFrame<'_>) -> ArrayVec<IoSlice<'a>, MAX_SLICES> {
+fn pieces<'a>(vnet: &'a [u8], frame: &'a TxFrame<'_>) -> impl Iterator<Item = IoSlice<'a>> {
     [vnet, frame.headers]
         .into_iter()
         .chain(frame.chunks.iter().map(|chunk| &chunk[..]))
         .filter(|slice| !slice.is_empty())
         .map(IoSlice::new)
-        .collect()
 }
 
 impl TxFrame<'_> {
