@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU16;
 use std::ops::Range;
+use std::vec::Drain;
 
 use bytes::{Bytes, BytesMut};
 
@@ -109,7 +110,7 @@ impl RxBatch {
     }
 
     /// Takes all frames out, in order of arrival.
-    pub fn drain(&mut self) -> impl Iterator<Item = Frame> + '_ {
+    pub fn drain(&mut self) -> Drain<'_, Frame> {
         self.frames.drain(..)
     }
 }

@@ -53,6 +53,7 @@ pub mod batch;
 mod busy;
 pub mod checksum;
 mod clock;
+mod coalesce;
 mod config;
 pub mod device;
 mod error;

@@ -5,6 +5,7 @@ use std::ops::AddAssign;
 
 pub use ustack_udp::Counters as UdpCounters;
 
+use crate::batch::Frame;
 pub use crate::ip::IpCounters;
 
 /// Counters of a stack at one moment, over all its shards; all but the gauges only ever rise.
@@ -66,6 +67,8 @@ pub struct DeviceStats {
     pub rx_frames: u64,
     /// Bytes of IP packet received.
     pub rx_bytes: u64,
+    /// Of these, segments that continue the one before them, and were taken with it for one.
+    pub rx_coalesced: u64,
     /// Frames handed to the device.
     pub tx_frames: u64,
     /// Bytes of IP packet handed to the device.
@@ -82,6 +85,14 @@ pub struct DeviceStats {
     pub handed_over: u64,
     /// What could not be handed over: the other shard's queue was full.
     pub handover_dropped: u64,
+}
+
+impl DeviceStats {
+    pub(crate) fn on_received(&mut self, frames: &[Frame]) {
+        let bytes = frames.iter().map(|frame| frame.data.len() as u64);
+        self.rx_frames += frames.len() as u64;
+        self.rx_bytes += bytes.sum::<u64>();
+    }
 }
 
 /// Adds every field of a struct, or does not compile.
@@ -152,6 +163,7 @@ impl AddAssign for DeviceStats {
             self += other {
                 rx_frames,
                 rx_bytes,
+                rx_coalesced,
                 tx_frames,
                 tx_bytes,
                 tx_blocked,

@@ -17,11 +17,13 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::MutexGuard;
+use ustack_tcp::Followers;
 use ustack_tcp::time::Instant;
 
 use crate::batch::{MAX_RX_FRAMES, RxBatch, TxBatch};
 use crate::busy::BusyPoll;
 use crate::clock::Timer;
+use crate::coalesce::next_train;
 use crate::device::Device;
 use crate::host::Shared;
 use crate::metrics::DeviceStats;
@@ -45,6 +47,8 @@ pub(crate) struct Shard<D> {
     shards: Arc<Shards>,
     device: D,
     rx: RxBatch,
+    /// Room for segments that are taken for one.
+    followers: Followers,
     tx: TxBatch,
     wake: Vec<Waker>,
     /// What is on its way to other shards.
@@ -68,6 +72,7 @@ impl<D: Device> Shard<D> {
             shards: Arc::clone(shards),
             device,
             rx: RxBatch::new(),
+            followers: Followers::default(),
             tx: TxBatch::new(),
             wake: Vec::new(),
             outbox: Vec::new(),
@@ -107,18 +112,23 @@ impl<D: Device> Shard<D> {
         let mut host = self.shared.host.lock();
         let now = host.stamp(now);
         self.stats.turns += 1;
-        for (index, frame) in self.rx.drain().enumerate() {
-            if index > 0 && index % FRAMES_PER_LOCK == 0 {
+        self.stats.on_received(self.rx.frames());
+        let mut frames = self.rx.drain();
+        let mut taken = 0;
+        while let Some(frame) = next_train(&mut frames, &mut self.followers) {
+            if taken >= FRAMES_PER_LOCK {
+                taken = 0;
                 MutexGuard::bump(&mut host); // whoever waits for the lock has it now
             }
-            self.stats.rx_frames += 1;
-            self.stats.rx_bytes += frame.data.len() as u64;
+            taken += 1 + self.followers.len();
+            self.stats.rx_coalesced += self.followers.len() as u64;
             // IP → TCP | UDP | ICMP; a sender whose window grows with each ACK starves when a whole
             // turn is acknowledged at once.
-            if host.input(now, frame, false) {
+            if host.input_train(now, frame, &mut self.followers) {
                 host.poll_transmit(now, &mut self.tx);
             }
         }
+        drop(frames);
         self.stats.loopback_frames += host.input_loopback(now, MAX_RX_FRAMES);
         if !self.shared.inbox.is_empty() {
             self.busy.on_arrival(now);

@@ -5,11 +5,12 @@ use std::io;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use ustack_tcp::Tcp;
 use ustack_tcp::time::Instant;
+use ustack_tcp::{Followers, Tcp};
 use ustack_udp::Udp;
 
-use crate::batch::{Frame, TxBatch};
+use crate::batch::{Frame, RxBatch, TxBatch};
+use crate::coalesce::next_train;
 use crate::config::Config;
 use crate::device::{Caps, Offload};
 use crate::host::Host;
@@ -26,7 +27,11 @@ const LOOPBACK_FRAMES: usize = 1024;
 /// [`on_timeout`](Self::on_timeout), the events of [`tcp_mut`](Self::tcp_mut) and
 /// [`udp_mut`](Self::udp_mut), then [`poll_transmit`](Self::poll_transmit).
 #[derive(Debug)]
-pub struct VirtualHost(Host);
+pub struct VirtualHost {
+    host: Host,
+    /// Room for segments that were taken for one.
+    followers: Followers,
+}
 
 impl VirtualHost {
     /// A host behind a device with these capabilities. Errors are those of
@@ -36,7 +41,10 @@ impl VirtualHost {
         let seed = config.seed.unwrap_or([7; 32]);
         let (budget, alone) = (config.budget(1), Place::ALONE);
         let host = Host::new(config, caps, seed, alone, budget.as_ref());
-        Ok(Self(host))
+        Ok(Self {
+            host,
+            followers: Followers::default(),
+        })
     }
 
     /// Like [`VirtualHost::on_frame`], with what the device knows of the packet.
@@ -50,7 +58,16 @@ impl VirtualHost {
 
     /// A frame arrives from the device; its bytes are not copied.
     pub fn on_received(&mut self, now: Instant, frame: Frame) {
-        self.0.input(now, frame, false);
+        self.host.input(now, frame, false);
+    }
+
+    /// Frames arrive from the device together, as the packet loop takes them: segments that
+    /// continue each other are taken for one.
+    pub fn on_batch(&mut self, now: Instant, batch: &mut RxBatch) {
+        let mut frames = batch.drain();
+        while let Some(frame) = next_train(&mut frames, &mut self.followers) {
+            self.host.input_train(now, frame, &mut self.followers);
+        }
     }
 
     /// A packet arrives from the device, complete and in one piece. What is malformed is counted.
@@ -60,54 +77,54 @@ impl VirtualHost {
 
     /// Deals with every deadline up to `now`.
     pub fn on_timeout(&mut self, now: Instant) {
-        self.0.on_timeout(now);
+        self.host.on_timeout(now);
     }
 
     /// When [`VirtualHost::on_timeout`] wants to be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.0.poll_timeout()
+        self.host.poll_timeout()
     }
 
     /// Appends what leaves now to `tx`; packets to this host itself come in again at once.
     pub fn poll_transmit(&mut self, now: Instant, tx: &mut TxBatch) {
-        self.0.poll_transmit(now, tx);
-        while self.0.input_loopback(now, LOOPBACK_FRAMES) > 0 {
-            self.0.poll_transmit(now, tx);
+        self.host.poll_transmit(now, tx);
+        while self.host.input_loopback(now, LOOPBACK_FRAMES) > 0 {
+            self.host.poll_transmit(now, tx);
         }
     }
 
     /// Whether [`VirtualHost::poll_transmit`] has something to do.
     pub fn has_ready(&self) -> bool {
-        self.0.has_ready()
+        self.host.has_ready()
     }
 
     /// TCP of this host.
     pub fn tcp(&self) -> &Tcp {
-        &self.0.tcp
+        &self.host.tcp
     }
 
     /// TCP of this host, to call as an application does.
     pub fn tcp_mut(&mut self) -> &mut Tcp {
-        &mut self.0.tcp
+        &mut self.host.tcp
     }
 
     /// UDP of this host, to call as an application does.
     pub fn udp_mut(&mut self) -> &mut Udp {
-        &mut self.0.udp
+        &mut self.host.udp
     }
 
     /// IP of this host.
     pub fn ip(&self) -> &Ip {
-        &self.0.ip
+        &self.host.ip
     }
 
     /// The address to talk to `remote` from, if there is one.
     pub fn source_for(&self, remote: IpAddr) -> Option<IpAddr> {
-        self.0.ip.source_for(remote)
+        self.host.ip.source_for(remote)
     }
 
     /// What was counted so far.
     pub fn stats(&self) -> Stats {
-        self.0.stats()
+        self.host.stats()
     }
 }

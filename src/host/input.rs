@@ -1,7 +1,7 @@
 //! What becomes of a frame: its protocol here, or another shard.
 
 use ustack_tcp::time::Instant;
-use ustack_tcp::{Ecn, FlowKey, Segment};
+use ustack_tcp::{Ecn, FlowKey, Followers, Segment};
 use ustack_udp::Datagram;
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use etherparse::IpNumber;
 
 use super::{Host, MAX_FOREIGN_ECHOS};
 use crate::batch::Frame;
+use crate::coalesce::VERIFIED;
 use crate::device::gso;
 use crate::ip::{Input, Kin, Unreachable, to_udp_error};
 use crate::shards::Handed;
@@ -28,6 +29,41 @@ impl Host {
         };
         let from = self.place.index;
         self.take_in(now, input, from)
+    }
+
+    /// As [`Host::input`], of a frame from the device and those that continue it.
+    pub(crate) fn input_train(
+        &mut self,
+        now: Instant,
+        frame: Frame,
+        followers: &mut Followers,
+    ) -> bool {
+        if followers.is_empty() {
+            return self.input(now, frame, false);
+        }
+        let mut pays = match self.ip.on_frame(now, frame) {
+            Ok(Some(Input::Tcp {
+                flow,
+                local,
+                ecn,
+                segment,
+            })) => {
+                let packets = followers.len() as u64;
+                match self.tcp.on_train(now, &flow, ecn, segment, followers) {
+                    Ok(()) => {
+                        self.ip.on_coalesced(packets);
+                        return self.tcp.ack_overdue();
+                    }
+                    Err(segment) => self.on_tcp(now, (flow, local, ecn), segment, self.place.index),
+                }
+            }
+            _ => false, // IP dealt with it, and will with the others
+        };
+        for data in followers.packets() {
+            let offload = VERIFIED;
+            pays |= self.input(now, Frame { data, offload }, false);
+        }
+        pays
     }
 
     /// As [`Host::input`], of what IP made of a frame that came in at shard `from`.

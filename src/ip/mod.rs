@@ -161,6 +161,12 @@ impl Ip {
         self.receive(now, frame, Origin::default())
     }
 
+    /// So many packets were taken along with one that was delivered, whose headers they have.
+    pub(crate) const fn on_coalesced(&mut self, packets: u64) {
+        self.counters.in_receives += packets;
+        self.counters.in_delivers += packets;
+    }
+
     /// A frame came out of [`Ip::poll_loopback`]: as [`Ip::on_frame`], but our own addresses are
     /// right as its source.
     pub fn on_loopback(&mut self, now: Instant, frame: Frame) -> Result<Option<Input>, Dropped> {

@@ -75,6 +75,7 @@ pub mod connection;
 pub mod endpoint;
 pub mod error;
 pub(crate) mod flow;
+pub(crate) mod followers;
 pub(crate) mod handshake;
 pub mod info;
 #[cfg(any(test, debug_assertions))]
@@ -105,6 +106,7 @@ pub use endpoint::{
 pub use error::{
     CloseReason, ConnectError, Dropped, IcmpError, ListenError, Malformed, SocketError,
 };
+pub use followers::Followers;
 pub use info::{CaState, Info};
 pub use memory::MemoryInfo;
 pub use segment::{Ecn, Flags, FlowKey, Options, Segment, Transmit, TxMeta};

@@ -2,7 +2,7 @@
 //! builder, over a device that leaves checksums to others.
 
 use bytes::{Bytes, BytesMut};
-use ustack::batch::{Checksum, Frame, Gso, GsoKind, Offload, TxBatch};
+use ustack::batch::{Checksum, Frame, Gso, GsoKind, Offload, RxBatch, TxBatch};
 use ustack::device::Caps;
 use ustack::testing::VirtualHost;
 use ustack_tcp::{ConnId, ListenerId};
@@ -21,6 +21,7 @@ pub struct Host {
     listener: ListenerId,
     page: Bytes,
     ring: Ring,
+    rx: RxBatch,
     tx: TxBatch,
     /// Where the device has packets in one piece, as a peer's does.
     packet: Vec<u8>,
@@ -48,6 +49,7 @@ impl Subject for Host {
             listener,
             page: page(),
             ring: Ring::new(HEADERS + largest),
+            rx: RxBatch::new(),
             tx: TxBatch::new(),
             packet: vec![0; 65_536],
         }
@@ -64,10 +66,14 @@ impl Subject for Host {
             gso,
         };
         let data = self.ring.packet(segment);
-        self.stack.on_received(micros(now), Frame { data, offload });
+        self.rx.push(Frame { data, offload });
+        if self.rx.room() == 0 {
+            self.stack.on_batch(micros(now), &mut self.rx);
+        }
     }
 
     fn settle(&mut self, now: u64) {
+        self.stack.on_batch(micros(now), &mut self.rx);
         self.stack.on_timeout(micros(now));
         while let Some(event) = self.stack.tcp_mut().poll_event() {
             std::hint::black_box(event);

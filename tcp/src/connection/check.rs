@@ -1,15 +1,23 @@
 //! What may refuse a segment: RFC 9293 §3.10.7.4 up to the ACK field, RFC 5961, and PAWS.
 
 use crate::error::{CloseReason, Dropped};
-use crate::segment::{Flags, Segment};
+use crate::segment::{Flags, Segment, Timestamps};
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 
-use super::Connection;
 use super::state::State;
+use super::{Connection, TimestampState};
 
 /// A timestamp this old proves nothing any more (RFC 7323 §5.5, TS-13).
 const TS_RECENT_LIFE: Duration = Duration::from_hours(24 * 24);
+
+impl TimestampState {
+    /// RFC 7323 §5.3 (PAWS): whether `got` is older than what came before.
+    fn is_stale(&self, now: Instant, got: Timestamps) -> bool {
+        let behind = (got.tsval.wrapping_sub(self.recent) as i32) < 0;
+        behind && now - self.recent_at < TS_RECENT_LIFE
+    }
+}
 
 impl Connection {
     /// RFC 5961 §4.2 (BL-4): any SYN, wherever it lies, is challenged.
@@ -55,6 +63,16 @@ impl Connection {
         Err(Dropped::OutOfWindow)
     }
 
+    /// Whether [`Connection::check_timestamps`] would refuse `seg`, which has text.
+    pub(super) fn is_refused_by_timestamps(&self, now: Instant, seg: &Segment) -> bool {
+        self.timestamps
+            .as_ref()
+            .is_some_and(|ts| match seg.options.timestamps() {
+                Some(got) => ts.is_stale(now, got),
+                None => ts.required,
+            })
+    }
+
     /// RFC 7323 §5.3 (PAWS) and §3.2 (TS-8). RST is exempt (TS-12).
     pub(super) fn check_timestamps(&mut self, now: Instant, seg: &Segment) -> Result<(), Dropped> {
         let Some(ts) = &self.timestamps else {
@@ -70,8 +88,7 @@ impl Connection {
                 Ok(())
             };
         };
-        let behind = (got.tsval.wrapping_sub(ts.recent) as i32) < 0;
-        if behind && now - ts.recent_at < TS_RECENT_LIFE {
+        if ts.is_stale(now, got) {
             if seg.is_empty() {
                 self.acks.owe_out_of_window(now);
             } else {

@@ -166,6 +166,14 @@ impl Stats {
         }
     }
 
+    /// As [`Self::on_received`] for each of so many segments with text.
+    pub(super) fn on_train_received(&mut self, now: Instant, ecn: Ecn, segments: u64) {
+        self.segs_in += segments;
+        self.data_segs_in += segments;
+        self.ecn_seen |= ecn != Ecn::NotEct;
+        self.data_received_at = Some(now);
+    }
+
     /// Its text lay above a gap.
     pub(super) fn on_out_of_order(&mut self, seg: &Segment) {
         self.rcv_ooopack += u64::from(seg.wire_segments());

@@ -72,6 +72,12 @@ impl Connection {
         fits
     }
 
+    /// Whether there is memory for `segments` of `len` bytes in order.
+    pub(super) const fn has_memory_for_all(&self, segments: usize, len: usize) -> bool {
+        let most = self.account.allowance.in_order;
+        segments.saturating_mul(Chunk::cost(len) as usize) <= most as usize
+    }
+
     /// A writer waits for memory, and nothing that it has queued will make room.
     pub(crate) const fn is_starved(&self) -> bool {
         self.write_blocked && self.snd.buffer.charged() == 0

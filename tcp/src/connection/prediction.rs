@@ -3,6 +3,7 @@
 //! of it has been answered then.
 
 use crate::error::Dropped;
+use crate::followers::Followers;
 use crate::segment::{Ecn, Flags, Options, Segment};
 use crate::send::Fin;
 use crate::seq::SeqNum;
@@ -78,6 +79,38 @@ impl Connection {
                 self.advance_plainly(now, ack, &seg);
             }
         }
+        Ok(())
+    }
+
+    /// `seg` and all that follow it, if every one is as expected: the next bytes in order, and
+    /// there is room for them. Else nothing has happened.
+    pub(crate) fn on_train(
+        &mut self,
+        now: Instant,
+        ecn: Ecn,
+        mut seg: Segment,
+        followers: &mut Followers,
+    ) -> Result<(), Segment> {
+        let seq = self.rcv.reassembler.nxt();
+        let bytes = seg.payload.len() as u32 + followers.text_len();
+        let is_expected = self.predict(ecn, &seg) == Some(Predicted::Text)
+            && bytes <= self.rcv.window.right() - seq
+            && !self.is_refused_by_timestamps(now, &seg)
+            && self.has_memory_for_all(1 + followers.len(), seg.payload.len());
+        if !is_expected {
+            return Err(seg);
+        }
+        self.stats
+            .on_train_received(now, ecn, 1 + followers.len() as u64);
+        self.on_sign_of_life(now);
+        self.update_ts_recent(now, seq, &seg);
+        (self.snd.wl1, self.snd.wl2) = (seq, self.snd.una);
+        let first = core::mem::take(&mut seg.payload);
+        self.rcv.reassembler.append(first);
+        for text in followers.texts() {
+            self.rcv.reassembler.append(text);
+        }
+        self.on_text_in_order(now, bytes, &seg);
         Ok(())
     }
 

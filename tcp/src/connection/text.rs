@@ -83,7 +83,6 @@ impl Connection {
         }
         let had_gap = self.rcv.reassembler.has_gap();
         let inserted = self.rcv.reassembler.insert(seq, payload);
-        self.bytes_received += u64::from(inserted.in_order);
         if let Some(duplicate) = inserted.duplicate
             && self.sack
         {
@@ -103,11 +102,19 @@ impl Connection {
             self.acks.owe_duplicate(self.sack); // MAY-13, RFC 5681 §4.2
             return;
         }
-        if had_gap || self.options.quickack {
+        if had_gap {
             self.acks.owe(); // fills a gap, all or part (RFC 5681 §4.2)
         }
-        self.acks
-            .on_data(now, inserted.in_order, u32::from(seg.mss.get()));
+        self.on_text_in_order(now, inserted.in_order, seg);
+    }
+
+    /// RCV.NXT has moved by `bytes`, which came in segments such as `seg`.
+    pub(super) fn on_text_in_order(&mut self, now: Instant, bytes: u32, seg: &Segment) {
+        self.bytes_received += u64::from(bytes);
+        if self.options.quickack {
+            self.acks.owe();
+        }
+        self.acks.on_data(now, bytes, u32::from(seg.mss.get()));
         self.sample_receive_rtt(now, seg);
         if self.read_blocked {
             self.read_blocked = false;

@@ -16,7 +16,7 @@ pub struct Counters {
     pub attempt_fails: u64,
     /// `tcpEstabResets`.
     pub estab_resets: u64,
-    /// `tcpInSegs`: super-segments count once. Each was accepted, or dropped for one reason.
+    /// `tcpInSegs`: what a device joined counts once. Each was accepted, or dropped for one reason.
     pub in_segs: u64,
     /// `tcpOutRsts`: resets for segments that belong to nobody.
     pub out_rsts: u64,
@@ -109,6 +109,11 @@ impl Counters {
     /// Segments that went all the way.
     pub const fn accepted(&self) -> u64 {
         self.in_segs - self.dropped
+    }
+
+    /// `segments` went all the way together.
+    pub(super) const fn on_accepted(&mut self, segments: u64) {
+        self.in_segs += segments;
     }
 
     pub(super) fn on_segment(&mut self, outcome: Result<(), Dropped>) {

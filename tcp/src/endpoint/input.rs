@@ -5,6 +5,7 @@ use core::net::IpAddr;
 use crate::connection::State;
 use crate::endpoint::{ConnId, Slot, Tcp};
 use crate::error::{CloseReason, Dropped, IcmpError};
+use crate::followers::Followers;
 use crate::handshake::reset_for;
 use crate::segment::{Ecn, Flags, FlowKey, Options, Segment, SegmentOptions};
 use crate::seq::{WireSeq, WireWindow};
@@ -50,6 +51,37 @@ impl Tcp {
         };
         self.counters.on_segment(done);
         Ok(done)
+    }
+
+    /// As [`Tcp::on_segment`] for `segment` and each of its `followers`, if all of them are what
+    /// their connection expects: the next bytes in order. Else none of them is taken, and the first
+    /// comes back: what becomes of one may then depend on what the one before it changed.
+    pub fn on_train(
+        &mut self,
+        now: Instant,
+        flow: &FlowKey,
+        ecn: Ecn,
+        segment: Segment,
+        followers: &mut Followers,
+    ) -> Result<(), Segment> {
+        let Some(id) = self.table.lookup_again(flow) else {
+            return Err(segment);
+        };
+        let Some(Slot::Connection(conn)) = self.table.get_mut(id) else {
+            return Err(segment);
+        };
+        if conn.opening.is_some() {
+            return Err(segment);
+        }
+        let segments = 1 + followers.len();
+        if let Some(memory) = &mut self.memory {
+            memory.grant(conn, segments * segment.payload.len());
+        }
+        conn.on_train(now, ecn, segment, followers)?;
+        self.ack_overdue = conn.ack_overdue();
+        self.settle(now, id);
+        self.counters.on_accepted(segments as u64);
+        Ok(())
     }
 
     /// Whether anything is known of `flow` here.

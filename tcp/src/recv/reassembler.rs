@@ -232,6 +232,14 @@ impl Reassembler {
         if data.is_empty() {
             return Inserted::default();
         }
+        if at == self.nxt && !self.has_gap() {
+            let in_order = data.len() as u32;
+            self.append(data);
+            return Inserted {
+                in_order,
+                ..Inserted::default()
+            };
+        }
         let duplicate = self.first_duplicate(at, end);
         if end <= self.nxt {
             return Inserted {
@@ -247,6 +255,16 @@ impl Reassembler {
         };
         inserted.duplicate = duplicate;
         inserted
+    }
+
+    /// As [`Reassembler::insert`] for the next bytes in order, where there is no gap.
+    pub(crate) fn append(&mut self, data: Bytes) {
+        debug_assert!(!self.has_gap() && !data.is_empty());
+        let len = data.len() as u32;
+        self.newest = None;
+        self.queue.push_back(Chunk::received(data));
+        self.nxt += len;
+        self.readable += len;
     }
 
     /// The blocks to report, at most `max`: the range that a segment joined last comes first, then
