@@ -14,6 +14,9 @@ use crate::checksum::{Sum, checksum_of};
 /// Bytes of text that one train takes, as much as a device joins.
 const MAX_TEXT: usize = 65_535;
 
+/// More fragments, and where this one belongs.
+const FRAGMENT: u16 = 0x3fff;
+
 const TCP: u8 = 6;
 const ACK: u8 = 0x10;
 const PSH: u8 = 0x08;
@@ -167,7 +170,7 @@ impl Train {
 /// Whether `packet` is TCP and no fragment, without anything behind it.
 fn is_whole_tcp(packet: &[u8], ip_len: usize) -> bool {
     let is_tcp = if ip_len == IPV4_LEN {
-        u16_at(packet, 6) & 0x3fff == 0 && packet[9] == TCP
+        u16_at(packet, 6) & FRAGMENT == 0 && packet[9] == TCP
     } else {
         packet[6] == TCP
     };

@@ -31,7 +31,8 @@ pub struct Config {
     pub addresses: Vec<(IpAddr, u8)>,
     /// Take in packets to other hosts' addresses, for transparent listeners and sockets.
     pub transparent: bool,
-    /// Settings of TCP; `mtu` and `tso` are overwritten by what the device can do.
+    /// Settings of TCP; `mtu`, `tso` and `gso` are overwritten by what the device
+    /// and IP can do.
     pub tcp: ustack_tcp::Config,
     /// What TCP sockets start with, where they do not say.
     pub socket: SocketOptions,

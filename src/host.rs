@@ -134,7 +134,7 @@ impl Host {
         let ephemeral_ports = config.tcp.ephemeral_ports;
         let send_buffer_initial = config.tcp.send_buffer_initial;
         let mut tcp = config.tcp;
-        (tcp.mtu, tcp.tso) = (caps.mtu, caps.tso);
+        (tcp.mtu, tcp.tso, tcp.gso) = (caps.mtu, caps.tso, true);
         let (remainder, modulus) = place.class();
         tcp.port_class = (modulus, remainder);
         let udp = ustack_udp::Config {

@@ -29,7 +29,7 @@ struct Client {
     random: Rng,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Flags {
     syn: bool,
     fin: bool,
@@ -137,24 +137,24 @@ fn trains(frames: &[Frame]) -> Vec<usize> {
     lengths
 }
 
-const PSH: Flags = Flags {
+const NONE: Flags = Flags {
     syn: false,
     fin: false,
-    psh: true,
+    psh: false,
     urg: false,
     ece: false,
 };
+
+const PSH: Flags = Flags { psh: true, ..NONE };
 
 #[test]
 fn what_continues_a_segment_joins_it() {
     for v6 in [false, true] {
         let mut client = Client::new(v6, 1);
         client.timestamps = Some((5, 6));
-        let mut frames: Vec<_> = (0..5)
-            .map(|_| client.send(SIZE, Flags::default()))
-            .collect();
+        let mut frames: Vec<_> = (0..5).map(|_| client.send(SIZE, NONE)).collect();
         frames.push(client.send(200, PSH));
-        frames.push(client.send(200, Flags::default()));
+        frames.push(client.send(200, NONE));
         assert_eq!(trains(&frames), [6, 1], "one that is shorter is the last");
     }
 }
@@ -166,111 +166,75 @@ fn a_train_is_no_longer_than_a_packet_can_be() {
     assert_eq!(trains(&frames), [65, 35]);
 }
 
-/// Each difference that a receiver may see, or that says something is wrong.
+type Change = fn(&mut Client);
+type Sent = fn(&mut Client) -> Frame;
+
+/// Differences that a receiver may see, or that say something is wrong.
+const CHANGES: [(&str, Change); 8] = [
+    ("ack", |client| client.ack += 1),
+    ("window", |client| client.window += 1),
+    ("timestamps", |client| client.timestamps = Some((6, 6))),
+    ("no timestamps", |client| client.timestamps = None),
+    ("hop limit", |client| client.ttl -= 1),
+    ("congestion", |client| client.traffic_class = 3),
+    ("port", |client| client.port += 1),
+    ("a gap", |client| client.seq = client.seq.wrapping_add(1)),
+];
+
+/// Segments that are different.
+const SEGMENTS: [(&str, Sent); 8] = [
+    ("again", |client| {
+        client.seq = client.seq.wrapping_sub(SIZE as u32);
+        client.send(SIZE, NONE)
+    }),
+    ("longer", |client| client.send(SIZE + 1, NONE)),
+    ("no text", |client| client.send(0, NONE)),
+    ("FIN", |client| {
+        client.send(SIZE, Flags { fin: true, ..NONE })
+    }),
+    ("URG", |client| {
+        client.send(SIZE, Flags { urg: true, ..NONE })
+    }),
+    ("ECE", |client| {
+        client.send(SIZE, Flags { ece: true, ..NONE })
+    }),
+    ("a wrong byte", |client| {
+        let mut frame = client.send(SIZE, NONE);
+        let mut data = frame.data.to_vec();
+        *data.last_mut().unwrap() ^= 1;
+        frame.data = data.into();
+        frame
+    }),
+    ("a byte too many", |client| {
+        let mut frame = client.send(SIZE - 1, NONE);
+        frame.data = [&frame.data[..], &[0]].concat().into();
+        frame
+    }),
+];
+
+fn check_apart(name: &str, v6: bool, change: impl Fn(&mut Client) -> Frame) {
+    let mut client = Client::new(v6, 1);
+    client.timestamps = Some((5, 6));
+    let mut frames = vec![client.send(SIZE, NONE), client.send(SIZE, NONE)];
+    frames.push(change(&mut client));
+    assert_eq!(trains(&frames), [2, 1], "{name}");
+    frames.remove(0);
+    assert_eq!(trains(&frames), [1, 1], "{name}");
+    frames.swap(0, 1);
+    assert_eq!(trains(&frames), [1, 1], "{name}, first");
+}
+
 #[test]
 fn what_says_something_new_does_not_join() {
-    type Change = fn(&mut Client) -> Frame;
-    let changes: &[(&str, Change)] = &[
-        ("ack", |client| {
-            client.ack += 1;
-            client.send(SIZE, Flags::default())
-        }),
-        ("window", |client| {
-            client.window += 1;
-            client.send(SIZE, Flags::default())
-        }),
-        ("timestamps", |client| {
-            client.timestamps = Some((6, 6));
-            client.send(SIZE, Flags::default())
-        }),
-        ("no timestamps", |client| {
-            client.timestamps = None;
-            client.send(SIZE, Flags::default())
-        }),
-        ("hop limit", |client| {
-            client.ttl -= 1;
-            client.send(SIZE, Flags::default())
-        }),
-        ("congestion", |client| {
-            client.traffic_class = 3;
-            client.send(SIZE, Flags::default())
-        }),
-        ("port", |client| {
-            client.port += 1;
-            client.send(SIZE, Flags::default())
-        }),
-        ("a gap", |client| {
-            client.seq = client.seq.wrapping_add(1);
-            client.send(SIZE, Flags::default())
-        }),
-        ("again", |client| {
-            client.seq = client.seq.wrapping_sub(SIZE as u32);
-            client.send(SIZE, Flags::default())
-        }),
-        ("longer", |client| client.send(SIZE + 1, Flags::default())),
-        ("no text", |client| client.send(0, Flags::default())),
-        ("FIN", |client| {
-            let fin = true;
-            client.send(
-                SIZE,
-                Flags {
-                    fin,
-                    ..Flags::default()
-                },
-            )
-        }),
-        ("URG", |client| {
-            let urg = true;
-            client.send(
-                SIZE,
-                Flags {
-                    urg,
-                    ..Flags::default()
-                },
-            )
-        }),
-        ("ECE", |client| {
-            let ece = true;
-            client.send(
-                SIZE,
-                Flags {
-                    ece,
-                    ..Flags::default()
-                },
-            )
-        }),
-        ("a wrong byte", |client| {
-            let frame = client.send(SIZE, Flags::default());
-            let mut data = frame.data.to_vec();
-            *data.last_mut().unwrap() ^= 1;
-            Frame {
-                data: data.into(),
-                ..frame
-            }
-        }),
-        ("a byte too many", |client| {
-            let frame = client.send(SIZE - 1, Flags::default());
-            let data = [&frame.data[..], &[0]].concat();
-            Frame {
-                data: data.into(),
-                ..frame
-            }
-        }),
-    ];
     for v6 in [false, true] {
-        for (name, change) in changes {
-            let mut client = Client::new(v6, 1);
-            client.timestamps = Some((5, 6));
-            let mut frames = vec![
-                client.send(SIZE, Flags::default()),
-                client.send(SIZE, Flags::default()),
-            ];
-            frames.push(change(&mut client));
-            assert_eq!(trains(&frames), [2, 1], "{name}");
-            frames.remove(0);
-            assert_eq!(trains(&frames), [1, 1], "{name}");
-            frames.swap(0, 1);
-            assert_eq!(trains(&frames), [1, 1], "{name}, first");
+        for (name, change) in CHANGES {
+            check_apart(name, v6, |client| {
+                change(client);
+                client.send(SIZE, NONE)
+            });
+        }
+        for (name, segment) in SEGMENTS {
+            check_apart(name, v6, segment);
         }
     }
 }
@@ -278,9 +242,7 @@ fn what_says_something_new_does_not_join() {
 #[test]
 fn fragments_and_headers_that_are_wrong_do_not_join() {
     let mut client = Client::new(false, 1);
-    let frames: Vec<_> = (0..3)
-        .map(|_| client.send(SIZE, Flags::default()))
-        .collect();
+    let frames: Vec<_> = (0..3).map(|_| client.send(SIZE, NONE)).collect();
     // More fragments; another protocol; a wrong header checksum; an offset.
     for (at, bit) in [(6, 0x20), (9, 1), (10, 1), (7, 1)] {
         for place in 0..3 {
@@ -368,7 +330,7 @@ impl Host {
 fn next_frame(random: &mut Rng, client: &mut Client) -> Frame {
     let mut flags = Flags {
         psh: random.u8(..8) == 0,
-        ..Flags::default()
+        ..NONE
     };
     let before = client.seq;
     match random.u8(..60) {
@@ -450,13 +412,10 @@ fn nothing_shows_of_it() {
         for client in &mut clients {
             client.timestamps = random.bool().then_some((100, 0));
             let syn = true;
-            let syn = Flags {
-                syn,
-                ..Flags::default()
-            };
+            let syn = Flags { syn, ..NONE };
             let answers = hosts.turn(now, vec![client.send(0, syn)], false, false);
             client.ack = next_of(&tcp_of(&answers[0]).unwrap());
-            hosts.turn(now, vec![client.send(0, Flags::default())], false, false);
+            hosts.turn(now, vec![client.send(0, NONE)], false, false);
         }
         for _ in 0..120 {
             let mut client = random.usize(..2);

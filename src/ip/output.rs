@@ -1,12 +1,13 @@
 //! From segments and datagrams to frames: headers, checksums, fragments.
 
+use std::iter;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZero;
+use std::num::{NonZero, NonZeroU16};
 
 use bytes::Bytes;
 use etherparse::IpNumber;
 use ustack_tcp::time::Instant;
-use ustack_tcp::{FlowKey, wire};
+use ustack_tcp::{Flags, FlowKey, wire};
 use ustack_udp::MtuDiscover;
 
 use super::icmp::Message;
@@ -411,6 +412,74 @@ fn emit_fragment_headers(
     headers.extend_from_slice(&v6::emit_fragment(envelope.protocol, offset, more, id));
 }
 
+impl Output<'_> {
+    /// Sends one segment, or super-segment that somebody else cuts, with `len` bytes of payload.
+    fn send_segment(
+        &mut self,
+        route: Route,
+        envelope: &Envelope,
+        tcp: &[u8],
+        (payload, len): (impl Iterator<Item = Bytes>, usize),
+        gso_size: Option<NonZeroU16>,
+    ) {
+        let gso = gso_size.map(|size| Gso {
+            kind: if envelope.source.is_ipv4() {
+                GsoKind::TcpV4
+            } else {
+                GsoKind::TcpV6
+            },
+            header_len: (envelope.header_len() + tcp.len()) as u16,
+            size,
+        });
+        let tcp_len = tcp.len() + len;
+        let headers = self.tx.headers();
+        envelope.emit(tcp_len, Fragmentation::Never, headers);
+        let tcp_at = headers.len();
+        headers.extend_from_slice(tcp);
+        let chunks = self.tx.chunks();
+        let chunks_at = chunks.len();
+        chunks.extend(payload);
+        let offload = self.seal_tcp(envelope, tcp_at, (chunks_at, tcp_len), gso);
+        self.send(route, offload);
+    }
+
+    /// Sends a super-segment as segments of `size` bytes of payload, for a device that cannot cut
+    /// it. FIN and PSH stay on the last one; one with CWR or URG comes alone.
+    fn send_cut(
+        &mut self,
+        envelope: &Envelope,
+        mut tcp: wire::HeaderBytes,
+        (mut payload, len): (impl Iterator<Item = Bytes>, usize),
+        size: usize,
+    ) {
+        let last_flags = tcp[wire::FLAGS_OFFSET];
+        let at_end = (Flags::FIN | Flags::PSH).0 as u8;
+        let mut seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+        let mut chunk = Bytes::new();
+        for start in (0..len).step_by(size) {
+            let text = size.min(len - start);
+            let is_last = start + text == len;
+            tcp[4..8].copy_from_slice(&seq.to_be_bytes());
+            tcp[wire::FLAGS_OFFSET] = if is_last {
+                last_flags
+            } else {
+                last_flags & !at_end
+            };
+            seq = seq.wrapping_add(text as u32);
+            let mut missing = text;
+            let pieces = iter::from_fn(|| {
+                if chunk.is_empty() && missing > 0 {
+                    chunk = payload.next()?;
+                }
+                let piece = chunk.split_to(missing.min(chunk.len()));
+                missing -= piece.len();
+                Some(piece).filter(|piece| !piece.is_empty())
+            });
+            self.send_segment(Route::Device, envelope, &tcp, (pieces, text), None);
+        }
+    }
+}
+
 impl ustack_tcp::Transmit for Output<'_> {
     fn budget(&self) -> usize {
         self.room(LEFT_BY_TCP)
@@ -430,7 +499,7 @@ impl ustack_tcp::Transmit for Output<'_> {
         self.ip.counters.negative_advice += 1;
     }
 
-    /// DF on every segment (PM-1); a super-segment stays one frame.
+    /// DF on every segment (PM-1); a super-segment stays one frame where the device cuts it.
     fn push(&mut self, meta: &ustack_tcp::TxMeta<'_>, payload: impl Iterator<Item = Bytes>) {
         let FlowKey { local, remote } = *meta.flow;
         let tuple = Tuple {
@@ -450,31 +519,19 @@ impl ustack_tcp::Transmit for Output<'_> {
         let Some(route) = self.route(envelope.destination) else {
             return self.discard();
         };
-        let can_cut = self.ip.caps.tso || route == Route::Loopback;
-        if !envelope.can_carry(tcp_len) || (gso_size.is_some() && !can_cut) {
+        if !envelope.can_carry(tcp_len) {
             return self.discard();
         }
         if envelope.header_len() + tcp_len > envelope.floor() {
             let end = meta.segment.seq.wrapping_add(meta.payload_len);
             self.ip.sent_flows.on_sent(hash, end.0);
         }
-        let gso = gso_size.map(|size| Gso {
-            kind: if tuple.local.is_ipv4() {
-                GsoKind::TcpV4
-            } else {
-                GsoKind::TcpV6
-            },
-            header_len: (envelope.header_len() + tcp.len()) as u16,
-            size,
-        });
-        let headers = self.tx.headers();
-        envelope.emit(tcp_len, Fragmentation::Never, headers);
-        let tcp_at = headers.len();
-        headers.extend_from_slice(&tcp);
-        let chunks = self.tx.chunks();
-        let chunks_at = chunks.len();
-        chunks.extend(payload);
-        let offload = self.seal_tcp(&envelope, tcp_at, (chunks_at, tcp_len), gso);
-        self.send(route, offload);
+        let text = meta.payload_len as usize;
+        match gso_size {
+            Some(size) if route == Route::Device && !self.ip.caps.tso => {
+                self.send_cut(&envelope, tcp, (payload, text), size.get().into());
+            }
+            _ => self.send_segment(route, &envelope, &tcp, (payload, text), gso_size),
+        }
     }
 }

@@ -84,6 +84,9 @@ pub struct Config {
     pub mtu: u16,
     /// The device cuts super-segments, so one transmission may carry up to 64 KiB.
     pub tso: bool,
+    /// Where the device does not, IP does: one transmission may carry a few segments. For congestion
+    /// control they leave one by one.
+    pub gso: bool,
     /// Congestion control for connections that do not choose (`tcp_congestion_control`).
     pub congestion: CongestionAlgorithm,
     /// Leave the initial slow start when round trips grow (HyStart++, RFC 9406).
@@ -175,6 +178,7 @@ impl Default for Config {
         Self {
             mtu: 1500,
             tso: false,
+            gso: false,
             congestion: CongestionAlgorithm::default(),
             hystart: true,
             pacing: Pacing::default(),

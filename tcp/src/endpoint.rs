@@ -281,7 +281,7 @@ impl Tcp {
                     if let Some(syn) = conn.opening.as_mut().filter(|syn| syn.is_due()) {
                         syn.send(now, &self.config, tx);
                     }
-                    conn.poll_transmit(now, self.config.tso, tx)
+                    conn.poll_transmit(now, &self.config, tx)
                 }
                 Slot::Resting(_) | Slot::TimeWait(..) => false,
             };

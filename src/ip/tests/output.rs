@@ -1,4 +1,5 @@
 use super::*;
+use crate::device::gso;
 
 static ODD: [&[u8]; 4] = [b"abc", b"d", b"efghi", b""];
 
@@ -119,11 +120,54 @@ fn offload_is_described() {
         let field = usize::from(start) + 16;
         assert_eq!(frame.headers[field..field + 2], sum.to_be_bytes());
         assert_eq!(tx.len(), 1);
-        // A device that cannot cut is never handed one.
-        let mut plain = super::ip();
+    }
+}
+
+/// A device that cannot cut gets what one that can would make of it, chunks not copied.
+#[test]
+fn a_super_segment_is_cut_as_the_device_would() {
+    static BIG: [u8; 4096] = [3; 4096];
+    static CHUNKS: [&[u8]; 5] = [&BIG, b"a", b"", b"bc", &BIG];
+    let wire_of = |caps, ends: (&str, &str)| {
+        let mut ip = Ip::new(config(), caps, [1; 32]);
         let mut tx = TxBatch::new();
-        send_segment(&mut plain, &mut tx, ends, 5, &[&BIG], Some(1440));
-        assert_eq!((tx.len(), plain.counters().out_discards), (0, 1));
+        let mut segment = segment(0xffff_ff00);
+        segment.flags = Flags::ACK | Flags::PSH | Flags::FIN;
+        let meta = ustack_tcp::TxMeta {
+            flow: &FlowKey::new(socket(ends.0, 80), socket(ends.1, 1000)),
+            segment: &segment,
+            payload_len: 8195,
+            gso_size: NonZeroU16::new(1440),
+            ecn: Ecn::Ect0,
+            dscp: 1,
+            ttl: None,
+        };
+        let payload = CHUNKS.map(Bytes::from_static).into_iter();
+        ustack_tcp::Transmit::push(&mut ip.output(at(1), &mut tx), &meta, payload);
+        let mut packets = Vec::new();
+        for frame in tx.iter() {
+            gso::cut(&frame.to_frame(), |packet| packets.push(packet)).expect("a frame that fits");
+        }
+        (tx.len(), packets)
+    };
+    for ends in FAMILIES {
+        let (_, mut expected) = wire_of(OFFLOAD, ends);
+        let (frames, ours) = wire_of(PLAIN, ends);
+        assert_eq!((frames, expected.len()), (6, 6));
+        for (packet, expected) in ours.iter().zip(&mut expected) {
+            dissect(packet);
+            if ends.0 == US4 {
+                // With DF the identification says nothing; ours is zero (RFC 6864 §4.1).
+                expected[4..6].fill(0);
+                expected[10..12].copy_from_slice(&packet[10..12]);
+            }
+            assert_eq!(packet, expected);
+        }
+        let caps = Caps {
+            tx_checksum: true,
+            ..PLAIN
+        };
+        assert_eq!(wire_of(caps, ends), (6, ours));
     }
 }
 

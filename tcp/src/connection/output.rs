@@ -3,6 +3,7 @@
 use core::num::NonZeroU16;
 use core::ops::Range;
 
+use crate::config::Config;
 use crate::segment::{
     Ecn, Flags, Options, SackBlock, SackBlocks, Segment, SegmentOptions, Timestamps, Transmit,
     TxMeta,
@@ -21,12 +22,15 @@ const BURST: usize = 4;
 /// A super-segment with its headers stays below this (an IPv4 total length has 16 bits).
 const MAX_PACKET: u32 = 65_535 - 60 - 60;
 
+/// What IP is given to cut at a time: decided once, but none of the others waits for long.
+const MAX_CUT: u32 = 24 << 10;
+
 impl Connection {
     /// Sends what may be sent now; true if more is waiting for its turn or for budget.
     pub(crate) fn poll_transmit(
         &mut self,
         now: Instant,
-        tso: bool,
+        config: &Config,
         tx: &mut impl Transmit,
     ) -> bool {
         if let Some((flags, seq)) = self.final_segment {
@@ -47,7 +51,7 @@ impl Connection {
         self.validate_window(now);
         self.send_duplicates(now, tx);
         for _ in 0..BURST {
-            let range = self.next_range(now, tso);
+            let range = self.next_range(now, config);
             if range.is_none() && self.timers.loss.is_none() && self.timers.pacing.is_none() {
                 self.update_loss_timer(now, false); // what waits for the window is probed for
             }
@@ -101,15 +105,15 @@ impl Connection {
     }
 
     /// The range to send next, lost bytes first; `None` when nothing may leave.
-    fn next_range(&mut self, now: Instant, tso: bool) -> Option<Range<SeqNum>> {
+    fn next_range(&mut self, now: Instant, config: &Config) -> Option<Range<SeqNum>> {
         if !self.state.sends() {
             return None;
         }
-        // A device would copy the urgent pointer to every segment that it cuts.
-        let limit = if tso && self.snd.up.is_none() {
-            self.super_segment()
-        } else {
-            self.options_mss()
+        // Whoever cuts would copy the urgent pointer to every segment.
+        let limit = match (self.snd.up, config.tso, config.gso) {
+            (None, true, _) => self.super_segment(MAX_PACKET),
+            (None, false, true) => self.super_segment(MAX_CUT),
+            _ => self.options_mss(),
         };
         let limit = match self.pacing_grant(now) {
             Grant::All => limit,
@@ -123,9 +127,9 @@ impl Connection {
         self.next_by_recovery(now, limit)
     }
 
-    /// The largest whole number of segments that one transmission carries.
-    fn super_segment(&self) -> u32 {
-        (MAX_PACKET / self.snd.mss).max(1) * self.snd.mss
+    /// The largest whole number of segments that a transmission of at most `most` bytes carries.
+    fn super_segment(&self, most: u32) -> u32 {
+        (most / self.snd.mss).max(1) * self.snd.mss
     }
 
     /// Payload of a segment that carries the options due now: SACK blocks take room, too.

@@ -17,6 +17,9 @@ use crate::seq::{WireSeq, WireWindow};
 /// Offset of the checksum field from the start of a TCP header.
 pub const CHECKSUM_OFFSET: u16 = 16;
 
+/// Offset of the byte with the flags from CWR to FIN.
+pub const FLAGS_OFFSET: usize = 13;
+
 /// A TCP header with all its options, 60 bytes at most.
 pub type HeaderBytes = ArrayVec<u8, 60>;
 
