@@ -6,10 +6,11 @@ use bytes::{Bytes, BytesMut};
 
 /// Sizes of buffers, in bytes. A chunk takes the smallest that has room, so that one which somebody
 /// keeps for long holds on to little more than itself. The largest takes any frame.
-const SIZES: [usize; 5] = [256, 2 << 10, 8 << 10, 32 << 10, 66 << 10];
+const SIZES: [usize; 6] = [256, 2 << 10, 8 << 10, 16 << 10, 32 << 10, 66 << 10];
 
-/// What is remembered of each size, in bytes; the rest is left to the allocator.
-const MEMORY: usize = 4 << 20;
+/// What is remembered of each size, in bytes; the rest is left to the allocator. Windows of 2 MiB are
+/// no more than that, be their chunks a quarter of their buffers.
+const MEMORY: usize = 8 << 20;
 
 /// What is free at the same time, in bytes, beyond as many buffers as are lent.
 const SPARE: usize = 1 << 20;
@@ -132,6 +133,6 @@ mod tests {
         // A burst is over: what it needed is given up by and by.
         let chunk = vec![7; 60_000];
         (0..10_000).for_each(|_| drop(pool.copy(&chunk)));
-        assert!(pool.0[4].free.len() <= SPARE / 60_000);
+        assert!(pool.0[5].free.len() <= SPARE / 60_000);
     }
 }

@@ -468,7 +468,7 @@ impl Output<'_> {
             seq = seq.wrapping_add(text as u32);
             let mut missing = text;
             let pieces = iter::from_fn(|| {
-                if chunk.is_empty() && missing > 0 {
+                while missing > 0 && chunk.is_empty() {
                     chunk = payload.next()?;
                 }
                 let piece = chunk.split_to(missing.min(chunk.len()));

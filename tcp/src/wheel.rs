@@ -18,6 +18,9 @@ const LEVELS: usize = 6;
 /// The farthest deadline in ticks; what lies beyond is looked at earlier and armed again.
 const MAX_TICKS: u64 = 1 << 30; // 39 hours
 
+/// Entries that each slot has room for from the start: some are used for the first time after hours.
+const ROOM: usize = 4;
+
 /// A slot that has emptied keeps the room for so many entries.
 const KEPT: usize = 1024;
 
@@ -82,7 +85,7 @@ impl<T: Copy> Wheel<T> {
             earliest: u64::MAX,
             levels: core::array::from_fn(|_| Level {
                 used: 0,
-                slots: core::array::from_fn(|_| Vec::new()),
+                slots: core::array::from_fn(|_| Vec::with_capacity(ROOM)),
             }),
             len: 0,
         }

@@ -436,6 +436,9 @@ impl Connection {
         if let Some(larger) = self.tuning.on_read(now, bytes, buffer, mss) {
             self.rcv.window.grow(larger);
         }
+        if self.acks.is_due() {
+            return; // it will offer what there is
+        }
         let (nxt, charged) = (self.rcv.nxt(), self.rcv.reassembler.charged());
         if self
             .rcv

@@ -139,7 +139,7 @@ impl Tcp {
         if !*entry.ready {
             if conn.ack_due() {
                 self.settle(now, id);
-            } else if read == Read::Empty || self.memory.is_some() {
+            } else if matches!(read, Read::Empty) || self.memory.is_some() {
                 self.settle_now(now, id); // it may have been what kept the connection awake
             }
         }
