@@ -88,6 +88,9 @@ where
     let mut stopped = stop.clone();
     let most = u32::try_from(limits.connections).unwrap_or(u32::MAX);
     let places = Arc::new(Semaphore::new(most as usize));
+    // A timer that is to fire before all others wakes tokio's reactor, by a system call even from its
+    // own thread: none of a connection's is, as long as this one comes before.
+    let mut first = tokio::time::interval((limits.idle / 2).max(Duration::from_secs(1)));
     loop {
         let place = async {
             let place = Arc::clone(&places).acquire_owned().await.ok()?;
@@ -96,6 +99,7 @@ where
         let ((io, peer), place) = tokio::select! {
             () = stopped.requested() => break,
             Some(accepted) = place => accepted,
+            _ = first.tick() => continue,
             else => break,
         };
         let span = debug_span!("connection", service = name, %peer);

@@ -369,7 +369,11 @@ impl Tcp {
             return;
         };
         if !core::mem::replace(entry.ready, true) {
-            self.ready.push_back(id);
+            // Whoever opens waits for the answer; they are no more than backlogs hold.
+            match entry.value {
+                Slot::SynReceived(_) => self.ready.push_front(id),
+                _ => self.ready.push_back(id),
+            }
         }
         let mut ends = false;
         if let Slot::Connection(conn) = entry.value {
