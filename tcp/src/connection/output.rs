@@ -112,7 +112,7 @@ impl Connection {
         // Whoever cuts would copy the urgent pointer to every segment.
         let limit = match (self.snd.up, config.tso, config.gso) {
             (None, true, _) => self.super_segment(MAX_PACKET),
-            (None, false, true) => self.super_segment(MAX_CUT),
+            (None, false, true) => self.super_segment(MAX_CUT).min(self.whole_segments()),
             _ => self.options_mss(),
         };
         let limit = match self.pacing_grant(now) {
@@ -130,6 +130,13 @@ impl Connection {
     /// The largest whole number of segments that a transmission of at most `most` bytes carries.
     fn super_segment(&self, most: u32) -> u32 {
         (most / self.snd.mss).max(1) * self.snd.mss
+    }
+
+    /// Unsent bytes in whole segments, at least one: whether the rest may go along is asked as if all
+    /// before it were on its way.
+    fn whole_segments(&self) -> u32 {
+        let mss = self.options_mss();
+        (self.snd.unsent() / mss).max(1) * mss
     }
 
     /// Payload of a segment that carries the options due now: SACK blocks take room, too.
