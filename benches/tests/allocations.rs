@@ -66,14 +66,20 @@ fn the_allocator_counts() {
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     allocator::start();
+    // The harness has a thread of its own, which may come between: not each time.
+    assert!((0..100).any(|_| counts_a_buffer()));
+}
+
+/// Whether a buffer that comes, grows and goes is what was counted.
+fn counts_a_buffer() -> bool {
     let before = allocator::counts();
     let mut buffer = std::hint::black_box(vec![1_u8; 1000]);
     let held = allocator::counts();
-    assert_eq!(held.allocations - before.allocations, 1);
-    assert_eq!(held.live - before.live, 1000);
-    assert!(held.peak >= held.live);
     buffer.reserve_exact(2000);
-    assert_eq!(allocator::counts().live - before.live, 3000);
+    let grown = allocator::counts();
     drop(buffer);
-    assert_eq!(allocator::counts().live, before.live);
+    let live = [held, grown, allocator::counts()].map(|counts| counts.live);
+    held.allocations == before.allocations + 1
+        && held.peak >= held.live
+        && live == [1000, 3000, 0].map(|more| before.live + more)
 }

@@ -11,8 +11,9 @@ use crate::endpoint::{ConnId, Slot, Tcp};
 use crate::time::Instant;
 
 /// Boxes that are kept for the next who needs one: as many connections may wake and rest without
-/// the allocator. A tick of the wheel may put this many to rest at a million wakings a second.
-const MAX_SPARE: usize = 128;
+/// the allocator. More of them, scattered as they are, would keep the allocator from giving back what
+/// many connections took while they were awake.
+const MAX_SPARE: usize = 32;
 
 /// Sets of options that resting connections share: hosts use few.
 const MAX_SHARED: usize = 16;
