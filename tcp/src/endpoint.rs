@@ -15,6 +15,7 @@ mod time_wait;
 mod types;
 
 pub use counters::Counters;
+pub(crate) use counters::Tally;
 pub use queued::Queued;
 pub use types::{ConnId, Event, ListenOptions, ListenerId, Read, Summary, Verdict};
 
@@ -22,6 +23,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::num::{NonZeroU8, NonZeroU16};
+use core::ops::Range;
 
 use bytes::Bytes;
 
@@ -38,6 +40,7 @@ use crate::table::{Keyed, Table};
 use crate::time::{Duration, Instant};
 use crate::wheel::{LowTick, Wheel};
 
+use counters::Counting;
 use memory::Memory;
 use rest::Dormitory;
 pub(crate) use time_wait::TimeWait;
@@ -250,6 +253,16 @@ impl Tcp {
 
     /// Hands out what is to be sent, as far as `tx` has budget.
     pub fn poll_transmit(&mut self, now: Instant, tx: &mut impl Transmit) {
+        let mut tx = Counting::new(tx);
+        self.transmit(now, &mut tx);
+        tx.finish(&mut self.counters);
+        self.share_memory(now);
+        self.note_backlog(now);
+        #[cfg(debug_assertions)]
+        self.check_invariants(now);
+    }
+
+    fn transmit(&mut self, now: Instant, tx: &mut impl Transmit) {
         while tx.budget() > 0
             && let Some((flow, segment, marking)) = self.replies.pop_front()
         {
@@ -264,12 +277,14 @@ impl Tcp {
             let more = match entry.value {
                 Slot::SynSent(syn) => {
                     if syn.is_due() {
+                        self.counters.on_handshake_sent(syn.is_repeated());
                         syn.send(now, &self.config, tx);
                     }
                     false
                 }
                 Slot::SynReceived(syn) => {
                     if syn.is_due() {
+                        self.counters.on_handshake_sent(syn.is_repeated());
                         syn.send(now, &self.config, tx);
                     }
                     false
@@ -279,6 +294,7 @@ impl Tcp {
                         memory.grant(conn, 0);
                     }
                     if let Some(syn) = conn.opening.as_mut().filter(|syn| syn.is_due()) {
+                        self.counters.on_handshake_sent(syn.is_repeated());
                         syn.send(now, &self.config, tx);
                     }
                     conn.poll_transmit(now, &self.config, tx)
@@ -291,10 +307,6 @@ impl Tcp {
             }
             self.settle_now(now, id);
         }
-        self.share_memory(now);
-        self.note_backlog(now);
-        #[cfg(debug_assertions)]
-        self.check_invariants(now);
     }
 
     /// Whether [`Tcp::poll_transmit`] has something to do: what wakes the driver.
@@ -324,7 +336,13 @@ impl Tcp {
 
     /// All connections and handshakes, in no order.
     pub fn connections(&self) -> impl Iterator<Item = Summary> + '_ {
-        self.table.iter().map(|(id, slot)| {
+        self.connections_in(0..self.slots())
+    }
+
+    /// Those of [`Tcp::connections`] whose [index](ConnId::index) lies in `range`. So a walk over
+    /// many of them can pause: one that exists all the while is met once.
+    pub fn connections_in(&self, range: Range<u32>) -> impl Iterator<Item = Summary> + '_ {
+        self.table.iter_in(range).map(|(id, slot)| {
             let (state, totals) = match slot {
                 Slot::SynSent(_) => (State::SynSent, [0; 3]),
                 Slot::SynReceived(_) => (State::SynReceived, [0; 3]),
@@ -355,6 +373,11 @@ impl Tcp {
                 total_retrans,
             }
         })
+    }
+
+    /// Every [index](ConnId::index) in use lies below this.
+    pub fn slots(&self) -> u32 {
+        self.table.slot_count() as u32
     }
 
     /// How many connections exist, in all states but TIME-WAIT.
@@ -450,7 +473,11 @@ impl Tcp {
             pruned,
             stalled,
             closed,
+            ..
         } = events;
+        if let Some(tally) = events.tally() {
+            self.counters += tally;
+        }
         self.counters.ofo_pruned += u64::from(pruned);
         if urgent {
             self.events.push_back(Event::Urgent(id));
@@ -466,6 +493,7 @@ impl Tcp {
         }
         if let Some(reason) = closed {
             self.counters.estab_resets += u64::from(reason == CloseReason::Reset);
+            self.counters.abort_on_timeout += u64::from(reason == CloseReason::TimedOut);
             self.events.push_back(Event::Closed(id, reason));
         }
     }
@@ -532,7 +560,6 @@ impl Tcp {
     }
 
     fn reset(&mut self, flow: &FlowKey, segment: Segment<()>) {
-        self.counters.out_rsts += 1;
         self.reply(flow, segment, Marking::default());
     }
 

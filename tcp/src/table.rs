@@ -1,6 +1,7 @@
 //! The flow table: a slab whose ids carry a generation, and a keyed hash from flow to slot.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
@@ -185,8 +186,16 @@ impl<S: Keyed> Table<S> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &S)> + '_ {
-        let slots = self.chunks.iter().flatten().enumerate();
-        slots.filter_map(|(index, slot)| Some((self.id(index as u32), slot.value.as_ref()?)))
+        self.iter_in(0..self.slot_count() as u32)
+    }
+
+    /// Those in these slots.
+    pub(crate) fn iter_in(&self, range: Range<u32>) -> impl Iterator<Item = (ConnId, &S)> + '_ {
+        let slots = range.map_while(|index| Some((index, self.slot(index)?)));
+        slots.filter_map(|(index, slot)| {
+            let generation = slot.generation;
+            Some((ConnId { index, generation }, slot.value.as_ref()?))
+        })
     }
 
     fn id(&self, index: u32) -> ConnId {

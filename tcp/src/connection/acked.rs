@@ -50,6 +50,9 @@ impl Connection {
             self.rtt.on_sample(now, rtt);
         }
         self.stats.on_delivered(&outcome, self.snd.mss, seg);
+        if outcome.dsack.is_some() {
+            self.events.count().dsacks_received += 1;
+        }
         let facts = Ack {
             una: self.snd.una,
             nxt: self.snd.nxt,
@@ -115,6 +118,7 @@ impl Connection {
             return self.tell_losses(now);
         }
         let response = self.excuse_probe(now, response);
+        self.count_response(response);
         if response.undo && !self.ecn.take_absorbed() {
             self.cc.undo();
         } else if response.undo {
@@ -145,6 +149,21 @@ impl Connection {
         };
         self.recovery
             .update_window(response.reduce && !response.again, ack, &self.snd.flight);
+    }
+
+    fn count_response(&mut self, response: Response) {
+        if response.undo {
+            self.events.count().undos += 1;
+        }
+        if response.reduce && !response.again {
+            let begun = (self.recovery.in_recovery(), self.sack);
+            let tally = self.events.count();
+            match begun {
+                (true, true) => tally.sack_recoveries += 1,
+                (true, false) => tally.reno_recoveries += 1,
+                (false, _) => tally.loss_probe_recoveries += 1,
+            }
+        }
     }
 
     /// Room for the writer: what was delivered, and a larger buffer.

@@ -135,6 +135,7 @@ impl Connection {
             self.keepalive_probes = self.keepalive_probes.saturating_add(1);
             self.timers.probed_at = Some(now);
             self.timers.probe_owed = true;
+            self.events.count().keepalives += 1;
         }
     }
 

@@ -78,6 +78,7 @@ impl Connection {
     /// No ACK for the tail in two round trips: a segment that asks for one (RFC 8985 §7.3). The
     /// retransmission timer takes over.
     pub(super) fn on_probe(&mut self, now: Instant) {
+        self.events.count().loss_probes += 1;
         self.recovery.on_probe_timeout();
         self.update_loss_timer(now, true);
     }
@@ -103,6 +104,7 @@ impl Connection {
             self.give_up();
             return;
         }
+        self.events.count().timeouts += 1;
         self.suspect_path(now);
         let repeated = self.timers.retransmits > 0;
         if !repeated {

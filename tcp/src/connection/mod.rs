@@ -30,6 +30,7 @@ mod timers;
 #[cfg(debug_assertions)]
 mod variables;
 
+pub(crate) use crate::endpoint::Tally;
 pub(crate) use negotiated::Negotiated;
 pub(crate) use rest::Resting;
 pub use state::State;
@@ -71,12 +72,26 @@ pub(crate) struct Events {
     pub(crate) pruned: u32,
     pub(crate) stalled: bool,
     pub(crate) closed: Option<CloseReason>,
+    /// The endpoint is to count something.
+    counted: bool,
+    tally: Tally,
 }
 
 impl Events {
     pub(crate) const fn is_empty(&self) -> bool {
-        let some = self.readable | self.writable | self.urgent | self.stalled;
+        let some = self.readable | self.writable | self.urgent | self.stalled | self.counted;
         !some && self.pruned == 0 && self.closed.is_none()
+    }
+
+    /// For adding to what the endpoint is to count.
+    pub(super) const fn count(&mut self) -> &mut Tally {
+        self.counted = true;
+        &mut self.tally
+    }
+
+    /// What the endpoint is to count, if there is anything.
+    pub(crate) const fn tally(&self) -> Option<&Tally> {
+        if self.counted { Some(&self.tally) } else { None }
     }
 }
 

@@ -200,7 +200,9 @@ impl Connection {
         tx.push(&meta, chunks);
         if range.start < self.snd.nxt {
             self.on_resent(now, &range, mss);
-            self.total_retrans += u64::from(payload_len.div_ceil(mss).max(1));
+            let segments = payload_len.div_ceil(mss).max(1);
+            self.total_retrans += u64::from(segments);
+            self.events.count().retrans_segs += segments;
         } else {
             if self.snd.flight.outstanding() == 0 {
                 self.timers.stalled_since = Some(now);

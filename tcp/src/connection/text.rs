@@ -91,6 +91,7 @@ impl Connection {
         if inserted.in_order == 0 {
             self.acks.on_segment_size(u32::from(seg.mss.get()));
             self.stats.on_out_of_order(seg);
+            self.events.count().out_of_order += 1;
             self.events.pruned += self.rcv.prune();
             let (end, buffer) = (self.rcv.reassembler.end(), self.rcv.window.buffer());
             if let Some(larger) = self

@@ -141,6 +141,7 @@ impl Connection {
         let paced = self.next_send_time.is_some_and(|at| at > now);
         self.timers.probe_owed = !paced;
         if self.snd.usable_window() == 0 {
+            self.events.count().window_probes += 1;
             self.timers.persist_backoff = self.timers.persist_backoff.saturating_add(1);
         }
         self.timers.loss = Some((now + self.persist_interval(), LossTimer::Persist));

@@ -263,6 +263,11 @@ impl SynReceived {
         !self.held && (self.ours.repeat.due || self.ack_due)
     }
 
+    /// What is due to be sent was sent before.
+    pub(crate) const fn is_repeated(&self) -> bool {
+        self.ours.repeat.due && !self.ours.repeat.is_first()
+    }
+
     pub(crate) fn send(&mut self, now: Instant, config: &Config, tx: &mut impl Transmit) {
         let window = self.window(config);
         if self.ours.repeat.due {

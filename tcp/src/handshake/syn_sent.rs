@@ -101,6 +101,11 @@ impl SynSent {
         self.ours.repeat.due
     }
 
+    /// What is due to be sent was sent before.
+    pub(crate) const fn is_repeated(&self) -> bool {
+        !self.ours.repeat.is_first()
+    }
+
     pub(crate) fn send(&mut self, now: Instant, config: &Config, tx: &mut impl Transmit) {
         // A SYN sent again is bare: RFC 3168 §6.1.1.1 (EC-9), RFC 7413 §4.2.1 (TF-5).
         let fancy = self.ours.repeat.is_first() && !self.plain;

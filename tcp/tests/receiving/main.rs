@@ -2,6 +2,7 @@
 
 mod acceptable;
 mod acks;
+mod counters;
 mod dsack;
 mod ecn;
 mod errors;
