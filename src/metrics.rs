@@ -1,5 +1,7 @@
 //! What a stack counts: one snapshot of everything.
 
+mod table;
+
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
@@ -7,6 +9,7 @@ pub use ustack_udp::Counters as UdpCounters;
 
 use crate::batch::Frame;
 pub use crate::ip::IpCounters;
+pub use table::{Kind, Row, TABLE};
 
 /// Counters of a stack at one moment, over all its shards; all but the gauges only ever rise.
 #[derive(Clone, Debug, Default)]
