@@ -1,5 +1,6 @@
 //! What a stack counts: one snapshot of everything.
 
+mod http;
 mod table;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ pub use ustack_udp::Counters as UdpCounters;
 
 use crate::batch::Frame;
 pub use crate::ip::IpCounters;
+pub use http::{serve, text};
 pub use table::{Kind, Row, TABLE};
 
 /// Counters of a stack at one moment, over all its shards; all but the gauges only ever rise.

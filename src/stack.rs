@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use ustack_tcp::Summary;
+use ustack_tcp::{FlowKey, Summary};
 
 use crate::clock::RunningClock;
 use crate::config::Config;
 use crate::device::{Caps, Device};
 use crate::host::{Host, Shared};
 use crate::ip::Echo;
+use crate::listing::{self, Key, Listing};
 use crate::metrics::Stats;
 use crate::shard::Shard;
 use crate::shards::{Place, Shards};
@@ -198,10 +199,21 @@ impl Stack {
     /// All TCP connections, in no order.
     pub fn connections(&self) -> Vec<Summary> {
         let mut all = Vec::new();
-        for shared in self.shards.each() {
-            all.extend(shared.host.lock().tcp.connections());
-        }
+        let mut listing = self.listing();
+        while listing.next_summaries(&mut all) {}
         all
+    }
+
+    /// All TCP connections with all that is known of each, a few at a time.
+    pub fn listing(&self) -> Listing {
+        Listing::new(Arc::clone(&self.shards))
+    }
+
+    /// Resets a connection, whoever has it: the peer hears RST, the application
+    /// [`io::ErrorKind::ConnectionAborted`]. False when `flow` is no longer the connection `key`, or
+    /// nothing is left of it to reset (TIME-WAIT).
+    pub fn reset(&self, key: Key, flow: &FlowKey) -> bool {
+        listing::reset(&self.shards, key, flow)
     }
 
     /// The next echo request for another host's address, which a transparent stack never answers

@@ -136,7 +136,7 @@ fn arrive(kind: DeviceKind, family: usize) {
                 received
                     .iter()
                     .take(count - 1)
-                    .all(|one| one.len() == size.into())
+                    .all(|one| one.len() == usize::from(size))
             );
             assert_eq!(frames, if joins { 1 } else { count }, "{len} by {size}");
 
@@ -168,7 +168,7 @@ fn leave(kind: DeviceKind, family: usize) {
                 let received = receive(&kernel, len);
                 assert_eq!(received.concat(), data, "{len} by {size}");
                 let (last, before_last) = received.split_last().unwrap();
-                assert!(before_last.iter().all(|one| one.len() == size.into()));
+                assert!(before_last.iter().all(|one| one.len() == usize::from(size)));
                 assert!(last.len() <= size.into());
                 let frames = if joins { 1 } else { received.len() as u64 };
                 until(&stack, |stats| stats.device.tx_frames, before + frames).await;

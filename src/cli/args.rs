@@ -57,6 +57,17 @@ Exit codes:
   0 no divergence that matters   1 a divergence, or a rule broken by a recorded end
   2 nothing there that can be replayed";
 
+const SS_EXAMPLES: &str = "\
+Examples:
+  ustack ss                                    all connections
+  ustack ss --state established --port 80
+  ustack ss --host 10.77.0.1 --json | jq .tcp_info.rtt
+  ustack ss --counters                         what was counted, under the names of netstat
+
+Lines and names are those of `ss -ti`; docs/control.md describes the socket.
+
+Exit codes: 0 all is well   1 no running host, or it does not answer   2 wrong flag or value";
+
 /// A TCP/UDP/IP stack in user space: a host of its own behind a TUN device.
 ///
 /// It answers ping, HTTP on port 80, echo on 7, discard on 9 (TCP and UDP) and chargen on 19.
@@ -88,6 +99,9 @@ pub(crate) enum Command {
     /// Replay a capture with the stack in the place of one end, and say where it does otherwise
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
+    /// List the connections of a running host, with TCP_INFO
+    #[command(after_help = SS_EXAMPLES)]
+    Ss(SsArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  ustack completions bash > \
         ~/.local/share/bash-completion/completions/ustack")]
@@ -127,6 +141,37 @@ pub(crate) struct ReplayArgs {
     #[arg(long)]
     pub(crate) port: Option<u16>,
     /// Only conversations in which an end has this address
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) host: Option<IpAddr>,
+}
+
+/// `ustack ss`.
+#[derive(Debug, Args)]
+pub(crate) struct SsArgs {
+    /// A connection a line, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What was counted, instead of connections
+    #[arg(long, conflicts_with_all = ["state", "port", "host"])]
+    pub(crate) counters: bool,
+    /// Which host and which connections
+    #[command(flatten)]
+    pub(crate) of: Watched,
+}
+
+/// Whom to ask, and for what.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Watched {
+    /// The control socket of the host [default: that of the only one running]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Only connections in this state, repeatable, such as established or time-wait
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    pub(crate) state: Vec<String>,
+    /// Only connections of which an end has this port
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Only connections of which an end has this address
     #[arg(long, value_name = "ADDR")]
     pub(crate) host: Option<IpAddr>,
 }
@@ -200,6 +245,14 @@ pub(crate) struct Options {
     /// Record every packet of the device, for Wireshark
     #[arg(long, value_name = "FILE.pcapng")]
     pub(crate) capture: Option<PathBuf>,
+    /// Socket by which `ustack ss` and `ustack top` look at this host; "off" for none [default:
+    /// ustack/NAME.sock in $XDG_RUNTIME_DIR, or in /run for root; NAME is the device's]
+    #[arg(long, value_name = "PATH|off")]
+    pub(crate) control: Option<PathBuf>,
+    /// Offer metrics in OpenMetrics' format at this address of the host, as
+    /// http://ADDR:PORT/metrics; with a port alone at 127.0.0.1 [default: off]
+    #[arg(long, value_name = "[ADDR:]PORT")]
+    pub(crate) metrics: Option<String>,
     /// Faults for packets in both directions, such as "loss=1%,delay=10ms,jitter=2ms,
     /// reorder=1%,duplicate=0.5%,corrupt=0.1%,rate=100mbit,queue=100,seed=7". Also hold=5ms
     /// (reordered packets come late), gemodel=1%/30% (loss in bursts), drop=5;8-12;every:100 (loss

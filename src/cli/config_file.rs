@@ -113,6 +113,8 @@ fn merge_options(
     }
     merge! {
         "tun" => tun: is_none,
+        "control" => control: is_none,
+        "metrics" => metrics: is_none,
         "mtu" => mtu: is_none,
         "addr" => addr: is_empty,
         "host-addr" => host_addr: is_empty,

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
+use ustack::control::About;
 use ustack::device::{
     Capture, CaptureCounters, CaptureOptions, Device, Impair, ImpairCounters, ImpairSpec,
     LaneCounters,
@@ -19,6 +20,7 @@ use ustack::tcp::CongestionAlgorithm;
 use ustack::{Config, Stack, Stats};
 
 use super::args::Congestion;
+use super::control::Outlook;
 use super::error::{Error, ExitStatus, reason};
 use super::settings::{self, Settings};
 use super::threads::Threads;
@@ -54,6 +56,7 @@ pub(crate) struct Host {
     stopper: Stopper,
     counters: Counters,
     impairment: [Option<ImpairSpec>; 2],
+    outlook: Outlook,
     /// Last, so that nothing runs any more when they end.
     threads: Threads,
 }
@@ -82,6 +85,7 @@ impl Host {
             impair: None,
             capture: None,
         };
+        let about = about(settings, &name, &queues);
         let mut impairment = [None, None];
         if settings.impair_in.is_some() || settings.impair_out.is_some() {
             let (inbound, outbound) = (settings.impair_in.clone(), settings.impair_out.clone());
@@ -116,6 +120,7 @@ impl Host {
                 services.spawn_on(forwarder.run(stop.clone()), handle);
             }
         }
+        let outlook = Outlook::start(settings, &stack, about)?;
         Ok(Self {
             stack,
             drivers,
@@ -123,6 +128,7 @@ impl Host {
             stopper,
             counters,
             impairment,
+            outlook,
             threads,
         })
     }
@@ -131,6 +137,11 @@ impl Host {
     /// will happen.
     pub(crate) fn impairment(&self) -> &[Option<ImpairSpec>; 2] {
         &self.impairment
+    }
+
+    /// By what it can be looked at.
+    pub(crate) fn outlook(&self) -> &Outlook {
+        &self.outlook
     }
 
     /// Serves until `until`, then ends in good order, or at once when `hurry` is ready. Returns
@@ -147,6 +158,7 @@ impl Host {
             stopper,
             counters,
             impairment: _,
+            outlook,
             threads: _threads,
         } = self;
         let Ending { why, finish, flush } = tokio::select! {
@@ -154,6 +166,7 @@ impl Host {
             ending = until => ending,
         };
         stopper.stop();
+        drop(outlook);
         let closed = tokio::select! {
             () = close(&stack, services, finish, flush) => true,
             () = hurry => false,
@@ -181,6 +194,21 @@ async fn close(stack: &Stack, mut services: JoinSet<()>, finish: Duration, flush
     let _ = tokio::time::timeout(finish, all_done).await;
     services.shutdown().await;
     let _ = tokio::time::timeout(flush + Duration::from_millis(500), stack.shutdown(flush)).await;
+}
+
+/// What the control socket tells of the host.
+fn about(settings: &Settings, device: &str, queues: &[Box<dyn Device>]) -> About {
+    let caps = queues.first().map(Device::caps);
+    About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        device: device.to_owned(),
+        addresses: settings.addresses.iter().map(ToString::to_string).collect(),
+        mtu: caps.map_or(0, |caps| caps.mtu),
+        offload: caps.is_some_and(|caps| caps.tso),
+        shards: queues.len(),
+        ..About::default()
+    }
 }
 
 fn config(settings: &Settings) -> Config {

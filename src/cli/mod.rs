@@ -6,6 +6,7 @@
 mod address;
 mod args;
 mod config_file;
+mod control;
 mod device;
 mod error;
 mod forward;
@@ -17,6 +18,7 @@ mod run;
 mod serve;
 mod services;
 mod settings;
+mod ss;
 mod threads;
 
 use std::io::{self, Write as _};
@@ -49,6 +51,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
         Some(Command::Serve(options)) => serve::main(*options),
         Some(Command::Run(args)) => run::main(*args),
         Some(Command::Replay(args)) => replay::main(&args),
+        Some(Command::Ss(args)) => ss::main(&args),
         Some(Command::Completions { shell }) => completions(shell),
     }
 }

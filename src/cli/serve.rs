@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use ustack::device::ImpairSpec;
 
 use super::args::Options;
 use super::device;
@@ -37,12 +36,7 @@ pub(crate) fn main(options: Options) -> Result<ExitCode, Error> {
             .map_err(|error| Error::new(ExitStatus::Other, format!("no signals: {error}")))?;
         let mut again = interrupts.clone();
         let host = Host::start(&settings, attached)?;
-        say(&announcement(
-            &settings,
-            host.impairment(),
-            &made,
-            user.as_deref(),
-        ));
+        say(&announcement(&settings, &host, &made, user.as_deref()));
         let until = async {
             let signal = interrupts.wait(1).await;
             say(&format!(
@@ -87,12 +81,7 @@ fn say(text: &str) {
 }
 
 /// What was made, what runs on it, and what to try.
-fn announcement(
-    settings: &Settings,
-    impairment: &[Option<ImpairSpec>],
-    made: &str,
-    user: Option<&str>,
-) -> String {
+fn announcement(settings: &Settings, host: &Host, made: &str, user: Option<&str>) -> String {
     let list = |prefixes: &[super::address::Prefix]| {
         let texts: Vec<_> = prefixes.iter().map(ToString::to_string).collect();
         texts.join(", ")
@@ -118,13 +107,20 @@ fn announcement(
     if settings.forward {
         row("forward", "connections to other addresses");
     }
-    for (name, spec) in ["impair in", "impair out"].iter().zip(impairment) {
+    for (name, spec) in ["impair in", "impair out"].iter().zip(host.impairment()) {
         if let Some(spec) = spec {
             row(name, &spec.to_string());
         }
     }
     if let Some(capture) = &settings.capture {
         row("capture", &capture.display().to_string());
+    }
+    let outlook = host.outlook();
+    if let Some(socket) = &outlook.socket {
+        row("control", &socket.display().to_string());
+    }
+    if let Some(address) = outlook.metrics {
+        row("metrics", &format!("http://{address}/metrics"));
     }
     if let Some(user) = user {
         row("user", &format!("{user} (root given up)"));
@@ -134,7 +130,7 @@ fn announcement(
         .addresses
         .last()
         .map_or(first, |prefix| prefix.addr);
-    let (page, other) = (host(first), host(other));
+    let (page, other) = (in_url(first), in_url(other));
     let _ = write!(
         text,
         "Try:\n  curl http://{page}/\n  \
@@ -145,7 +141,7 @@ fn announcement(
 }
 
 /// An address as a URL holds it.
-fn host(addr: IpAddr) -> String {
+fn in_url(addr: IpAddr) -> String {
     match addr {
         IpAddr::V4(v4) => v4.to_string(),
         IpAddr::V6(v6) => format!("[{v6}]"),

@@ -1,6 +1,6 @@
 //! What was asked for, completed with defaults and checked.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -60,6 +60,10 @@ pub(crate) struct Settings {
     pub(crate) resolver: Option<(SocketAddr, SocketAddr)>,
     /// Where packets are recorded.
     pub(crate) capture: Option<PathBuf>,
+    /// The control socket.
+    pub(crate) control: ControlChoice,
+    /// Where metrics are offered.
+    pub(crate) metrics: Option<SocketAddr>,
     /// Faults for packets to the stack.
     pub(crate) impair_in: Option<ImpairSpec>,
     /// Faults for packets from the stack.
@@ -68,6 +72,28 @@ pub(crate) struct Settings {
     pub(crate) log: Option<String>,
     /// Stay root under sudo.
     pub(crate) keep_root: bool,
+}
+
+/// Which control socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ControlChoice {
+    /// Where `ustack ss` finds it by itself, if that is possible.
+    #[default]
+    Default,
+    /// Here, or fail.
+    Path(PathBuf),
+    /// None.
+    Off,
+}
+
+impl ControlChoice {
+    fn new(given: Option<PathBuf>) -> Self {
+        match given {
+            None => Self::Default,
+            Some(path) if path.as_os_str() == "off" => Self::Off,
+            Some(path) => Self::Path(path),
+        }
+    }
 }
 
 /// Which device.
@@ -97,6 +123,8 @@ impl Settings {
             forward,
             forward_allow,
             capture,
+            control,
+            metrics,
             impair,
             impair_in,
             impair_out,
@@ -109,11 +137,7 @@ impl Settings {
                 .hint("Example: --addr 192.168.50.2/24 --host-addr 192.168.50.1/24")
         })?;
         let mtu = check_mtu(mtu, &stack, origins)?;
-        let both = check_impair("impair", impair, origins)?;
-        let impair_in = check_impair("impair-in", impair_in, origins)?;
-        let impair_out = check_impair("impair-out", impair_out, origins)?;
-        let impair_in = impair_in.or_else(|| both.clone());
-        let impair_out = impair_out.or(both);
+        let [impair_in, impair_out] = check_impairs([impair, impair_in, impair_out], origins)?;
         let is_impaired = impair_in.is_some() || impair_out.is_some();
         if let Some(dir) = &http_root {
             check_http_root(dir)?;
@@ -125,6 +149,7 @@ impl Settings {
         Ok(Self {
             tun: check_tun(tun, tun_fd, origins)?,
             mtu,
+            metrics: check_metrics(metrics.as_deref(), &stack, origins)?,
             addresses: stack,
             host_addresses: host,
             device: device.unwrap_or_default(),
@@ -137,6 +162,7 @@ impl Settings {
             forward_allow: check_forward_allow(&forward_allow, origins)?,
             resolver: None,
             capture,
+            control: ControlChoice::new(control),
             impair_in,
             impair_out,
             log,
@@ -314,6 +340,40 @@ fn check_busy_poll(text: Option<&str>, origins: &Origins) -> Result<Duration, Er
     }
 }
 
+/// A port, at the loopback, or an address of the host with a port.
+fn check_metrics(
+    text: Option<&str>,
+    stack: &[Prefix],
+    origins: &Origins,
+) -> Result<Option<SocketAddr>, Error> {
+    let Some(text) = text else { return Ok(None) };
+    let name = origins.name("metrics");
+    let loopback = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let port = text.parse().map(loopback).ok();
+    let Some(address) = port.or_else(|| text.parse().ok()) else {
+        return Err(usage(format!("{name} {text} is no address with a port"))
+            .hint("Examples: --metrics 9100, --metrics 192.168.1.5:9100, --metrics [::1]:9100"));
+    };
+    if stack.iter().any(|prefix| prefix.addr == address.ip()) {
+        return Err(usage(format!(
+            "{name} {text} is an address of the stack: metrics are offered by the host"
+        ))
+        .hint("Use an address of the host, or a port alone for 127.0.0.1"));
+    }
+    Ok(Some(address))
+}
+
+/// Faults of packets to the stack and from it, out of those of both directions and of each.
+fn check_impairs(
+    [both, inbound, outbound]: [Option<String>; 3],
+    origins: &Origins,
+) -> Result<[Option<ImpairSpec>; 2], Error> {
+    let both = check_impair("impair", both, origins)?;
+    let inbound = check_impair("impair-in", inbound, origins)?;
+    let outbound = check_impair("impair-out", outbound, origins)?;
+    Ok([inbound.or_else(|| both.clone()), outbound.or(both)])
+}
+
 fn check_impair(
     key: &str,
     text: Option<String>,
@@ -431,6 +491,39 @@ mod tests {
                 "{message}"
             );
         }
+    }
+
+    #[test]
+    fn metrics_are_offered_by_the_host() {
+        let metrics =
+            |text: &str| settings(&format!("ustack --metrics {text}")).map(|all| all.metrics);
+        for (text, address) in [
+            ("9100", "127.0.0.1:9100"),
+            ("192.168.1.5:9100", "192.168.1.5:9100"),
+            ("[::1]:0", "[::1]:0"),
+        ] {
+            assert_eq!(metrics(text), Ok(Some(address.parse().unwrap())));
+        }
+        assert_eq!(settings("ustack").unwrap().metrics, None);
+        for (text, why) in [
+            ("here", "is no address with a port"),
+            ("127.0.0.1", "is no address with a port"),
+            ("65536", "is no address with a port"),
+            ("10.77.0.2:9100", "is an address of the stack"),
+            ("[fd77::2]:9100", "is an address of the stack"),
+        ] {
+            let message = metrics(text).unwrap_err();
+            assert!(message.contains(why), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_control_socket_can_be_elsewhere_or_off() {
+        let control = |line| settings(line).unwrap().control;
+        assert_eq!(control("ustack"), ControlChoice::Default);
+        assert_eq!(control("ustack --control off"), ControlChoice::Off);
+        let path = ControlChoice::Path("/tmp/a.sock".into());
+        assert_eq!(control("ustack --control /tmp/a.sock"), path);
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub enum Kind {
 impl Row {
     /// Whether group and name are Linux's.
     pub fn is_linux(&self) -> bool {
-        self.group.starts_with(|first: char| first.is_ascii_uppercase())
+        self.group
+            .starts_with(|first: char| first.is_ascii_uppercase())
     }
 
     /// The value in `stats`.
@@ -239,7 +240,9 @@ mod tests {
         let names: BTreeSet<_> = TABLE.iter().map(|row| (row.group, row.name)).collect();
         assert_eq!(names.len(), TABLE.len());
         for row in TABLE {
-            let is_upper = row.name.starts_with(|first: char| first.is_ascii_uppercase());
+            let is_upper = row
+                .name
+                .starts_with(|first: char| first.is_ascii_uppercase());
             assert_eq!(is_upper, row.is_linux(), "{row:?}");
             assert!(!row.help.ends_with('.'), "{row:?}");
         }

@@ -21,6 +21,18 @@ pub enum CongestionAlgorithm {
     Custom(CustomCongestion),
 }
 
+impl CongestionAlgorithm {
+    /// What Linux calls it (`TCP_CONGESTION`).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reno => "reno",
+            Self::Cubic => "cubic",
+            Self::Bbr => "bbr",
+            Self::Custom(custom) => custom.name,
+        }
+    }
+}
+
 /// How to make a congestion controller of one's own.
 #[derive(Clone, Copy, Debug)]
 pub struct CustomCongestion {

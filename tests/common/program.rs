@@ -28,6 +28,8 @@ impl Ustack {
         for variable in ["RUST_LOG", "SUDO_UID", "SUDO_GID", "SUDO_USER"] {
             command.env_remove(variable);
         }
+        // Where control sockets are made: not where a user's own programs make theirs.
+        command.env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"));
         command
     }
 

@@ -45,7 +45,11 @@ async fn segments_arrive_as_the_device_brings_them() {
             assert_eq!(datagrams.len(), if joined { 1 } else { 11 });
             let segments: Vec<_> = datagrams.iter().flat_map(Datagram::segments).collect();
             assert_eq!(segments.len(), 11);
-            assert!(segments[..10].iter().all(|one| one.len() == SIZE.into()));
+            assert!(
+                segments[..10]
+                    .iter()
+                    .all(|one| one.len() == usize::from(SIZE))
+            );
             assert_eq!(segments.concat(), data);
             // Who asks for one gets one.
             client.send_segments(&data, SIZE, None).await.unwrap();

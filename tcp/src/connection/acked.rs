@@ -50,9 +50,6 @@ impl Connection {
             self.rtt.on_sample(now, rtt);
         }
         self.stats.on_delivered(&outcome, self.snd.mss, seg);
-        if outcome.dsack.is_some() {
-            self.events.count().dsacks_received += 1;
-        }
         let facts = Ack {
             una: self.snd.una,
             nxt: self.snd.nxt,
@@ -114,6 +111,9 @@ impl Connection {
         outcome: &AckOutcome,
         advanced: bool,
     ) {
+        if outcome.dsack.is_some() {
+            self.events.count().dsacks_received += 1;
+        }
         if response == Response::default() && !self.recovery.is_repairing() {
             return self.tell_losses(now);
         }

@@ -91,7 +91,11 @@ impl Events {
 
     /// What the endpoint is to count, if there is anything.
     pub(crate) const fn tally(&self) -> Option<&Tally> {
-        if self.counted { Some(&self.tally) } else { None }
+        if self.counted {
+            Some(&self.tally)
+        } else {
+            None
+        }
     }
 }
 

@@ -3,10 +3,12 @@
 
 use alloc::vec::Vec;
 
+use crate::config::CongestionAlgorithm;
 use crate::connection::State;
 use crate::endpoint::{ConnId, Slot, Tcp};
 use crate::error::SocketError;
 use crate::info::Info;
+use crate::segment::FlowKey;
 use crate::time::Instant;
 
 /// Bytes in the buffers of a connection.
@@ -47,6 +49,17 @@ impl Tcp {
             state: Some(state),
             ..Info::default()
         })
+    }
+
+    /// The connection or handshake of a flow, as long as the flow is taken.
+    pub fn find(&self, flow: &FlowKey) -> Option<ConnId> {
+        self.table.lookup(flow)
+    }
+
+    /// Which algorithm controls a connection's window (`TCP_CONGESTION`).
+    pub fn congestion(&self, id: ConnId) -> Option<CongestionAlgorithm> {
+        let own = self.options(id).ok()?.congestion;
+        Some(own.unwrap_or(self.config.congestion))
     }
 
     /// Copies unread bytes, at most `max`, and leaves them unread (`MSG_PEEK`).

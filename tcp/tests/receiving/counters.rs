@@ -109,7 +109,12 @@ fn a_syn_ack_that_nobody_answers_is_sent_again() {
         let mut peer = Peer::open(net);
         let mut flow = peer.flow;
         flow.remote.set_port(flow.remote.port() + 7);
-        let first = wire(WireSeq(5), WireSeq(0), &seg(0, 0, 0).only(Flags::SYN), Some(syn()));
+        let first = wire(
+            WireSeq(5),
+            WireSeq(0),
+            &seg(0, 0, 0).only(Flags::SYN),
+            Some(syn()),
+        );
         peer.tcp
             .on_segment(peer.now, &flow, true, Ecn::NotEct, first)
             .expect("room for it");
