@@ -68,6 +68,19 @@ Lines and names are those of `ss -ti`; docs/control.md describes the socket.
 
 Exit codes: 0 all is well   1 no running host, or it does not answer   2 wrong flag or value";
 
+const TOP_KEYS: &str = "\
+Keys:
+  up, down, page up, page down, home, end   select a connection
+  enter     show it in detail, or no more
+  < >       sort by another column        r   turn the order round
+  /         filter: words that state, addresses, ports or congestion control hold
+  space     hold the picture              k   reset the selected connection, once confirmed
+  esc       back                          q   quit
+
+Rates are bits per second of payload received in order (IN) and acknowledged by the peer (OUT).
+
+Exit codes: 0 all is well   1 no running host, or it has ended   2 wrong flag or value";
+
 /// A TCP/UDP/IP stack in user space: a host of its own behind a TUN device.
 ///
 /// It answers ping, HTTP on port 80, echo on 7, discard on 9 (TCP and UDP) and chargen on 19.
@@ -102,6 +115,9 @@ pub(crate) enum Command {
     /// List the connections of a running host, with TCP_INFO
     #[command(after_help = SS_EXAMPLES)]
     Ss(SsArgs),
+    /// Watch the connections of a running host
+    #[command(after_help = TOP_KEYS)]
+    Top(TopArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  ustack completions bash > \
         ~/.local/share/bash-completion/completions/ustack")]
@@ -154,6 +170,17 @@ pub(crate) struct SsArgs {
     /// What was counted, instead of connections
     #[arg(long, conflicts_with_all = ["state", "port", "host"])]
     pub(crate) counters: bool,
+    /// Which host and which connections
+    #[command(flatten)]
+    pub(crate) of: Watched,
+}
+
+/// `ustack top`.
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+    pub(crate) interval: f64,
     /// Which host and which connections
     #[command(flatten)]
     pub(crate) of: Watched,

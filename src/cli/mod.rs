@@ -20,6 +20,7 @@ mod services;
 mod settings;
 mod ss;
 mod threads;
+mod top;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
         Some(Command::Run(args)) => run::main(*args),
         Some(Command::Replay(args)) => replay::main(&args),
         Some(Command::Ss(args)) => ss::main(&args),
+        Some(Command::Top(args)) => top::main(&args),
         Some(Command::Completions { shell }) => completions(shell),
     }
 }

@@ -118,30 +118,34 @@ fn counted(counters: &Counters) -> String {
 
 /// Two lines for each.
 fn table(all: &[Connection]) -> String {
-    let ends = |one: &Connection| [one.local.to_string(), one.remote.to_string()];
-    let mut widths = ["Local Address:Port".len(), "Peer Address:Port".len()];
-    for one in all {
-        for (width, text) in widths.iter_mut().zip(ends(one)) {
-            *width = (*width).max(text.len());
-        }
-    }
-    let [local, remote] = widths;
-    let row = |[state, recv_q, send_q, from, to]: [&str; 5]| {
-        let line = format!("{state:<10} {recv_q:<7} {send_q:<7} {from:<local$} {to:<remote$}");
-        line.trim_end().to_owned() + "\n"
-    };
-    let head = [
+    const HEAD: [&str; 5] = [
         "State",
         "Recv-Q",
         "Send-Q",
         "Local Address:Port",
         "Peer Address:Port",
     ];
-    let mut text = row(head);
-    for one in all {
-        let [from, to] = ends(one);
+    let cells = |one: &Connection| {
         let (recv_q, send_q) = (one.recv_q.to_string(), one.send_q.to_string());
-        text += &row([&one.state, &recv_q, &send_q, &from, &to]);
+        let (local, remote) = (one.local.to_string(), one.remote.to_string());
+        [one.state.clone(), recv_q, send_q, local, remote]
+    };
+    let mut widths = HEAD.map(str::len);
+    for one in all {
+        for (width, cell) in widths.iter_mut().zip(cells(one)) {
+            *width = (*width).max(cell.len());
+        }
+    }
+    let row = |cells: [String; 5]| {
+        let cells = cells.iter().zip(widths);
+        let cells: Vec<_> = cells
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        cells.join(" ").trim_end().to_owned() + "\n"
+    };
+    let mut text = row(HEAD.map(str::to_owned));
+    for one in all {
+        text += &row(cells(one));
         let info = details(one);
         if !info.is_empty() {
             let _ = writeln!(text, "\t {info}");
@@ -334,9 +338,9 @@ mod tests {
         let mut lines = text.lines();
         assert_eq!(
             lines.next(),
-            Some("State      Recv-Q  Send-Q  Local Address:Port Peer Address:Port")
+            Some("State Recv-Q Send-Q Local Address:Port Peer Address:Port")
         );
-        let row = "ESTAB      0       2896    [fd77::2]:80       [fd77::1]:40000";
+        let row = "ESTAB 0      2896   [fd77::2]:80       [fd77::1]:40000";
         assert_eq!(lines.next(), Some(row));
         assert!(lines.next().unwrap().starts_with("\t ts sack"));
     }

@@ -210,6 +210,42 @@ mod tests {
         assert!(samples["ustack_device_rx_frames_total"] >= 2);
     }
 
+    /// All that the dashboard asks for is there, and no panel covers another.
+    #[tokio::test]
+    async fn the_dashboard_fits_the_metrics() {
+        let (stack, _open, _accepted) = pair().await;
+        let text = text(&stack).unwrap();
+        let samples = read(&text);
+        let known: Vec<_> = samples.keys().map(|name| name.split('{').next()).collect();
+        let dashboard = include_str!("../../docs/grafana.json");
+        let dashboard: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap();
+        let (mut asked, mut covered) = (0, std::collections::BTreeSet::new());
+        for panel in panels {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let expr = target["expr"].as_str().unwrap();
+                let words = expr.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                for name in words.filter(|word| word.starts_with("ustack_")) {
+                    assert!(known.contains(&Some(name)), "{name} in {}", panel["title"]);
+                    asked += 1;
+                }
+            }
+            let side = |name| panel["gridPos"][name].as_u64().unwrap();
+            for x in side("x")..side("x") + side("w") {
+                assert!(x < 24, "{} is cut off", panel["title"]);
+                for y in side("y")..side("y") + side("h") {
+                    assert!(covered.insert((x, y)), "{} covers another", panel["title"]);
+                }
+            }
+        }
+        assert!(asked > 40, "{asked}");
+        let page = include_str!("../../docs/metrics.md");
+        for panel in panels {
+            let title = panel["title"].as_str().unwrap();
+            assert!(page.contains(title), "{title} is not in docs/metrics.md");
+        }
+    }
+
     #[tokio::test]
     async fn it_is_served_with_its_type_and_nothing_else_is() {
         let (stack, _open, _accepted) = pair().await;
