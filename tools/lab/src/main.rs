@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use lab::{Experiment, Options, Progress, Recording, builtin, csv, report, tables};
+use lab::{Experiment, Options, Progress, Recording, builtin, csv, render, tables};
 
 /// Experiments with the real stack in simulated networks.
 #[derive(Debug, Parser)]
@@ -176,7 +176,7 @@ fn results(recording: &Recording) -> String {
 /// Writes the files; what was written, to be told.
 fn save(directory: &Path, recording: &Recording) -> io::Result<String> {
     let mut files = csv::write(directory, recording)?;
-    files.extend(report::write(directory, recording)?);
+    files.extend(render::write(directory, recording)?);
     let files = files
         .iter()
         .map(|file| format!("wrote {}\n", file.display()));

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode, Output};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use lab::report::{
+use figures::{
     Axis, Bar, Block, Chart, EventTrack, Line, Panel, Report, Section, Stroke, Table, Waterfall,
 };
 

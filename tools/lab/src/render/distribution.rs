@@ -3,7 +3,7 @@
 use super::dimension::{FLOW, Outcome, grouped, has_flows, outcomes};
 use super::summary::{stacked, titled};
 use crate::recording::{FlowResult, Plot, Recording, Run};
-use crate::report::{Axis, Block, Chart, EventTrack, Line, Panel, Stroke};
+use figures::{Axis, Block, Chart, EventTrack, Line, Panel, Stroke};
 
 /// The share of messages that arrived within a delay; with a logarithmic vertical axis, the share
 /// that had not, which shows the tail. Messages that never came count as not arrived.

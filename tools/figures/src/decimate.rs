@@ -3,7 +3,7 @@
 /// Keeps of each column of `width` pixels the first, the least, the greatest and the last point, in
 /// their order, and of a level stretch its ends. Points are places on the paper, from left to
 /// right.
-pub(super) fn decimate(points: &[(f64, f64)], width: f64) -> Vec<(f64, f64)> {
+pub(crate) fn decimate(points: &[(f64, f64)], width: f64) -> Vec<(f64, f64)> {
     let column = |point: &(f64, f64)| (point.0 / width).floor() as i64;
     let kept: Vec<_> = points
         .chunk_by(|a, b| column(a) == column(b))
@@ -24,6 +24,27 @@ pub(super) fn decimate(points: &[(f64, f64)], width: f64) -> Vec<(f64, f64)> {
         .map(|index| kept[index])
         .collect()
 }
+
+/// Joins upright bars that lie in one column of `width` pixels and touch, or nearly so; `bars` are
+/// (place, upper end, lower end), from left to right.
+pub(crate) fn merge(mut bars: Vec<(f64, f64, f64)>, width: f64) -> Vec<(f64, f64, f64)> {
+    let column = |bar: &(f64, f64, f64)| (bar.0 / width).floor() as i64;
+    let mut merged: Vec<(f64, f64, f64)> = Vec::new();
+    for bars in bars.chunk_by_mut(|a, b| column(a) == column(b)) {
+        bars.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let first = merged.len();
+        for &(x, upper, lower) in bars.iter() {
+            match merged[first..].last_mut() {
+                Some((_, _, end)) if upper <= *end + TOUCHING => *end = end.max(lower),
+                _ => merged.push((x, upper, lower)),
+            }
+        }
+    }
+    merged
+}
+
+/// Bars that are no farther apart than this, in pixels, look like one.
+const TOUCHING: f64 = 0.5;
 
 fn extremes(column: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let by_height = |a: &usize, b: &usize| column[*a].1.total_cmp(&column[*b].1);

@@ -3,7 +3,7 @@
 use super::dimension::{FLOW, Outcome, axes, grouped, number, outcomes};
 use super::quantity::Quantity;
 use crate::recording::{FlowResult, Plot, Recording};
-use crate::report::{Axis, Bar, Block, Chart, Line, Panel, Stroke, Waterfall};
+use figures::{Axis, Bar, Block, Chart, Line, Panel, Stroke, Waterfall};
 
 /// Panels of one chart, at most.
 const MAX_PANELS: usize = 4;

@@ -1,8 +1,8 @@
 //! Charts: panels one above the other over one horizontal axis.
 
-use super::axis::Axis;
-use super::canvas::Canvas;
-use super::draw;
+use crate::axis::Axis;
+use crate::canvas::Canvas;
+use crate::draw;
 
 /// Panels over one horizontal axis, so that what happens at one moment stands in one vertical.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +59,7 @@ impl Chart {
     }
 
     /// The chart as an element of a page, with lines thinned to columns of `column` pixels.
-    pub(super) fn to_element(&self, column: f64) -> String {
+    pub(crate) fn to_element(&self, column: f64) -> String {
         let mut canvas = Canvas::new(draw::WIDTH);
         let height = draw::chart(&mut canvas, self, column);
         canvas.into_element(height, &self.title)
@@ -114,6 +114,8 @@ pub enum Stroke {
     Marked,
     /// Marks alone.
     Dots,
+    /// Upright bars between the two values of each pair of points: what was from where to where.
+    Extents,
 }
 
 /// Values over the horizontal axis.
@@ -122,6 +124,7 @@ pub struct Line {
     /// For the legend; a line without a name is not in it.
     pub name: String,
     /// Horizontal and vertical values, from left to right. A value that is not finite is a gap.
+    /// [`Stroke::Extents`] takes them in pairs of one horizontal value.
     pub points: Vec<(f64, f64)>,
     /// Which colour and mark; `None` takes the place of the line in its panel. The same number
     /// has the same look in every panel.

@@ -1,10 +1,10 @@
-//! What an experiment looks like: one self-contained HTML file with tables and inline SVG, and
-//! single figures as SVG files for documents.
+//! Charts and tables as one self-contained HTML file with inline SVG, and single figures as SVG files
+//! for documents: the reports of `lab`, and `ustack plot`.
 //!
-//! The types here are plain data and know nothing of the simulator:
+//! The types here are plain data and know nothing of what they show:
 //!
 //! ```
-//! use lab::report::{Axis, Block, Chart, Line, Panel, Report, Section};
+//! use figures::{Axis, Block, Chart, Line, Panel, Report, Section};
 //!
 //! let cwnd = Line::new("cwnd", vec![(0.0, 14.6), (0.1, 29.2), (0.2, 58.4)]);
 //! let chart = Chart::new("Slow start", Axis::new("time", "s"))
@@ -25,7 +25,6 @@ mod chart;
 mod decimate;
 mod draw;
 mod html;
-mod render;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -34,14 +33,13 @@ mod waterfall;
 
 pub use self::axis::{Axis, Scale};
 pub use self::chart::{Chart, EventTrack, Line, Marker, Panel, Stroke};
-pub use self::render::{from_recording, write};
 pub use self::table::Table;
 pub use self::waterfall::{Bar, Span, Waterfall};
 
-/// One experiment's outcome as a page.
+/// A page.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The experiment's name or title.
+    /// What it is about.
     pub title: String,
     /// What it shows, in plain words; an empty line begins a new paragraph.
     pub about: String,

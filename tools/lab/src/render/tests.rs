@@ -3,7 +3,7 @@
 use super::dimension::number;
 use super::*;
 use crate::recording::{Event, FlowResult, Message, Run, Series, Step};
-use crate::report::Chart;
+use figures::Chart;
 
 fn flow(name: &str, goodput: f64) -> FlowResult {
     FlowResult {
@@ -84,11 +84,7 @@ fn a_sweep_becomes_a_panel_for_each_value_of_its_other_axes() {
     assert_eq!(lines[0].points, [(0.0, 9.0), (0.01, 7.0), (1.0, 2.0)]);
     assert_eq!(lines[1].points[2], (1.0, 2.5));
     assert_eq!(charts[0].x.unit, "%");
-    assert_eq!(
-        charts[0].x.scale,
-        crate::report::Scale::Log,
-        "loss spans decades"
-    );
+    assert_eq!(charts[0].x.scale, figures::Scale::Log, "loss spans decades");
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Table {
     }
 
     /// Whether all cells of a column begin like a figure.
-    pub(super) fn is_numeric(&self, column: usize) -> bool {
+    pub(crate) fn is_numeric(&self, column: usize) -> bool {
         let mut cells = self
             .rows
             .iter()

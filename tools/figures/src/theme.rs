@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// Colours that a line can have; further ones begin anew.
-pub(super) const COLOURS: usize = 7;
+pub(crate) const COLOURS: usize = 7;
 
 /// Of lines and bars, after Okabe and Ito. Their yellow is left out and their orange darker: light
 /// paper swallows both.
@@ -42,11 +42,12 @@ const NIGHT: Face = Face {
 };
 
 /// The style of figures; `standalone` ones carry it along, a page has it once.
-pub(super) fn figures() -> String {
+pub(crate) fn figures() -> String {
     let mut css = String::from(
         ".fig text{font-family:system-ui,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;font-size:12px}\n\
          .fig .title{font-size:15px;font-weight:600}.fig .y{font-weight:600}\n\
          .fig polyline{fill:none;stroke-width:1.6;stroke-linejoin:round}\n\
+         .fig path{fill:none;stroke-width:2}\n\
          .fig .grid{stroke-width:1}.fig .axis{stroke-width:1}\n\
          .fig .dashed{stroke-dasharray:6 4}.fig .mark{stroke-width:1;stroke-dasharray:2 3}\n\
          .fig .event{stroke-width:1.4}.fig .bar{stroke-width:1}\n",
@@ -84,7 +85,7 @@ fn face(face: &Face) -> String {
 }
 
 /// The style of a page around its figures.
-pub(super) fn page() -> String {
+pub(crate) fn page() -> String {
     let vars = |face: &Face| {
         format!(
             "--paper:{};--ink:{};--muted:{};--grid:{};--accent:{}",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Block, Report, Section, Table, theme};
+use crate::{Block, Report, Section, Table, theme};
 
 /// What the figures of one page may take together, in bytes, roughly.
 const FIGURE_BYTES: f64 = 12e6;
@@ -11,7 +11,7 @@ const MAX_FIGURES: usize = 150;
 /// Rows of one table that are shown; a note stands for the rest.
 const MAX_ROWS: usize = 2_000;
 
-pub(super) fn page(report: &Report) -> String {
+pub(crate) fn page(report: &Report) -> String {
     let title = escape(&report.title);
     let mut html = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\

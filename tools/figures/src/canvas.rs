@@ -1,16 +1,16 @@
 //! A sheet to draw on, in pixels from the upper left corner, and its text as SVG.
 
-use svg::node::element::{Circle, Group, Polygon, Polyline, Rectangle, Style, Text, Title};
+use svg::node::element::{Circle, Group, Path, Polygon, Polyline, Rectangle, Style, Text, Title};
 use svg::{Document, Node};
 
-use super::theme;
+use crate::theme;
 
 /// Height of a line of text, in pixels.
-pub(super) const LINE: f64 = 17.0;
+pub(crate) const LINE: f64 = 17.0;
 
 /// Which end of a text its place is.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Anchor {
+pub(crate) enum Anchor {
     Start,
     Middle,
     End,
@@ -18,25 +18,25 @@ pub(super) enum Anchor {
 
 /// A growing drawing.
 #[derive(Debug)]
-pub(super) struct Canvas {
+pub(crate) struct Canvas {
     width: f64,
     sheet: Group,
 }
 
 impl Canvas {
-    pub(super) fn new(width: f64) -> Self {
+    pub(crate) fn new(width: f64) -> Self {
         Self {
             width,
             sheet: Group::new(),
         }
     }
 
-    pub(super) fn width(&self) -> f64 {
+    pub(crate) fn width(&self) -> f64 {
         self.width
     }
 
     /// A line of text whose middle is at height `y`.
-    pub(super) fn text(&mut self, (x, y): (f64, f64), anchor: Anchor, class: &str, text: &str) {
+    pub(crate) fn text(&mut self, (x, y): (f64, f64), anchor: Anchor, class: &str, text: &str) {
         let anchor = match anchor {
             Anchor::Start => "start",
             Anchor::Middle => "middle",
@@ -50,7 +50,7 @@ impl Canvas {
     }
 
     /// Straight lines from point to point; one point alone is a dot.
-    pub(super) fn line(&mut self, points: &[(f64, f64)], class: &str) {
+    pub(crate) fn line(&mut self, points: &[(f64, f64)], class: &str) {
         if let [(x, y)] = points {
             let colour = class
                 .split(' ')
@@ -65,14 +65,23 @@ impl Canvas {
         ));
     }
 
-    pub(super) fn polygon(&mut self, points: &[(f64, f64)], class: &str) {
+    /// Upright bars, each with its place, its upper and its lower end, as one element.
+    pub(crate) fn bars(&mut self, bars: &[(f64, f64, f64)], class: &str) {
+        let pieces: Vec<_> = bars
+            .iter()
+            .map(|(x, upper, lower)| format!("M{},{}V{}", short(*x), short(*upper), short(*lower)))
+            .collect();
+        self.add(with_class(Path::new().set("d", pieces.concat()), class));
+    }
+
+    pub(crate) fn polygon(&mut self, points: &[(f64, f64)], class: &str) {
         self.add(with_class(
             Polygon::new().set("points", joined(points)),
             class,
         ));
     }
 
-    pub(super) fn circle(&mut self, (x, y): (f64, f64), radius: f64, class: &str) {
+    pub(crate) fn circle(&mut self, (x, y): (f64, f64), radius: f64, class: &str) {
         let circle = Circle::new()
             .set("cx", short(x))
             .set("cy", short(y))
@@ -80,18 +89,18 @@ impl Canvas {
         self.add(with_class(circle, class));
     }
 
-    pub(super) fn rectangle(&mut self, from: (f64, f64), size: (f64, f64), class: &str) {
+    pub(crate) fn rectangle(&mut self, from: (f64, f64), size: (f64, f64), class: &str) {
         self.add(with_class(rectangle(from, size), class));
     }
 
     /// The drawing as an `svg` element of a page. `title` is for those who do not see it.
-    pub(super) fn into_element(self, height: f64, title: &str) -> String {
+    pub(crate) fn into_element(self, height: f64, title: &str) -> String {
         let frame = self.frame(height, title);
         self.fill(frame, height).to_string()
     }
 
     /// The drawing as a file of its own.
-    pub(super) fn into_file(self, height: f64, title: &str) -> String {
+    pub(crate) fn into_file(self, height: f64, title: &str) -> String {
         let frame = self.frame(height, title);
         let frame = frame.add(Style::new(theme::figures()));
         format!("{}\n", self.fill(frame, height))
@@ -119,7 +128,7 @@ impl Canvas {
 }
 
 /// About how wide `text` is set, in pixels. Fonts differ: this is on the generous side.
-pub(super) fn text_width(text: &str) -> f64 {
+pub(crate) fn text_width(text: &str) -> f64 {
     let wide = |c: char| match c {
         'i' | 'j' | 'l' | 't' | 'f' | 'r' | 'I' | '.' | ',' | ':' | '|' | '\'' | '(' | ')'
         | ' ' | '/' => 4.4,
@@ -131,7 +140,7 @@ pub(super) fn text_width(text: &str) -> f64 {
 }
 
 /// `text`, shortened to `width` pixels.
-pub(super) fn fitted(text: &str, width: f64) -> String {
+pub(crate) fn fitted(text: &str, width: f64) -> String {
     if text_width(text) <= width {
         return text.to_owned();
     }

@@ -2,7 +2,7 @@
 
 use roxmltree::{Document, ParsingOptions};
 
-use super::*;
+use crate::*;
 
 /// The text as XML; panics with the place of the first fault.
 fn parsed(text: &str) -> Document<'_> {
@@ -302,4 +302,71 @@ fn labels_have_the_digits_they_need() {
             "{value} in steps of {step}"
         );
     }
+}
+
+/// Upright strokes of a class: place, upper end, lower end; the legend's sample left out.
+fn bars_of(document: &Document<'_>, class: &str) -> Vec<(f64, f64, f64)> {
+    let paths = document
+        .descendants()
+        .filter(|node| node.has_tag_name("path") && node.attribute("class") == Some(class));
+    let number = |text: &str| text.parse::<f64>().expect("a number");
+    let strokes = paths
+        .skip(1)
+        .filter_map(|node| node.attribute("d"))
+        .flat_map(|d| d.split('M').skip(1));
+    strokes
+        .filter_map(|stroke| {
+            let (at, lower) = stroke.split_once('V')?;
+            let (x, upper) = at.split_once(',')?;
+            Some((number(x), number(upper), number(lower)))
+        })
+        .collect()
+}
+
+fn extents_of(extents: &[(f64, f64, f64)]) -> Chart {
+    let points = extents
+        .iter()
+        .flat_map(|&(x, low, high)| [(x, low), (x, high)])
+        .collect();
+    let line = Line::new("sent", points).stroke(Stroke::Extents);
+    let y = Axis::new("bytes", "kB").from(0.0).to(100.0);
+    Chart::new("sequence", Axis::new("time", "s")).panel(Panel::new(y).line(line))
+}
+
+#[test]
+fn an_extent_reaches_from_value_to_value() {
+    let svg = extents_of(&[(0.0, 0.0, 50.0), (5.0, 50.0, 100.0), (10.0, 25.0, 25.0)]).to_svg();
+    let bars = bars_of(&parsed(&svg), "l0");
+    let [first, second, flat] = bars[..] else {
+        panic!("{bars:?}");
+    };
+    assert!(
+        (first.1 - second.2).abs() < 0.11,
+        "they meet at 50: {bars:?}"
+    );
+    assert!(((first.2 - first.1) - (second.2 - second.1)).abs() < 0.21);
+    assert!(flat.2 - flat.1 >= 1.9, "nothing is too low to be seen");
+    let middle = f64::midpoint(first.0, flat.0);
+    assert!((second.0 - middle).abs() < 0.11, "{bars:?}");
+}
+
+#[test]
+fn extents_side_by_side_become_one_and_gaps_between_them_stay() {
+    let dense: Vec<_> = (0..90_000)
+        .map(|n| {
+            (
+                f64::from(n) / 1e4,
+                f64::from(n % 1000) / 20.0,
+                f64::from(n % 1000 + 1) / 20.0,
+            )
+        })
+        .chain([(10.0, 0.0, 10.0), (10.0, 60.0, 100.0)])
+        .collect();
+    let svg = extents_of(&dense).to_svg();
+    let bars = bars_of(&parsed(&svg), "l0");
+    assert!(bars.len() < 2_000, "{}", bars.len());
+    let last = bars.last().expect("some").0;
+    let at_the_end = bars.iter().filter(|bar| bar.0 == last).count();
+    assert_eq!(at_the_end, 2, "a gap stays a gap");
+    assert!(svg.len() < 100_000, "{}", svg.len());
 }

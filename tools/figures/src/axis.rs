@@ -54,7 +54,7 @@ impl Axis {
     }
 
     /// Label and unit as one text.
-    pub(super) fn title(&self) -> String {
+    pub fn title(&self) -> String {
         match (self.label.is_empty(), self.unit.is_empty()) {
             (_, true) => self.label.clone(),
             (true, false) => self.unit.clone(),
@@ -71,7 +71,7 @@ const SAME: f64 = 1e-3;
 
 /// How an axis lies on the paper: a value's place, and the labels.
 #[derive(Clone, Debug)]
-pub(super) struct Placement {
+pub(crate) struct Placement {
     scale: Scale,
     /// The ends, after the logarithm if there is one.
     low: f64,
@@ -82,14 +82,14 @@ pub(super) struct Placement {
     start: f64,
     end: f64,
     /// Whether there was nothing to place.
-    pub(super) is_empty: bool,
+    pub(crate) is_empty: bool,
     /// Value and text of each label.
-    pub(super) ticks: Vec<(f64, String)>,
+    pub(crate) ticks: Vec<(f64, String)>,
 }
 
 /// Whether an axis ends at the data or at the next label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fit {
+pub(crate) enum Fit {
     Data,
     Labels,
 }
@@ -97,7 +97,7 @@ pub(super) enum Fit {
 impl Placement {
     /// Places `axis` from `start` to `end` on the paper so that `values` fit, with about one label
     /// per `spacing` pixels. What is not finite is left out of account.
-    pub(super) fn new(
+    pub(crate) fn new(
         axis: &Axis,
         values: impl Iterator<Item = f64>,
         (start, end): (f64, f64),
@@ -134,7 +134,7 @@ impl Placement {
 
     /// Where `value` stands; what lies outside stands at the near end. `None` for what is not
     /// finite or has no logarithm.
-    pub(super) fn place(&self, value: f64) -> Option<f64> {
+    pub(crate) fn place(&self, value: f64) -> Option<f64> {
         let position = match self.scale {
             Scale::Linear => value,
             Scale::Log if value == 0.0 => self.zero?,
@@ -148,7 +148,7 @@ impl Placement {
     }
 
     /// Whether `value` lies between the ends.
-    pub(super) fn shows(&self, value: f64) -> bool {
+    pub(crate) fn shows(&self, value: f64) -> bool {
         match self.scale {
             Scale::Linear => (self.low..=self.high).contains(&value),
             Scale::Log if value == 0.0 => self.zero.is_some(),
@@ -248,7 +248,7 @@ fn step(span: f64, labels: f64) -> f64 {
 }
 
 /// `value` with the digits that steps of `step` need.
-pub(super) fn number(value: f64, step: f64) -> String {
+pub(crate) fn number(value: f64, step: f64) -> String {
     if value == 0.0 && step >= 1.0 {
         return "0".to_owned();
     }

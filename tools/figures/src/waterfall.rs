@@ -1,9 +1,9 @@
 //! Waterfalls: what happened when, as horizontal bars.
 
-use super::axis::{Axis, Fit, Placement};
-use super::canvas::{Anchor, Canvas, fitted, text_width};
-use super::draw::{PAD, RIGHT, Sample, WIDTH, horizontal_axis, legend, title};
-use super::theme::COLOURS;
+use crate::axis::{Axis, Fit, Placement};
+use crate::canvas::{Anchor, Canvas, fitted, text_width};
+use crate::draw::{PAD, RIGHT, Sample, WIDTH, horizontal_axis, legend, title};
+use crate::theme::COLOURS;
 
 /// Height of a row, in pixels.
 const ROW: f64 = 24.0;
@@ -49,7 +49,7 @@ impl Waterfall {
     }
 
     /// The waterfall as an element of a page.
-    pub(super) fn to_element(&self) -> String {
+    pub(crate) fn to_element(&self) -> String {
         let (canvas, height) = self.draw();
         canvas.into_element(height, &self.title)
     }

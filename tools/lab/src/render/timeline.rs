@@ -3,7 +3,7 @@
 use super::dimension::grouped;
 use super::summary::titled;
 use crate::recording::{Plot, Recording, Run, Series};
-use crate::report::{Axis, Block, Chart, EventTrack, Line, Panel, Stroke};
+use figures::{Axis, Block, Chart, EventTrack, Line, Panel, Stroke};
 
 /// The panels of a run, by the names of the series in them.
 const PANELS: [(&str, &[&str]); 6] = [

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use self::dimension::axes;
-use super::{Block, Report, Section, Table};
 use crate::recording::{Plot, PlotKind, Recording};
+use figures::{Block, Report, Section, Table};
 
 /// Runs of a sweep that are drawn over time; the values of the others are in the CSV files.
 const DRAWN_RUNS: usize = 12;

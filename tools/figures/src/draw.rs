@@ -1,17 +1,17 @@
 //! Charts on a canvas.
 
-use super::axis::{Axis, Fit, Placement};
-use super::canvas::{Anchor, Canvas, LINE, fitted, text_width};
-use super::chart::{Chart, EventTrack, Line, Marker, Panel, Stroke};
-use super::decimate::decimate;
-use super::theme::COLOURS;
+use crate::axis::{Axis, Fit, Placement};
+use crate::canvas::{Anchor, Canvas, LINE, fitted, text_width};
+use crate::chart::{Chart, EventTrack, Line, Marker, Panel, Stroke};
+use crate::decimate::{decimate, merge};
+use crate::theme::COLOURS;
 
 /// Width of every figure, in pixels.
-pub(super) const WIDTH: f64 = 960.0;
+pub(crate) const WIDTH: f64 = 960.0;
 /// Room at the right, for half a label.
-pub(super) const RIGHT: f64 = 26.0;
+pub(crate) const RIGHT: f64 = 26.0;
 /// Space around a figure.
-pub(super) const PAD: f64 = 10.0;
+pub(crate) const PAD: f64 = 10.0;
 /// Marks of one line that are drawn without thinning.
 const MAX_MARKS: usize = 300;
 /// Points of one line that are looked at; the rest of a longer one is left out.
@@ -19,14 +19,14 @@ const MAX_POINTS: usize = 4_000_000;
 
 /// How wide the columns must be that `lines` lines are thinned to, if they are to take about
 /// `bytes` bytes.
-pub(super) fn column(lines: usize, bytes: f64) -> f64 {
+pub(crate) fn column(lines: usize, bytes: f64) -> f64 {
     // Four points of a dozen characters per column.
     let columns = bytes / (48.0 * lines.max(1) as f64);
     (WIDTH / columns).clamp(1.0, 40.0)
 }
 
 /// Draws `chart` with lines thinned to columns of `column` pixels; returns its height.
-pub(super) fn chart(canvas: &mut Canvas, chart: &Chart, column: f64) -> f64 {
+pub(crate) fn chart(canvas: &mut Canvas, chart: &Chart, column: f64) -> f64 {
     let left = left_margin(chart);
     let sides = (left, canvas.width() - RIGHT);
     let x = Placement::new(&chart.x, horizontal_values(chart), sides, 85.0, Fit::Data);
@@ -46,7 +46,7 @@ pub(super) fn chart(canvas: &mut Canvas, chart: &Chart, column: f64) -> f64 {
 }
 
 /// The heading, if there is one; returns the height it takes.
-pub(super) fn title(canvas: &mut Canvas, title: &str) -> f64 {
+pub(crate) fn title(canvas: &mut Canvas, title: &str) -> f64 {
     if title.is_empty() {
         return 0.0;
     }
@@ -57,7 +57,7 @@ pub(super) fn title(canvas: &mut Canvas, title: &str) -> f64 {
 }
 
 /// Labels and name of the horizontal axis below `y`; returns where they end.
-pub(super) fn horizontal_axis(
+pub(crate) fn horizontal_axis(
     canvas: &mut Canvas,
     axis: &Axis,
     x: &Placement,
@@ -82,7 +82,7 @@ pub(super) fn horizontal_axis(
 }
 
 /// A row, or rows, of samples and names from `start` on; returns where the rows end.
-pub(super) fn legend(
+pub(crate) fn legend(
     canvas: &mut Canvas,
     entries: &[(String, Sample)],
     (start, wrapped): (f64, f64),
@@ -113,14 +113,23 @@ pub(super) fn legend(
 
 /// What stands before a name in a legend.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Sample {
+pub(crate) enum Sample {
     Line(usize, Stroke),
     Box(usize),
 }
 
 fn line_sample(canvas: &mut Canvas, (x, y): (f64, f64), colour: usize, stroke: Stroke) {
-    if stroke != Stroke::Dots {
-        canvas.line(&[(x, y), (x + 22.0, y)], &stroke_class(colour, stroke));
+    let class = stroke_class(colour, stroke);
+    match stroke {
+        Stroke::Dots => {}
+        Stroke::Extents => {
+            let bars: Vec<_> = (0..4)
+                .map(|n| f64::from(n) * 5.0 + 3.5)
+                .map(|dx| (x + dx, y + 1.0 - dx / 3.0, y + 5.0 - dx / 3.0))
+                .collect();
+            canvas.bars(&bars, &class);
+        }
+        _ => canvas.line(&[(x, y), (x + 22.0, y)], &class),
     }
     if matches!(stroke, Stroke::Dots | Stroke::Marked) {
         mark(canvas, (x + 11.0, y), colour);
@@ -254,6 +263,9 @@ fn draw_line(
     column: f64,
 ) {
     let class = stroke_class(colour, line.stroke);
+    if line.stroke == Stroke::Extents {
+        return draw_extents(canvas, line, &class, x, y, column);
+    }
     let points = &line.points[..line.points.len().min(MAX_POINTS)];
     for run in points.split(|point| !point.0.is_finite() || !point.1.is_finite()) {
         let placed: Vec<_> = run
@@ -272,13 +284,38 @@ fn draw_line(
         match line.stroke {
             Stroke::Solid | Stroke::Dashed | Stroke::Marked => canvas.line(&placed, &class),
             Stroke::Steps => canvas.line(&steps(&placed), &class),
-            Stroke::Dots => {}
+            Stroke::Dots | Stroke::Extents => {}
         }
         if matches!(line.stroke, Stroke::Dots | Stroke::Marked) {
             for point in placed {
                 mark(canvas, point, colour);
             }
         }
+    }
+}
+
+/// Bars that are lower than this, in pixels, are drawn as high as that.
+const LOWEST_BAR: f64 = 2.0;
+
+fn draw_extents(
+    canvas: &mut Canvas,
+    line: &Line,
+    class: &str,
+    x: &Placement,
+    y: &Placement,
+    column: f64,
+) {
+    let points = &line.points[..line.points.len().min(MAX_POINTS)];
+    let bars = points.chunks_exact(2).filter_map(|ends| {
+        let place = x.shows(ends[0].0).then(|| x.place(ends[0].0))??;
+        let (one, other) = (y.place(ends[0].1)?, y.place(ends[1].1)?);
+        let middle = f64::midpoint(one, other);
+        let half = ((one - other).abs() / 2.0).max(LOWEST_BAR / 2.0);
+        Some((place, middle - half, middle + half))
+    });
+    let bars = merge(bars.collect(), column);
+    if !bars.is_empty() {
+        canvas.bars(&bars, class);
     }
 }
 
