@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Deserializer};
 
 use super::error::{Error, ExitStatus};
+use super::plot;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,6 +23,7 @@ Examples:
   sudo ustack --impair loss=1%,delay=10ms,seed=7
   sudo ustack --config ustack.toml             keys are the flags' names: mtu = 1400
   ustack replay trace.pcapng                   what would the stack have answered?
+  ustack plot events.jsonl                     what did it think, connection by connection?
 
 Without root, on a device made once for you:
   sudo ip tuntap add ustack0 mode tun vnet_hdr multi_queue user \"$USER\"
@@ -118,6 +120,9 @@ pub(crate) enum Command {
     /// Watch the connections of a running host
     #[command(after_help = TOP_KEYS)]
     Top(TopArgs),
+    /// Draw recorded connections over time: a page each
+    #[command(after_help = plot::EXAMPLES)]
+    Plot(plot::PlotArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  ustack completions bash > \
         ~/.local/share/bash-completion/completions/ustack")]

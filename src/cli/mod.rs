@@ -12,6 +12,7 @@ mod error;
 mod forward;
 mod host;
 mod logging;
+mod plot;
 mod privilege;
 mod replay;
 mod run;
@@ -54,6 +55,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
         Some(Command::Replay(args)) => replay::main(&args),
         Some(Command::Ss(args)) => ss::main(&args),
         Some(Command::Top(args)) => top::main(&args),
+        Some(Command::Plot(args)) => plot::main(&args),
         Some(Command::Completions { shell }) => completions(shell),
     }
 }
