@@ -6,9 +6,9 @@ use figures::{Axis, Chart, EventTrack, Line, Panel, Stroke};
 
 use crate::series::{
     Points, Unit, Window, acknowledged, extents, highest_of, rate, right_edge, sacked, sampled,
-    steps, total,
+    total,
 };
-use crate::trace::{Kind, Trace};
+use crate::trace::{Kind, Sample, Segment, Trace};
 
 const BLUE: usize = 0;
 const ORANGE: usize = 1;
@@ -27,7 +27,7 @@ const MAX_ROWS: usize = 10;
 /// What the stack sent, how it was acknowledged, and what the congestion controller made of it.
 pub(crate) fn sent(trace: &Trace, title: &str, window: Window) -> Chart {
     let mut chart = Chart::new(title, time(window))
-        .panel(sequence_sent(trace, window, 300.0))
+        .panel(sequence_sent(trace, window).height(300.0))
         .panel(windows(trace, window))
         .panel(round_trips(trace, window))
         .panel(throughput_sent(trace, window));
@@ -40,7 +40,7 @@ pub(crate) fn sent(trace: &Trace, title: &str, window: Window) -> Chart {
 /// A repair of losses from near: the sequence numbers, and the windows.
 pub(crate) fn repair(trace: &Trace, title: &str, window: Window) -> Chart {
     let mut chart = Chart::new(title, time(window))
-        .panel(sequence_sent(trace, window, 240.0))
+        .panel(sequence_sent(trace, window).height(240.0))
         .panel(windows(trace, window).height(110.0));
     for track in tracks(trace, window) {
         chart = chart.events(track);
@@ -51,7 +51,7 @@ pub(crate) fn repair(trace: &Trace, title: &str, window: Window) -> Chart {
 /// What the stack received, and how it acknowledged that.
 pub(crate) fn received(trace: &Trace, title: &str, window: Window) -> Chart {
     Chart::new(title, time(window))
-        .panel(sequence_received(trace, window))
+        .panel(sequence_received(trace, window).height(300.0))
         .panel(buffers(trace, window))
         .panel(throughput_received(trace, window))
 }
@@ -60,50 +60,66 @@ fn time(window: Window) -> Axis {
     Axis::new("time", "s").from(window.from).to(window.to)
 }
 
-fn sequence_sent(trace: &Trace, window: Window, height: f64) -> Panel {
-    let acks = acknowledged(&trace.received);
-    let mut kinds = extents(&trace.sent, window);
-    let blocks = sacked(&trace.received, window);
-    let unit = Unit::of(highest_of(kinds.values().chain([&acks])));
-    let mut panel = Panel::new(Axis::new("sequence number, sent", unit.name)).height(height);
-    let edge = window.clip(&below_twice(right_edge(&trace.received), &kinds));
-    panel = panel.line(line("peer's window", edge, Stroke::Dashed, INK, unit));
-    panel = panel.line(steps("acknowledged", &acks, window, unit, GREEN));
-    panel = panel.line(line("SACKed", blocks, Stroke::Extents, OCHRE, unit));
-    for (kind, name, colour) in [
-        (Kind::New, "sent", BLUE),
-        (Kind::TailProbe, "tail probe", SKY),
-        (Kind::FastRetransmit, "fast retransmit", ORANGE),
-        (Kind::TimeoutRetransmit, "timeout retransmit", MAGENTA),
-        (Kind::OtherRetransmit, "sent again", INK),
-        (Kind::Probe, "probe", INK),
-    ] {
-        if let Some(points) = kinds.remove(&kind) {
-            panel = panel.line(line(name, points, Stroke::Extents, colour, unit));
-        }
-    }
-    panel
+/// Kinds of segments that the stack sent, with name and colour, the last one on top.
+const SENT: &[(Kind, &str, usize)] = &[
+    (Kind::New, "sent", BLUE),
+    (Kind::TailProbe, "tail probe", SKY),
+    (Kind::FastRetransmit, "fast retransmit", ORANGE),
+    (Kind::TimeoutRetransmit, "timeout retransmit", MAGENTA),
+    (Kind::OtherRetransmit, "sent again", INK),
+    (Kind::Probe, "probe", INK),
+];
+
+/// Kinds of segments that it received.
+const RECEIVED: &[(Kind, &str, usize)] = &[
+    (Kind::New, "in order", BLUE),
+    (Kind::OutOfOrder, "out of order", OCHRE),
+    (Kind::Duplicate, "nothing new", MAGENTA),
+    (Kind::Dropped, "dropped", ORANGE),
+];
+
+fn sequence_sent(trace: &Trace, window: Window) -> Panel {
+    let segments = (&trace.sent[..], &trace.received[..]);
+    let names = ("sequence number, sent", "peer's window");
+    sequence(segments, names, SENT, window)
 }
 
 fn sequence_received(trace: &Trace, window: Window) -> Panel {
-    let acks = acknowledged(&trace.sent);
-    let mut kinds = extents(&trace.received, window);
-    let unit = Unit::of(highest_of(kinds.values().chain([&acks])));
-    let edge = window.clip(&below_twice(right_edge(&trace.sent), &kinds));
-    let mut panel = Panel::new(Axis::new("sequence number, received", unit.name)).height(300.0);
-    panel = panel.line(line("our window", edge, Stroke::Dashed, INK, unit));
-    panel = panel.line(steps("acknowledged", &acks, window, unit, GREEN));
-    for (kind, name, colour) in [
-        (Kind::New, "in order", BLUE),
-        (Kind::OutOfOrder, "out of order", OCHRE),
-        (Kind::Duplicate, "nothing new", MAGENTA),
-        (Kind::Dropped, "dropped", ORANGE),
-    ] {
-        if let Some(points) = kinds.remove(&kind) {
-            panel = panel.line(line(name, points, Stroke::Extents, colour, unit));
-        }
-    }
-    panel
+    let segments = (&trace.received[..], &trace.sent[..]);
+    let names = ("sequence number, received", "our window");
+    sequence(segments, names, RECEIVED, window)
+}
+
+/// Which bytes segments carried, and how those of the other direction acknowledged them.
+fn sequence(
+    (segments, answers): (&[Segment], &[Segment]),
+    (name, edge_name): (&str, &str),
+    kinds: &[(Kind, &str, usize)],
+    window: Window,
+) -> Panel {
+    let carried = extents(segments, window);
+    let acks = window.clip(&acknowledged(answers));
+    let edge = window.clip(&below_twice(right_edge(answers), &carried));
+    let unit = Unit::of(highest_of(carried.values().chain([&acks])));
+    let around = [
+        line(edge_name, edge, Stroke::Dashed, INK, unit),
+        line("acknowledged", acks, Stroke::Steps, GREEN, unit),
+        line(
+            "SACKed",
+            sacked(answers, window),
+            Stroke::Extents,
+            OCHRE,
+            unit,
+        ),
+    ];
+    let carried = kinds.iter().filter_map(|(kind, name, colour)| {
+        let points = carried.get(kind)?.clone();
+        Some(line(name, points, Stroke::Extents, *colour, unit))
+    });
+    panel(
+        Axis::new(name, unit.name),
+        around.into_iter().chain(carried),
+    )
 }
 
 /// A window far above what was sent would make the rest flat: what lies above twice the highest
@@ -117,104 +133,78 @@ fn below_twice(edge: Points, kinds: &BTreeMap<Kind, Points>) -> Points {
 }
 
 fn windows(trace: &Trace, window: Window) -> Panel {
-    let cwnd = sampled(trace, |sample| Some(sample.cwnd));
-    let in_flight = sampled(trace, |sample| Some(sample.in_flight));
-    let ssthresh = sampled(trace, |sample| sample.ssthresh);
-    let (cwnd, in_flight) = (window.clip(&cwnd), window.clip(&in_flight));
+    let values = |value: fn(&Sample) -> Option<f64>| window.clip(&sampled(trace, value));
+    let cwnd = values(|sample| Some(sample.cwnd));
+    let in_flight = values(|sample| Some(sample.in_flight));
+    let ssthresh = values(|sample| sample.ssthresh);
     let unit = Unit::of(highest_of([&cwnd, &in_flight]));
-    Panel::new(Axis::new("congestion window", unit.name))
-        .line(line("in flight", in_flight, Stroke::Steps, SKY, unit))
-        .line(line("cwnd", cwnd, Stroke::Steps, BLUE, unit))
-        .line(line(
-            "ssthresh",
-            window.clip(&ssthresh),
-            Stroke::Dashed,
-            ORANGE,
-            unit,
-        ))
+    let lines = [
+        line("cwnd", cwnd, Stroke::Steps, BLUE, unit),
+        line("in flight", in_flight, Stroke::Steps, SKY, unit),
+        line("ssthresh", ssthresh, Stroke::Dashed, ORANGE, unit),
+    ];
+    panel(Axis::new("congestion window", unit.name), lines)
 }
 
 fn buffers(trace: &Trace, window: Window) -> Panel {
-    let offered = window.clip(&sampled(trace, |sample| Some(sample.rcv_wnd)));
-    let unread = window.clip(&sampled(trace, |sample| Some(sample.unread)));
-    let kept = window.clip(&sampled(trace, |sample| Some(sample.out_of_order)));
+    let values =
+        |value: fn(&Sample) -> f64| window.clip(&sampled(trace, |sample| Some(value(sample))));
+    let offered = values(|sample| sample.rcv_wnd);
+    let unread = values(|sample| sample.unread);
+    let kept = values(|sample| sample.out_of_order);
     let unit = Unit::of(highest_of([&offered, &unread, &kept]));
-    Panel::new(Axis::new("receive buffer", unit.name))
-        .line(line("window offered", offered, Stroke::Steps, BLUE, unit))
-        .line(line("not read yet", unread, Stroke::Steps, ORANGE, unit))
-        .line(line("above a gap", kept, Stroke::Steps, OCHRE, unit))
+    let lines = [
+        line("window offered", offered, Stroke::Steps, BLUE, unit),
+        line("not read yet", unread, Stroke::Steps, ORANGE, unit),
+        line("above a gap", kept, Stroke::Steps, OCHRE, unit),
+    ];
+    panel(Axis::new("receive buffer", unit.name), lines)
 }
 
 fn round_trips(trace: &Trace, window: Window) -> Panel {
-    let millis = |points: Points| -> Points {
-        points
-            .into_iter()
-            .map(|(at, rtt)| (at, rtt * 1e3))
-            .collect()
-    };
-    let inside = trace
-        .round_trips
-        .iter()
-        .copied()
-        .filter(|point| window.has(point.0));
-    let samples = millis(inside.collect());
-    let srtt = millis(window.clip(&sampled(trace, |sample| sample.srtt)));
-    Panel::new(Axis::new("round trip", "ms"))
-        .height(110.0)
-        .line(Line::new("measured", samples).colour(SKY))
-        .line(Line::new("SRTT", srtt).stroke(Stroke::Steps).colour(BLUE))
+    let inside = trace.round_trips.iter().filter(|point| window.has(point.0));
+    let samples = inside.map(|&(at, rtt)| (at, rtt * 1e3)).collect();
+    let srtt = sampled(trace, |sample| Some(sample.srtt? * 1e3));
+    let lines = [
+        Line::new("measured", samples).colour(SKY),
+        Line::new("SRTT", window.clip(&srtt))
+            .stroke(Stroke::Steps)
+            .colour(BLUE),
+    ];
+    panel(Axis::new("round trip", "ms"), lines).height(110.0)
 }
 
 fn throughput_sent(trace: &Trace, window: Window) -> Panel {
-    throughput(
-        trace,
-        window,
-        &total(&trace.sent),
-        "sent",
-        &acknowledged(&trace.received),
-        "acknowledged",
-    )
+    let (sent, acked) = (total(&trace.sent), acknowledged(&trace.received));
+    throughput(trace, window, [("sent", sent), ("acknowledged", acked)])
 }
 
 fn throughput_received(trace: &Trace, window: Window) -> Panel {
+    let (received, in_order) = (total(&trace.received), acknowledged(&trace.sent));
     throughput(
         trace,
         window,
-        &total(&trace.received),
-        "received",
-        &acknowledged(&trace.sent),
-        "in order",
+        [("received", received), ("in order", in_order)],
     )
 }
 
-fn throughput(
-    trace: &Trace,
-    window: Window,
-    all: &Points,
-    all_name: &str,
-    done: &Points,
-    done_name: &str,
-) -> Panel {
+/// Rates by which totals grew.
+fn throughput(trace: &Trace, window: Window, totals: [(&str, Points); 2]) -> Panel {
     // Shorter than a round trip there is only the rhythm of ACKs to see.
-    let shortest = trace
-        .samples
-        .iter()
-        .filter_map(|sample| sample.srtt)
-        .fold(0.0, f64::max);
+    let round_trips = trace.samples.iter().filter_map(|sample| sample.srtt);
+    let shortest = round_trips.fold(0.0, f64::max);
     let shortest = shortest.min((window.to - window.from) / 20.0);
-    let megabits = |points: &Points| -> Points {
-        let rates = rate(points, window, STEPS, shortest);
-        rates
-            .into_iter()
-            .map(|(at, bytes)| (at, bytes * 8.0 / 1e6))
-            .collect()
-    };
-    let line =
-        |name: &str, points: &Points| Line::new(name, megabits(points)).stroke(Stroke::Steps);
-    Panel::new(Axis::new("throughput", "Mbit/s"))
-        .height(110.0)
-        .line(line(all_name, all).colour(SKY))
-        .line(line(done_name, done).colour(BLUE))
+    let lines = totals
+        .into_iter()
+        .zip([SKY, BLUE])
+        .map(|((name, total), colour)| {
+            let rates = rate(&total, window, STEPS, shortest);
+            let megabits = rates.into_iter().map(|(at, bytes)| (at, bytes * 8.0 / 1e6));
+            Line::new(name, megabits.collect())
+                .stroke(Stroke::Steps)
+                .colour(colour)
+        });
+    panel(Axis::new("throughput", "Mbit/s"), lines).height(110.0)
 }
 
 /// Rows of ticks: the rarest kinds of marks first, as these are the ones that are looked for.
@@ -251,4 +241,12 @@ fn line(name: &str, points: Points, stroke: Stroke, colour: usize, unit: Unit) -
     Line::new(name, unit.scale(points))
         .stroke(stroke)
         .colour(colour)
+}
+
+/// A panel with those of `lines` that have something to show.
+fn panel(y: Axis, lines: impl IntoIterator<Item = Line>) -> Panel {
+    let shown = lines
+        .into_iter()
+        .filter(|line| line.points.iter().any(|point| point.1.is_finite()));
+    shown.fold(Panel::new(y), Panel::line)
 }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use figures::{Line, Stroke};
-
-use crate::trace::{Kind, Segment, Trace};
+use crate::trace::{Kind, Sample, Segment, Trace};
 
 /// A value over time.
 pub(crate) type Points = Vec<(f64, f64)>;
@@ -166,25 +164,9 @@ pub(crate) fn total(segments: &[Segment]) -> Points {
 }
 
 /// A variable of the sender over time.
-pub(crate) fn sampled(
-    trace: &Trace,
-    value: impl Fn(&crate::trace::Sample) -> Option<f64>,
-) -> Points {
+pub(crate) fn sampled(trace: &Trace, value: impl Fn(&Sample) -> Option<f64>) -> Points {
     let samples = trace.samples.iter();
     samples
         .filter_map(|sample| Some((sample.at, value(sample)?)))
         .collect()
-}
-
-/// A line whose values hold until the next, inside `window`.
-pub(crate) fn steps(
-    name: &str,
-    points: &Points,
-    window: Window,
-    unit: Unit,
-    colour: usize,
-) -> Line {
-    Line::new(name, unit.scale(window.clip(points)))
-        .stroke(Stroke::Steps)
-        .colour(colour)
 }
