@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,6 +19,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   sudo ustack --events events.jsonl            record what the stack thinks, then
   ustack plot events.jsonl                     a page for each connection
+  ustack plot annotated.pcapng                 the same from a capture with --annotate
   ustack plot events.jsonl --port 5201 --out plots
   ustack plot events.jsonl --conversation 3 --from 1.2 --to 1.5 --svg
 
@@ -31,7 +32,7 @@ Exit codes:
 /// Arguments of `ustack plot`.
 #[derive(Debug, Args)]
 pub(crate) struct PlotArgs {
-    /// The event log (--events)
+    /// The event log (--events), or the annotated capture (--capture with --annotate)
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Where the pages go
@@ -92,14 +93,18 @@ fn read(args: &PlotArgs) -> Result<Log, Error> {
         Error::new(ExitStatus::File, message)
     };
     let file = File::open(&args.file).map_err(|error| unreadable(&error))?;
-    plot::events::read(
-        &mut BufReader::with_capacity(1 << 16, file),
-        |local, remote| args.wants(local, remote),
-    )
-    .map_err(|error| match error {
+    let mut file = BufReader::with_capacity(1 << 16, file);
+    let wanted = |local, remote| args.wants(local, remote);
+    let beginning = file.fill_buf().map_err(|error| unreadable(&error))?;
+    let log = if beginning.starts_with(&plot::annotated::MAGIC) {
+        plot::annotated::read(file, wanted)
+    } else {
+        plot::events::read(&mut file, wanted)
+    };
+    log.map_err(|error| match error {
         ReadError::Io(error) => unreadable(&error),
         error => Error::new(ExitStatus::Usage, format!("cannot draw {path}: {error}"))
-            .hint("An event log is what `ustack --events FILE` writes"),
+            .hint("Record with `ustack --events FILE`, or with `ustack --capture FILE --annotate`"),
     })
 }
 
@@ -169,7 +174,7 @@ fn notes(args: &PlotArgs, log: &Log, drawn: usize) -> String {
     let mut note = |text: String| notes = format!("{notes}note: {text}\n");
     if log.missing > 0 {
         note(format!(
-            "{} events are not in the log: its writer was behind",
+            "{} events are not in it: its writer was behind",
             log.missing
         ));
     }
@@ -180,7 +185,7 @@ fn notes(args: &PlotArgs, log: &Log, drawn: usize) -> String {
         ));
     }
     if log.is_cut {
-        note("the last line of the log is cut short".to_owned());
+        note("its end is missing: it was cut, or is being written".to_owned());
     }
     if args.conversation.is_none() && drawn == args.most && log.traces.len() > drawn {
         note(format!(

@@ -5,6 +5,19 @@
 
 use std::net::SocketAddr;
 
+/// All connections of a recording.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// In the order in which they began.
+    pub traces: Vec<Trace>,
+    /// Connections that were too many to be kept.
+    pub left_out: u64,
+    /// Events that the recording itself missed.
+    pub missing: u64,
+    /// Its end is not complete: its writer was stopped.
+    pub is_cut: bool,
+}
+
 /// One connection as it was seen from the stack.
 #[derive(Clone, Debug)]
 pub struct Trace {
