@@ -79,6 +79,8 @@ struct Numbers {
     /// The initial number of each direction, once it is known, and the latest relative one.
     ours: Option<(u32, u64)>,
     theirs: Option<(u32, u64)>,
+    /// Losses are being repaired.
+    is_repairing: bool,
 }
 
 /// The relative number of `wire`, nearest to the latest one; `None` while nothing is known.
@@ -139,11 +141,17 @@ impl Packets {
             ..Line::default()
         };
         fill(&mut line, &comment, is_inbound);
+        let consequences = comment.consequences.iter();
+        let followed = consequences.filter_map(|said| follow(&line, said));
+        let told: Vec<_> = followed.collect();
+        // What a timer has brought about stands with no packet: the phase of the next one tells.
+        let is_told = told.iter().any(|line| line.event == "recovery");
+        if let Some(silent) = numbers.on_phase(&line, comment.phase).filter(|_| !is_told) {
+            self.lines.on_line(&silent, wanted);
+        }
         self.lines.on_line(&line, wanted);
-        for consequence in &comment.consequences {
-            if let Some(line) = follow(&line, consequence) {
-                self.lines.on_line(&line, wanted);
-            }
+        for line in &told {
+            self.lines.on_line(line, wanted);
         }
     }
 }
@@ -172,6 +180,33 @@ impl Numbers {
             self.theirs
                 .get_or_insert((header.ack.wrapping_sub(ack as u32), ack));
         }
+    }
+}
+
+impl Numbers {
+    /// The beginning or the end of a repair, if `phase` shows one.
+    fn on_phase<'a>(&mut self, packet: &Line<'a>, phase: &str) -> Option<Line<'a>> {
+        if phase.is_empty() {
+            return None;
+        }
+        let is_repairing = matches!(phase, "recovery" | "loss");
+        let was_repairing = std::mem::replace(&mut self.is_repairing, is_repairing);
+        let (what, by) = match (was_repairing, is_repairing) {
+            (false, true) if phase == "loss" => ("begin", "timeout"),
+            (false, true) => ("begin", "a timer"),
+            (true, false) => ("end", ""),
+            _ => return None,
+        };
+        Some(Line {
+            event: "recovery".into(),
+            what: what.into(),
+            by: by.into(),
+            local: packet.local,
+            remote: packet.remote,
+            t: packet.t,
+            state: packet.state.clone(),
+            ..Line::default()
+        })
     }
 }
 

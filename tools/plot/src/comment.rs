@@ -9,6 +9,8 @@ pub(crate) struct Comment<'a> {
     pub(crate) first: &'a str,
     /// The state afterwards.
     pub(crate) state: &'a str,
+    /// What the sender is doing.
+    pub(crate) phase: &'a str,
     /// The variables afterwards.
     pub(crate) now: Option<Now>,
     /// SND.NXT afterwards.
@@ -30,7 +32,7 @@ impl<'a> Comment<'a> {
             ..Self::default()
         };
         let state = parts.next().unwrap_or_default();
-        comment.state = state.split(", ").next().unwrap_or_default();
+        (comment.state, comment.phase) = state.split_once(", ").unwrap_or((state, ""));
         for part in parts {
             comment.on_part(part);
         }
@@ -107,7 +109,7 @@ mod tests {
                     11584 out - 1448 sacked - 1448 lost; cwnd 10136 ssthresh 7000; srtt 41.000 ms rttvar \
                     912 µs RTO 241.000 ms; 1448 judged lost; recovery begins by RACK, until 14481";
         let comment = Comment::of(text);
-        assert_eq!(comment.state, "ESTABLISHED");
+        assert_eq!((comment.state, comment.phase), ("ESTABLISHED", "recovery"));
         assert_eq!(
             (comment.bytes("acknowledges "), comment.bytes("accepted ")),
             (2896, 10)

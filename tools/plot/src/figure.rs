@@ -81,20 +81,22 @@ const RECEIVED: &[(Kind, &str, usize)] = &[
 fn sequence_sent(trace: &Trace, window: Window) -> Panel {
     let segments = (&trace.sent[..], &trace.received[..]);
     let names = ("sequence number, sent", "peer's window");
-    sequence(segments, names, SENT, window)
+    let blocks = sacked(&trace.received, window);
+    sequence(segments, names, (SENT, blocks), window)
 }
 
 fn sequence_received(trace: &Trace, window: Window) -> Panel {
     let segments = (&trace.received[..], &trace.sent[..]);
     let names = ("sequence number, received", "our window");
-    sequence(segments, names, RECEIVED, window)
+    // What we report by SACK is what came out of order.
+    sequence(segments, names, (RECEIVED, Points::new()), window)
 }
 
 /// Which bytes segments carried, and how those of the other direction acknowledged them.
 fn sequence(
     (segments, answers): (&[Segment], &[Segment]),
     (name, edge_name): (&str, &str),
-    kinds: &[(Kind, &str, usize)],
+    (kinds, blocks): (&[(Kind, &str, usize)], Points),
     window: Window,
 ) -> Panel {
     let carried = extents(segments, window);
@@ -104,13 +106,7 @@ fn sequence(
     let around = [
         line(edge_name, edge, Stroke::Dashed, INK, unit),
         line("acknowledged", acks, Stroke::Steps, GREEN, unit),
-        line(
-            "SACKed",
-            sacked(answers, window),
-            Stroke::Extents,
-            OCHRE,
-            unit,
-        ),
+        line("SACKed", blocks, Stroke::Extents, OCHRE, unit),
     ];
     let carried = kinds.iter().filter_map(|(kind, name, colour)| {
         let points = carried.get(kind)?.clone();

@@ -191,14 +191,16 @@ fn add(trace: &mut Trace, line: &Line<'_>) {
 }
 
 fn segment(line: &Line<'_>, kind: Kind) -> Segment {
+    // Before there is a connection a packet has the numbers of its header, and they mean nothing here.
+    let has_numbers = line.now.is_some();
     // The window of a SYN is not scaled, and that of a RST means nothing.
-    let has_window = !line.flags.contains(['S', 'R']);
+    let has_window = has_numbers && !line.flags.contains(['S', 'R']);
     Segment {
         at: seconds(line.t),
         // The SYN takes the first number, its data, if any, those after it.
         seq: line.seq + u64::from(line.flags.contains('S')),
-        len: line.len,
-        ack: line.ack,
+        len: if has_numbers { line.len } else { 0 },
+        ack: line.ack.filter(|_| has_numbers),
         window: has_window.then_some(line.window),
         sack: line.sack.clone(),
         kind,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use figures::{Block, Report, Section, Table};
+use figures::{Block, Chart, Report, Section, Table};
 
 use crate::figure;
 pub use crate::series::Window;
@@ -20,17 +20,12 @@ pub fn page(trace: &Trace, part: Option<Window>, command: &str) -> Report {
     let mut report = Report::new(title, command);
     report.about = about(trace, all, window);
     report.parameters = totals(trace);
-    let mut section = Section::new("What the stack sent");
-    if carries(&trace.sent) {
-        section = section.block(figure::sent(trace, "", window));
-    } else {
-        section = section.block(Block::Text("No data, only acknowledgments.".into()));
-    }
-    report = report.section(section);
-    if carries(&trace.received) {
-        let section = Section::new("What it received");
-        report = report.section(section.block(figure::received(trace, "", window)));
-    }
+    report = report.section(direction("What the stack sent", &trace.sent, || {
+        figure::sent(trace, "", window)
+    }));
+    report = report.section(direction("What it received", &trace.received, || {
+        figure::received(trace, "", window)
+    }));
     let inside = |recovery: &&Recovery| {
         recovery.from <= window.to && recovery.to.is_none_or(|to| to >= window.from)
     };
@@ -41,8 +36,24 @@ pub fn page(trace: &Trace, part: Option<Window>, command: &str) -> Report {
     report
 }
 
-fn carries(segments: &[Segment]) -> bool {
-    segments.iter().any(|segment| segment.len > 0)
+/// Segments with data from which on a figure shows more than a sentence.
+const WORTH_A_FIGURE: usize = 8;
+
+fn direction(title: &str, segments: &[Segment], figure: impl FnOnce() -> Chart) -> Section {
+    let with_data = segments.iter().filter(|segment| segment.len > 0);
+    let (count, bytes) = with_data.fold((0, 0), |(count, bytes), segment| {
+        (count + 1, bytes + u64::from(segment.len))
+    });
+    let block = match count {
+        0 => Block::Text("No data, only acknowledgments.".to_owned()),
+        1 => Block::Text(format!("{} bytes in one segment.", thousands(bytes))),
+        2..WORTH_A_FIGURE => {
+            let bytes = thousands(bytes);
+            Block::Text(format!("{bytes} bytes in {count} segments."))
+        }
+        _ => Block::from(figure()),
+    };
+    Section::new(title).block(block)
 }
 
 fn about(trace: &Trace, all: Window, window: Window) -> String {
