@@ -101,8 +101,10 @@ fn sequence(
 ) -> Panel {
     let carried = extents(segments, window);
     let acks = window.clip(&acknowledged(answers));
-    let edge = window.clip(&below_twice(right_edge(answers), &carried));
-    let unit = Unit::of(highest_of(carried.values().chain([&acks])));
+    let (low, high) = ends(carried.values().chain([&acks]));
+    // A window far above what was sent would make the rest flat.
+    let edge = window.clip(&below(right_edge(answers), high + (high - low)));
+    let unit = Unit::of(high);
     let around = [
         line(edge_name, edge, Stroke::Dashed, INK, unit),
         line("acknowledged", acks, Stroke::Steps, GREEN, unit),
@@ -112,16 +114,19 @@ fn sequence(
         let points = carried.get(kind)?.clone();
         Some(line(name, points, Stroke::Extents, *colour, unit))
     });
-    panel(
-        Axis::new(name, unit.name),
-        around.into_iter().chain(carried),
-    )
+    let y = Axis::new(name, unit.name).from(low / unit.bytes);
+    panel(y, around.into_iter().chain(carried))
 }
 
-/// A window far above what was sent would make the rest flat: what lies above twice the highest
-/// byte is a gap.
-fn below_twice(edge: Points, kinds: &BTreeMap<Kind, Points>) -> Points {
-    let most = 2.0 * highest_of(kinds.values());
+/// The least and the greatest value of all.
+fn ends<'a>(lines: impl Iterator<Item = &'a Points> + Clone) -> (f64, f64) {
+    let values = lines.clone().flatten().map(|point| point.1);
+    let low = values.fold(f64::INFINITY, f64::min);
+    (if low.is_finite() { low } else { 0.0 }, highest_of(lines))
+}
+
+/// What lies above `most` is a gap.
+fn below(edge: Points, most: f64) -> Points {
     let shown = |value: f64| if value <= most { value } else { f64::NAN };
     edge.into_iter()
         .map(|(at, value)| (at, shown(value)))

@@ -169,11 +169,11 @@ fn add(trace: &mut Trace, line: &Line<'_>) {
         "timer" if line.timer != "delayed ACK" && line.timer != "linger" => {
             mark(trace, at, &format!("timer: {}", line.timer));
         }
-        "loss" => {
-            if let Some(recovery) = trace.recoveries.last_mut() {
-                recovery.lost += line.bytes;
-            }
-        }
+        "loss" => match trace.recoveries.last_mut() {
+            Some(recovery) if recovery.to.is_none() => recovery.lost += line.bytes,
+            // It is told before the repair that it begins.
+            _ => trace.lost += line.bytes,
+        },
         "recovery" => on_recovery(trace, at, line),
         _ => {}
     }
@@ -252,7 +252,7 @@ fn on_recovery(trace: &mut Trace, at: f64, line: &Line<'_>) {
             from: at,
             to: None,
             by: line.by.clone().into_owned(),
-            lost: 0,
+            lost: std::mem::take(&mut trace.lost),
             undone: false,
         });
     } else if let Some(recovery) = trace.recoveries.last_mut() {

@@ -32,6 +32,7 @@ pub fn page(trace: &Trace, part: Option<Window>, command: &str) -> Report {
     let recoveries: Vec<_> = trace.recoveries.iter().filter(inside).collect();
     if !recoveries.is_empty() {
         report = report.section(repairs(trace, &recoveries, all));
+        report = report.section(list(&recoveries));
     }
     report
 }
@@ -131,46 +132,46 @@ fn totals(trace: &Trace) -> Vec<(String, String)> {
     totals
 }
 
-/// All repairs as a table, and the longest from near.
+/// The longest repairs from near.
 fn repairs(trace: &Trace, recoveries: &[&Recovery], all: Window) -> Section {
     let mut section = Section::new("Repairs of losses");
-    let mut table = Table::new(["at (s)", "noticed by", "lost (bytes)", "took", "outcome"]);
-    for recovery in recoveries {
-        table = table.row([
-            format!("{:.6}", recovery.from),
-            recovery.by.clone(),
-            thousands(recovery.lost),
-            recovery
-                .to
-                .map_or("\u{2014}".to_owned(), |to| duration(to - recovery.from)),
-            outcome(recovery).to_owned(),
-        ]);
-    }
-    section = section.block(table);
     let mut longest = recoveries.to_vec();
     let length = |recovery: &Recovery| recovery.to.unwrap_or(all.to) - recovery.from;
     longest.sort_by(|a, b| length(b).total_cmp(&length(a)));
     longest.truncate(SHOWN_FROM_NEAR);
     longest.sort_by(|a, b| a.from.total_cmp(&b.from));
     if recoveries.len() > longest.len() {
-        let text = format!(
-            "The {} longest of {} from near; --from and --to show any other.",
-            longest.len(),
-            recoveries.len()
-        );
+        let (shown, count) = (longest.len(), recoveries.len());
+        let text =
+            format!("The {shown} longest of {count}; --from and --to show any other from near.");
         section = section.block(Block::Text(text));
     }
     for recovery in longest {
-        let title = format!(
-            "At {:.3} s, noticed by {}: {}",
-            recovery.from,
-            recovery.by,
-            outcome(recovery)
-        );
+        let (at, by) = (recovery.from, &recovery.by);
+        let title = format!("At {at:.3} s, noticed by {by}: {}", outcome(recovery));
         let window = around(trace, recovery, all);
         section = section.block(figure::repair(trace, &title, window));
     }
     section
+}
+
+/// All repairs.
+fn list(recoveries: &[&Recovery]) -> Section {
+    let columns = ["at (s)", "noticed by", "lost (bytes)", "took", "outcome"];
+    let rows = recoveries.iter().map(|recovery| {
+        let took = recovery.to.map(|to| duration(to - recovery.from));
+        [
+            format!("{:.6}", recovery.from),
+            recovery.by.clone(),
+            thousands(recovery.lost),
+            took.unwrap_or_else(|| "\u{2014}".to_owned()),
+            outcome(recovery).to_owned(),
+        ]
+    });
+    let section = Section::new(format!("All {} repairs", recoveries.len()));
+    section
+        .collapsed()
+        .block(rows.fold(Table::new(columns), Table::row))
 }
 
 fn outcome(recovery: &Recovery) -> &'static str {

@@ -41,6 +41,8 @@ pub struct Trace {
     pub states: Vec<(f64, String)>,
     /// Records that were too many to be kept.
     pub missing: u64,
+    /// Bytes judged lost whose repair has not begun.
+    pub(crate) lost: u64,
 }
 
 /// Segments of one direction, and samples, that a trace keeps; more are counted as missing.
@@ -60,6 +62,7 @@ impl Trace {
             recoveries: Vec::new(),
             states: Vec::new(),
             missing: 0,
+            lost: 0,
         }
     }
 
