@@ -60,6 +60,9 @@ fn time(window: Window) -> Axis {
     Axis::new("time", "s").from(window.from).to(window.to)
 }
 
+/// Segments sent again that get a mark each; more of a kind are bars.
+const MARKED: usize = 150;
+
 /// Kinds of segments that the stack sent, with name and colour, the last one on top.
 const SENT: &[(Kind, &str, usize)] = &[
     (Kind::New, "sent", BLUE),
@@ -111,8 +114,15 @@ fn sequence(
         line("SACKed", blocks, Stroke::Extents, OCHRE, unit),
     ];
     let carried = kinds.iter().filter_map(|(kind, name, colour)| {
-        let points = carried.get(kind)?.clone();
-        Some(line(name, points, Stroke::Extents, *colour, unit))
+        let points = carried.get(kind)?;
+        let is_marked = kind.is_retransmission() && points.len() <= 2 * MARKED;
+        let (points, stroke) = if is_marked {
+            // One of a segment would hardly be seen.
+            (points.iter().step_by(2).copied().collect(), Stroke::Dots)
+        } else {
+            (points.clone(), Stroke::Extents)
+        };
+        Some(line(name, points, stroke, *colour, unit))
     });
     let y = Axis::new(name, unit.name).from(low / unit.bytes);
     panel(y, around.into_iter().chain(carried))

@@ -133,6 +133,17 @@ pub enum Kind {
     Dropped,
 }
 
+impl Kind {
+    /// Whether it carried bytes that had been sent before.
+    pub fn is_retransmission(self) -> bool {
+        use Kind::{FastRetransmit, OtherRetransmit, TailProbe, TimeoutRetransmit};
+        matches!(
+            self,
+            FastRetransmit | TimeoutRetransmit | TailProbe | OtherRetransmit
+        )
+    }
+}
+
 /// The sender's variables at one moment. Bytes, but for the round trips: seconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sample {
