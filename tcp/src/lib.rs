@@ -83,6 +83,7 @@ pub(crate) mod invariant;
 pub(crate) mod isn;
 pub(crate) mod listener;
 pub mod memory;
+pub mod observe;
 pub(crate) mod recovery;
 pub(crate) mod recv;
 pub mod segment;
