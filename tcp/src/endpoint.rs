@@ -7,6 +7,7 @@ mod input;
 #[cfg(debug_assertions)]
 mod invariants;
 mod memory;
+mod observed;
 mod passive;
 mod queued;
 mod rest;
@@ -35,6 +36,8 @@ use crate::handshake::{FastOpenCache, SynReceived, SynSent};
 use crate::isn::Secrets;
 use crate::listener::Listeners;
 use crate::memory::Budget;
+use crate::observe::{Observer, View, Why};
+use crate::outlet::{Observed, Outlet};
 use crate::segment::{Ecn, FlowKey, Segment, Transmit, TxMeta};
 use crate::table::{Keyed, Table};
 use crate::time::{Duration, Instant};
@@ -132,6 +135,8 @@ pub struct Tcp {
     /// What all buffers may take together.
     memory: Option<Box<Memory>>,
     counters: Counters,
+    /// Who hears of everything.
+    observer: Option<Box<Observer>>,
     #[cfg(debug_assertions)]
     recounts: crate::invariant::Recounts,
 }
@@ -161,6 +166,7 @@ impl Tcp {
             fast_open: FastOpenCache::default(),
             dormitory: Dormitory::new(),
             counters: Counters::default(),
+            observer: None,
             #[cfg(debug_assertions)]
             recounts: crate::invariant::Recounts::default(),
         }
@@ -188,7 +194,11 @@ impl Tcp {
                 if armed.is_some_and(|armed| armed.fires(tick))
                     && let Some(id) = self.table.holder(index)
                 {
-                    self.on_deadline(now, id);
+                    if self.observer.is_some() {
+                        self.observe_deadline(now, id);
+                    } else {
+                        self.on_deadline(now, id);
+                    }
                 }
             }
         }
@@ -254,7 +264,13 @@ impl Tcp {
     /// Hands out what is to be sent, as far as `tx` has budget.
     pub fn poll_transmit(&mut self, now: Instant, tx: &mut impl Transmit) {
         let mut tx = Counting::new(tx);
-        self.transmit(now, &mut tx);
+        match self.observer.take() {
+            None => self.transmit(now, &mut tx),
+            Some(mut observer) => {
+                self.transmit(now, &mut Observed::new(now, &mut observer, &mut tx));
+                self.observer = Some(observer);
+            }
+        }
         tx.finish(&mut self.counters);
         self.share_memory(now);
         self.note_backlog(now);
@@ -262,7 +278,7 @@ impl Tcp {
         self.check_invariants(now);
     }
 
-    fn transmit(&mut self, now: Instant, tx: &mut impl Transmit) {
+    fn transmit<T: Outlet>(&mut self, now: Instant, tx: &mut T) {
         while tx.budget() > 0
             && let Some((flow, segment, marking)) = self.replies.pop_front()
         {
@@ -271,6 +287,8 @@ impl Tcp {
         while tx.budget() > 0
             && let Some(id) = self.ready.pop_front()
         {
+            let flow = T::IS_OBSERVED.then(|| self.table.flow(id)).flatten();
+            tx.begin(|| self.view(Some(id)));
             let Some(entry) = self.table.entry_mut(id) else {
                 continue;
             };
@@ -306,6 +324,9 @@ impl Tcp {
                 self.ready.push_back(id);
             }
             self.settle_now(now, id);
+            if let Some(flow) = flow {
+                tx.end(&flow, || self.view(Some(id)));
+            }
         }
     }
 
@@ -587,7 +608,7 @@ impl Marking {
     }
 }
 
-fn push_reply(flow: &FlowKey, segment: &Segment<()>, marking: Marking, tx: &mut impl Transmit) {
+fn push_reply(flow: &FlowKey, segment: &Segment<()>, marking: Marking, tx: &mut impl Outlet) {
     let meta = TxMeta {
         flow,
         segment,
@@ -598,6 +619,7 @@ fn push_reply(flow: &FlowKey, segment: &Segment<()>, marking: Marking, tx: &mut 
         ttl: marking.ttl,
     };
     tx.push(&meta, core::iter::empty::<Bytes>());
+    tx.on_sent(Why::Reply, || View::NONE);
 }
 
 /// What a wire segment's size is when there is none.

@@ -84,6 +84,7 @@ pub(crate) mod isn;
 pub(crate) mod listener;
 pub mod memory;
 pub mod observe;
+pub(crate) mod outlet;
 pub(crate) mod recovery;
 pub(crate) mod recv;
 pub mod segment;

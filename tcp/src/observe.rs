@@ -10,10 +10,14 @@
 //! [`Variables`] are those after it. Sequence numbers in them count from the initial ones, which
 //! are 0; a packet has its header's, and [`Variables::sent`] and [`Variables::received`] translate.
 
+mod observer;
+
+pub(crate) use observer::{ConnectionView, Observer, View};
+
 use crate::connection::State;
 use crate::error::{CloseReason, Dropped};
-use crate::segment::{Flags, FlowKey, SackBlocks};
-use crate::seq::WireSeq;
+use crate::segment::{Flags, FlowKey, SackBlock};
+use crate::seq::{WindowScale, WireSeq};
 use crate::time::Instant;
 
 /// Something that happened to a flow.
@@ -92,7 +96,38 @@ pub struct Packet {
     /// The window that it offers, in bytes: scaled, but in a SYN.
     pub window: u32,
     /// SACK blocks, the first one first.
-    pub sack: SackBlocks,
+    pub sack: Blocks,
+}
+
+/// SACK blocks as plain data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    count: u8,
+    blocks: [SackBlock; 4],
+}
+
+impl Blocks {
+    /// At most the first four.
+    pub fn new(blocks: &[SackBlock]) -> Self {
+        const NONE: SackBlock = SackBlock {
+            left: WireSeq(0),
+            right: WireSeq(0),
+        };
+        let mut all = Self {
+            count: 0,
+            blocks: [NONE; 4],
+        };
+        for (place, block) in all.blocks.iter_mut().zip(blocks) {
+            *place = *block;
+            all.count += 1;
+        }
+        all
+    }
+
+    /// The blocks, the first one first.
+    pub fn as_slice(&self) -> &[SackBlock] {
+        &self.blocks[..usize::from(self.count)]
+    }
 }
 
 /// Why a segment was sent.
@@ -270,6 +305,8 @@ pub struct Variables {
     pub rcv_nxt: u64,
     /// RCV.WND.
     pub rcv_wnd: u32,
+    /// How our window field is scaled.
+    pub window_scale: WindowScale,
     /// The congestion window in force.
     pub cwnd: u32,
     /// The slow-start threshold; `u32::MAX` before the first reduction.
@@ -280,8 +317,12 @@ pub struct Variables {
     pub sacked: u32,
     /// Of it, what was judged lost and has not been sent again.
     pub lost: u32,
-    /// Of it, what was sent again.
+    /// Of it, what was judged lost and sent again.
     pub resent: u32,
+    /// Of it, what was sent again without having been judged lost: it is in flight twice.
+    pub twice: u32,
+    /// What duplicate ACKs of a peer without SACK stand for.
+    pub dup_acked: u32,
     /// Written by the application and never sent.
     pub unsent: u32,
     /// Received and not read yet.

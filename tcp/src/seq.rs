@@ -13,6 +13,11 @@ impl WireSeq {
     pub const fn wrapping_add(self, by: u32) -> Self {
         Self(self.0.wrapping_add(by))
     }
+
+    /// The number `by` bytes before, modulo 2³².
+    pub const fn wrapping_sub(self, by: u32) -> Self {
+        Self(self.0.wrapping_sub(by))
+    }
 }
 
 /// A sequence number widened to 64 bits: its low half is what the wire carries.

@@ -4,8 +4,10 @@
 use arrayvec::ArrayVec;
 
 use crate::config::Config;
+use crate::observe::{AckWhy, Why};
+use crate::outlet::Outlet;
 use crate::recv::MAX_UNREPORTED;
-use crate::segment::{Flags, Transmit};
+use crate::segment::Flags;
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
 
@@ -44,8 +46,8 @@ pub(crate) struct Acks {
     last_sent: SeqNum,
     /// Bytes that arrived in order since then.
     bytes: u32,
-    /// Pay at the end of this turn.
-    now: bool,
+    /// Pay at the end of this turn, for this reason: the last there was.
+    now: Option<AckWhy>,
     /// Pay by then.
     deadline: Option<Instant>,
     /// Duplicates owed beyond the first.
@@ -102,7 +104,7 @@ impl Acks {
         Self {
             last_sent,
             bytes: 0,
-            now: false,
+            now: None,
             deadline: None,
             duplicates: 0,
             full_size: if mss < 536 { mss } else { 536 },
@@ -132,7 +134,12 @@ impl Acks {
 
     /// Whether an ACK is to leave at the end of this turn.
     pub(crate) const fn is_due(&self) -> bool {
-        self.now
+        self.now.is_some()
+    }
+
+    /// Why.
+    pub(crate) fn why(&self) -> AckWhy {
+        self.now.unwrap_or(AckWhy::Report)
     }
 
     /// Bytes that arrived in order and are not acknowledged yet.
@@ -147,7 +154,7 @@ impl Acks {
         self.bytes += bytes;
         self.data_at = Some(now);
         if self.bytes >= 2 * self.full_size || self.quick > 0 {
-            self.now = true;
+            self.now = Some(AckWhy::Data);
         } else if self.deadline.is_none() {
             self.deadline = Some(now + DELAY);
         }
@@ -163,24 +170,24 @@ impl Acks {
     /// Data of ours answers data of the peer's, and will carry the ACKs of such a conversation; so
     /// does what carries an ACK that is due, if the peer has `taken` data before.
     pub(crate) fn on_answer(&mut self, now: Instant, taken: bool) {
-        if self.now && taken || self.data_at.is_some_and(|at| now - at < DELAY) {
+        if self.is_due() && taken || self.data_at.is_some_and(|at| now - at < DELAY) {
             self.quick = 0;
         }
     }
 
     /// Whether something is owed, now or later.
     pub(crate) const fn is_owed(&self) -> bool {
-        self.now || self.deadline.is_some()
+        self.is_due() || self.deadline.is_some()
     }
 
     /// An ACK is owed at once.
-    pub(crate) const fn owe(&mut self) {
-        self.now = true;
+    pub(crate) const fn owe(&mut self, why: AckWhy) {
+        self.now = Some(why);
     }
 
     /// A duplicate ACK is owed at once, and the peer must be able to count to three.
     pub(crate) fn owe_duplicate(&mut self, sack: bool) {
-        if self.now {
+        if self.is_due() {
             let most = if sack {
                 MAX_DUPLICATES_WITH_SACK
             } else {
@@ -188,7 +195,7 @@ impl Acks {
             };
             self.duplicates = (self.duplicates + 1).min(most);
         }
-        self.now = true;
+        self.now = Some(AckWhy::OutOfOrder);
     }
 
     /// Owes a challenge ACK if the budget of this connection allows (RFC 5961 §7).
@@ -201,7 +208,7 @@ impl Acks {
         }
         if self.challenges < self.challenge_limit {
             self.challenges += 1;
-            self.now = true;
+            self.now = Some(AckWhy::Challenge);
         }
     }
 
@@ -212,7 +219,7 @@ impl Acks {
             .is_none_or(|at| now - at >= OUT_OF_WINDOW_PERIOD)
         {
             self.out_of_window_at = Some(now);
-            self.now = true;
+            self.now = Some(AckWhy::OutOfWindow);
         }
     }
 
@@ -220,7 +227,7 @@ impl Acks {
     pub(crate) fn on_timeout(&mut self, now: Instant) {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.deadline = None;
-            self.now = true;
+            self.now = Some(AckWhy::Delayed);
         }
     }
 
@@ -230,7 +237,7 @@ impl Acks {
         self.quick = self.quick.saturating_sub((self.bytes > 0) as u8);
         self.bytes = 0;
         self.deadline = None;
-        self.now = false;
+        self.now = None;
     }
 
     /// Duplicates still to be sent, which this takes.
@@ -242,7 +249,7 @@ impl Acks {
 impl Connection {
     /// The ACKs of one turn, but for the last. Data would carry them, but not count as duplicates;
     /// and one ACK alone has not the room to tell of many new ranges: the oldest come first.
-    pub(super) fn send_duplicates(&mut self, now: Instant, tx: &mut impl Transmit) {
+    pub(super) fn send_duplicates(&mut self, now: Instant, tx: &mut impl Outlet) {
         let has_news = self.sack && self.rcv.reassembler.has_news();
         if self.acks.duplicates == 0 && !has_news {
             return;
@@ -259,8 +266,13 @@ impl Connection {
         for left in (1..=count).rev() {
             let newer = news.get(left * RANGES_PER_ACK - 1).filter(|_| left <= told);
             self.rcv.reassembler.report_before(newer.copied());
-            self.send_control(now, Flags::ACK, self.snd.nxt, tx);
-            self.acks.owe();
+            let why = if left <= told {
+                AckWhy::Report
+            } else {
+                AckWhy::OutOfOrder
+            };
+            self.send_control(now, Flags::ACK, self.snd.nxt, Why::Ack(why), tx);
+            self.acks.owe(AckWhy::OutOfOrder);
         }
         self.rcv.reassembler.report_before(None);
     }

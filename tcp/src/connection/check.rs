@@ -1,6 +1,7 @@
 //! What may refuse a segment: RFC 9293 §3.10.7.4 up to the ACK field, RFC 5961, and PAWS.
 
 use crate::error::{CloseReason, Dropped};
+use crate::observe::AckWhy;
 use crate::segment::{Flags, Segment, Timestamps};
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
@@ -59,7 +60,7 @@ impl Connection {
         if end <= self.rcv.nxt() && self.sack {
             self.rcv.dsack.push(seq..end); // it missed our ACK (RFC 2883 §4.1)
         }
-        self.acks.owe();
+        self.acks.owe(AckWhy::OutOfWindow);
         Err(Dropped::OutOfWindow)
     }
 
@@ -92,7 +93,7 @@ impl Connection {
             if seg.is_empty() {
                 self.acks.owe_out_of_window(now);
             } else {
-                self.acks.owe();
+                self.acks.owe(AckWhy::OutOfWindow);
             }
             return Err(Dropped::StaleTimestamp);
         }

@@ -1,6 +1,7 @@
 //! Explicit congestion notification, both directions of it (RFC 3168 §6.1).
 
 use crate::congestion::{CongestionController, CongestionKind};
+use crate::observe::AckWhy;
 use crate::segment::{Ecn, Flags, Segment};
 use crate::seq::SeqNum;
 use crate::time::Instant;
@@ -148,11 +149,11 @@ impl Connection {
         }
         if seg.has(Flags::CWR) {
             self.ecn.echoing = false;
-            self.acks.owe(); // its window may be one segment, and it waits for us
+            self.acks.owe(AckWhy::Data); // its window may be one segment, and it waits for us
         }
         if ecn == Ecn::Ce {
             if !self.ecn.echoing {
-                self.acks.owe(); // the sooner the better
+                self.acks.owe(AckWhy::Data); // the sooner the better
             }
             self.ecn.echoing = true;
         }

@@ -1,6 +1,7 @@
 //! A segment arrives: RFC 9293 §3.10.7.4, step for step.
 
 use crate::error::Dropped;
+use crate::observe::AckWhy;
 use crate::segment::{Ecn, Segment};
 use crate::seq::SeqNum;
 use crate::time::Instant;
@@ -37,7 +38,7 @@ impl Connection {
         self.process_text(now, seq, &seg, seg.payload.clone()); // seventh: keeps the payload, moves RCV.NXT
         self.process_fin(now, &seg); // eighth, once RCV.NXT has reached it
         if beyond {
-            self.acks.owe(); // a probe of a closed window, or too much for an open one
+            self.acks.owe(AckWhy::BeyondWindow); // a probe of a closed window, or too much for an open one
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ mod loss;
 mod memory;
 mod nagle;
 mod negotiated;
+mod observed;
 mod opening;
 mod output;
 mod pacing;
@@ -46,6 +47,7 @@ use crate::endpoint::{ListenerId, Queued, Read};
 use crate::error::{CloseReason, IcmpError, SocketError};
 use crate::handshake::SynReceived;
 use crate::memory::Account;
+use crate::observe::AckWhy;
 use crate::recovery::{Recovery, RttEstimator};
 use crate::recv::{RecvSpace, Tuning};
 use crate::segment::{Flags, FlowKey};
@@ -282,7 +284,7 @@ impl Connection {
         }
         self.resize_buffers(&before);
         if self.options.quickack && self.acks.is_owed() {
-            self.acks.owe();
+            self.acks.owe(AckWhy::Asked);
         }
         if self.options.nodelay && !before.nodelay {
             self.push_queued(); // even out of a cork, as Linux does
@@ -326,9 +328,9 @@ impl Connection {
         (window.standing(self.rcv.nxt()), window.scale())
     }
 
-    /// Owes an ACK now: the segment that opened the connection wants one.
-    pub(crate) const fn owe_ack(&mut self) {
-        self.acks.owe();
+    /// Owes an ACK now: a segment of the handshake wants one.
+    pub(crate) const fn owe_ack(&mut self, why: AckWhy) {
+        self.acks.owe(why);
     }
 
     /// How much is owed to the peer in ACKs, for paying before a turn ends.
@@ -464,7 +466,7 @@ impl Connection {
             .window
             .update_due(nxt, self.recv_share(), charged, mss)
         {
-            self.acks.owe();
+            self.acks.owe(AckWhy::WindowUpdate);
         }
     }
 

@@ -4,9 +4,10 @@ use core::num::NonZeroU16;
 use core::ops::Range;
 
 use crate::config::Config;
+use crate::observe::{AckWhy, Why};
+use crate::outlet::Outlet;
 use crate::segment::{
-    Ecn, Flags, Options, SackBlock, SackBlocks, Segment, SegmentOptions, Timestamps, Transmit,
-    TxMeta,
+    Ecn, Flags, Options, SackBlock, SackBlocks, Segment, SegmentOptions, Timestamps, TxMeta,
 };
 use crate::send::Fin;
 use crate::seq::SeqNum;
@@ -31,14 +32,19 @@ impl Connection {
         &mut self,
         now: Instant,
         config: &Config,
-        tx: &mut impl Transmit,
+        tx: &mut impl Outlet,
     ) -> bool {
         if let Some((flags, seq)) = self.final_segment {
             if tx.budget() == 0 {
                 return true;
             }
             self.final_segment = None;
-            self.send_control(now, flags, seq, tx);
+            let why = if flags.contains(Flags::RST) {
+                Why::Reset
+            } else {
+                Why::Ack(self.acks.why())
+            };
+            self.send_control(now, flags, seq, why, tx);
             return false;
         }
         if self.state == State::Closed {
@@ -68,9 +74,9 @@ impl Connection {
                 // SND.NXT−1 is old news to the peer, so it must answer (SHLD-12).
                 None if probe => {
                     let stale = self.snd.una.saturating_sub(1);
-                    self.send_control(now, Flags::ACK, stale, tx);
+                    self.send_control(now, Flags::ACK, stale, self.why_probe(), tx);
                 }
-                None => self.send_control(now, Flags::ACK, self.snd.nxt, tx),
+                None => self.send_ack(now, tx),
             }
         }
         true
@@ -86,7 +92,7 @@ impl Connection {
     }
 
     /// The ACK that is owed, and nothing else.
-    fn pay_ack(&mut self, now: Instant, tx: &mut impl Transmit) -> bool {
+    fn pay_ack(&mut self, now: Instant, tx: &mut impl Outlet) -> bool {
         self.timers.pacing = None;
         self.send_duplicates(now, tx);
         if !self.acks.is_due() {
@@ -96,7 +102,7 @@ impl Connection {
             if tx.budget() == 0 {
                 return true;
             }
-            self.send_control(now, Flags::ACK, self.snd.nxt, tx);
+            self.send_ack(now, tx);
             if !self.acks.is_due() {
                 return false;
             }
@@ -167,7 +173,8 @@ impl Connection {
     }
 
     /// Sends `range`, new or again, and notes that it is in flight.
-    fn send_range(&mut self, now: Instant, range: Range<SeqNum>, tx: &mut impl Transmit) {
+    fn send_range<T: Outlet>(&mut self, now: Instant, range: Range<SeqNum>, tx: &mut T) {
+        let why = T::IS_OBSERVED.then(|| self.why_range(&range));
         let data_end = range.end.min(self.snd.buffer.end());
         let payload_len = data_end - range.start;
         let mss = if self.path.is_next_probe(&range) {
@@ -225,6 +232,15 @@ impl Connection {
             self.snd.fin = Fin::Sent;
             self.on_edge(now, Edge::FinSent);
         }
+        if let Some(why) = why {
+            tx.on_sent(why, || self.view());
+        }
+    }
+
+    /// The ACK that is owed.
+    fn send_ack(&mut self, now: Instant, tx: &mut impl Outlet) {
+        let why = Why::Ack(self.acks.why());
+        self.send_control(now, Flags::ACK, self.snd.nxt, why, tx);
     }
 
     pub(super) fn send_control(
@@ -232,12 +248,14 @@ impl Connection {
         now: Instant,
         flags: Flags,
         seq: SeqNum,
-        tx: &mut impl Transmit,
+        why: Why,
+        tx: &mut impl Outlet,
     ) {
         let segment = self.segment(now, flags, seq);
         self.stats.on_sent(0, 1, false);
         let meta = self.meta(&segment, 0, None, Ecn::NotEct);
         tx.push(&meta, core::iter::empty());
+        tx.on_sent(why, || self.view());
     }
 
     /// A header with everything that the peer should know now; pays the ACK that is owed.
@@ -263,7 +281,7 @@ impl Connection {
             _ => (flags, 0),
         };
         if !self.rcv.dsack.is_empty() {
-            self.acks.owe(); // an ACK reports one duplicate
+            self.acks.owe(AckWhy::Report); // an ACK reports one duplicate
         }
         Segment {
             seq: seq.wire(),

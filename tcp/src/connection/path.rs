@@ -3,8 +3,8 @@
 use core::ops::Range;
 
 use crate::congestion::CongestionController;
+use crate::outlet::Outlet;
 use crate::recovery::Response;
-use crate::segment::Transmit;
 use crate::send::{RAISE_INTERVAL, Verdict};
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
@@ -30,7 +30,7 @@ pub(super) enum MtuProbe {
 
 impl Connection {
     /// Tells IP what this connection has learnt, and hears what others have (PM-6).
-    pub(super) fn heed_path(&mut self, now: Instant, tx: &mut impl Transmit) {
+    pub(super) fn heed_path(&mut self, now: Instant, tx: &mut impl Outlet) {
         let remote = self.flow.remote_ip();
         self.path.withdraw_offer();
         if let Some(mtu) = self.path.take_owed() {

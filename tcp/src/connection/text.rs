@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use crate::observe::AckWhy;
 use crate::segment::{Flags, Segment};
 use crate::seq::SeqNum;
 use crate::time::{Duration, Instant};
@@ -103,17 +104,17 @@ impl Connection {
             self.acks.owe_duplicate(self.sack); // MAY-13, RFC 5681 §4.2
             return;
         }
-        if had_gap {
-            self.acks.owe(); // fills a gap, all or part (RFC 5681 §4.2)
-        }
         self.on_text_in_order(now, inserted.in_order, seg);
+        if had_gap {
+            self.acks.owe(AckWhy::GapFilled); // all or part (RFC 5681 §4.2)
+        }
     }
 
     /// RCV.NXT has moved by `bytes`, which came in segments such as `seg`.
     pub(super) fn on_text_in_order(&mut self, now: Instant, bytes: u32, seg: &Segment) {
         self.bytes_received += u64::from(bytes);
         if self.options.quickack {
-            self.acks.owe();
+            self.acks.owe(AckWhy::Asked);
         }
         self.acks.on_data(now, bytes, u32::from(seg.mss.get()));
         self.sample_receive_rtt(now, seg);
@@ -147,14 +148,14 @@ impl Connection {
             if seg.has(Flags::FIN) && seg.payload.is_empty() {
                 self.acks.owe_duplicate(self.sack); // above a gap (MAY-13), or a second one
             } else if seg.has(Flags::FIN) {
-                self.acks.owe();
+                self.acks.owe(AckWhy::OutOfOrder);
             }
             return;
         }
         self.rcv.fin_received = true;
         // All that the peer sent is here: it has nothing left to learn from what came twice.
         self.rcv.dsack.clear();
-        self.acks.owe();
+        self.acks.owe(AckWhy::Fin);
         self.read_blocked = false;
         self.events.readable = true;
         self.on_edge(now, Edge::FinReceived);

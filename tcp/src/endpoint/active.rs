@@ -14,6 +14,7 @@ use crate::handshake::FastOpenCache;
 use crate::handshake::{
     FastOpenRequest, Ours, SynReceived, SynSent, SynSentOutcome, syn_data_room,
 };
+use crate::observe::AckWhy;
 use crate::segment::{Ecn, FastOpen, Flags, FlowKey, Segment};
 use crate::time::Instant;
 
@@ -114,6 +115,7 @@ impl Tcp {
         self.charge_early(syn.ours.data.len());
         let id = self.table.insert(Slot::SynSent(Box::new(syn)));
         self.settle(now, id);
+        self.observe_opening(now, &flow, id);
         (id, flow)
     }
 
@@ -202,7 +204,7 @@ impl Tcp {
     /// What a SYN,ACK carried besides, and the ACK that it wants.
     fn on_rest(&mut self, now: Instant, id: ConnId, seg: Segment) {
         if let Some(Slot::Connection(conn)) = self.table.get_mut(id) {
-            conn.owe_ack();
+            conn.owe_ack(AckWhy::Opened);
             if !seg.payload.is_empty() || seg.has(Flags::FIN) {
                 // Whatever is wrong with it, the handshake stands.
                 let _ = conn.on_segment(now, Ecn::NotEct, text_of_syn(seg));

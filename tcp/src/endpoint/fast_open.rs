@@ -7,6 +7,7 @@ use crate::endpoint::input::text_of_syn;
 use crate::endpoint::{ConnId, Slot, Tcp};
 use crate::error::{CloseReason, Dropped};
 use crate::handshake::{CookieCheck, FastOpenKeys, SynReceived, SynReceivedOutcome};
+use crate::observe::AckWhy;
 use crate::segment::{Ecn, FastOpen, Flags, Segment};
 use crate::time::Instant;
 
@@ -108,7 +109,7 @@ impl Tcp {
             SynReceivedOutcome::Drop(reason) => {
                 // The connection knows what it has offered since the SYN,ACK.
                 if syn.take_owed_ack() {
-                    conn.owe_ack();
+                    conn.owe_ack(AckWhy::OutOfWindow);
                 }
                 Err(reason)
             }

@@ -1,5 +1,6 @@
 //! Where a segment goes: its connection, a listener, or back as a RST (RFC 9293 §3.10.7).
 
+use core::convert::Infallible;
 use core::net::IpAddr;
 
 use crate::connection::State;
@@ -22,6 +23,13 @@ impl Tcp {
         ecn: Ecn,
         segment: Segment,
     ) -> Result<(), Dropped> {
+        if self.is_observed() {
+            let call = |tcp: &mut Self, segment| -> Result<_, Infallible> {
+                Ok(tcp.on_segment(now, flow, local, ecn, segment))
+            };
+            let Ok(done) = self.observe_segment(now, flow, segment, call);
+            return done;
+        }
         self.ack_overdue = false;
         let done = match self.table.lookup_again(flow) {
             Some(id) => self.on_flow_segment(now, id, local, ecn, segment),
@@ -41,6 +49,11 @@ impl Tcp {
         ecn: Ecn,
         segment: Segment,
     ) -> Result<Result<(), Dropped>, Segment> {
+        if self.is_observed() {
+            return self.observe_segment(now, flow, segment, |tcp, segment| {
+                tcp.offer_segment(now, flow, local, ecn, segment)
+            });
+        }
         self.ack_overdue = false;
         let done = match self.table.lookup_again(flow) {
             Some(id) => self.on_flow_segment(now, id, local, ecn, segment),
@@ -64,6 +77,9 @@ impl Tcp {
         segment: Segment,
         followers: &mut Followers,
     ) -> Result<(), Segment> {
+        if self.is_observed() {
+            return self.observe_train(now, flow, ecn, segment, followers);
+        }
         let Some(id) = self.table.lookup_again(flow) else {
             return Err(segment);
         };

@@ -171,6 +171,10 @@ impl Tcp {
 
     /// Ends the connection with a RST, if it still lives.
     pub fn abort(&mut self, now: Instant, id: ConnId) {
+        self.observe_call(now, id, |tcp| tcp.abort_now(now, id));
+    }
+
+    fn abort_now(&mut self, now: Instant, id: ConnId) {
         self.wake(id);
         let Some(slot) = self.table.get_mut(id) else {
             return;
@@ -189,6 +193,10 @@ impl Tcp {
     /// The application lets go of the connection (`close`): unread or later bytes mean RST
     /// (SHLD-3), else queued bytes and FIN still go out. The id is dead afterwards.
     pub fn release(&mut self, now: Instant, id: ConnId) {
+        self.observe_call(now, id, |tcp| tcp.release_now(now, id));
+    }
+
+    fn release_now(&mut self, now: Instant, id: ConnId) {
         self.wake(id);
         let Some(slot) = self.table.get_mut(id) else {
             return;

@@ -19,8 +19,10 @@ use bytes::Bytes;
 use crate::config::{Config, EcnMode, SocketOptions};
 use crate::connection::{Negotiated, header_overhead};
 use crate::endpoint::ListenerId;
+use crate::observe::{View, Why};
+use crate::outlet::Outlet;
 use crate::segment::{
-    Ecn, FastOpen, Flags, FlowKey, Options, Segment, SynOptions, Timestamps, Transmit, TxMeta,
+    Ecn, FastOpen, Flags, FlowKey, Options, Segment, SynOptions, Timestamps, TxMeta,
 };
 use crate::seq::{WindowScale, WireSeq, WireWindow};
 use crate::time::Instant;
@@ -192,15 +194,20 @@ impl Ours {
         config: &Config,
         syn: &Syn<'_>,
         data: Bytes,
-        tx: &mut impl Transmit,
+        tx: &mut impl Outlet,
     ) {
         self.path_mtu = tx.path_mtu(self.flow.remote_ip());
-        self.push(&self.syn(now, config, syn), data, tx);
+        let why = match syn.answers {
+            _ if !self.repeat.is_first() => Why::SynAgain,
+            Some(_) => Why::SynAck,
+            None => Why::Syn,
+        };
+        self.push(&self.syn(now, config, syn), data, why, tx);
         self.announced = Some((self.window(config), self.scale(config)));
         self.repeat.on_sent(now);
     }
 
-    fn push(&self, segment: &Segment<()>, data: Bytes, tx: &mut impl Transmit) {
+    fn push(&self, segment: &Segment<()>, data: Bytes, why: Why, tx: &mut impl Outlet) {
         let meta = TxMeta {
             flow: &self.flow,
             segment,
@@ -214,6 +221,7 @@ impl Ours {
             &meta,
             Some(data).filter(|data| !data.is_empty()).into_iter(),
         );
+        tx.on_sent(why, || View::opening(segment.has(Flags::ACK)));
     }
 
     /// What both ends can do, now that the peer acknowledged `ack`, with `wnd` bytes to spare.

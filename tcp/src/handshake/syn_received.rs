@@ -9,7 +9,9 @@ use crate::config::Config;
 use crate::connection::{Negotiated, OUT_OF_WINDOW_PERIOD};
 use crate::endpoint::{ListenerId, TimeWait};
 use crate::error::Dropped;
-use crate::segment::{FastOpen, Flags, Options, Segment, SegmentOptions, Timestamps, Transmit};
+use crate::observe::{AckWhy, Why};
+use crate::outlet::Outlet;
+use crate::segment::{FastOpen, Flags, Options, Segment, SegmentOptions, Timestamps};
 use crate::seq::{SeqNum, WindowScale, WireSeq, WireWindow};
 use crate::time::{Duration, Instant};
 
@@ -268,7 +270,7 @@ impl SynReceived {
         self.ours.repeat.due && !self.ours.repeat.is_first()
     }
 
-    pub(crate) fn send(&mut self, now: Instant, config: &Config, tx: &mut impl Transmit) {
+    pub(crate) fn send(&mut self, now: Instant, config: &Config, tx: &mut impl Outlet) {
         let window = self.window(config);
         if self.ours.repeat.due {
             let syn = Syn {
@@ -285,7 +287,9 @@ impl SynReceived {
             self.ours.send_syn(now, config, &syn, Bytes::new(), tx);
         }
         if core::mem::take(&mut self.ack_due) {
-            self.ours.push(&self.ack(now, config), Bytes::new(), tx);
+            let ack = self.ack(now, config);
+            let why = Why::Ack(AckWhy::OutOfWindow);
+            self.ours.push(&ack, Bytes::new(), why, tx);
         }
     }
 

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use crate::config::{Config, EcnMode};
 use crate::connection::{Negotiated, header_overhead};
-use crate::segment::{FastOpen, Flags, FlowKey, Options, Segment, Transmit};
+use crate::outlet::Outlet;
+use crate::segment::{FastOpen, Flags, FlowKey, Options, Segment};
 use crate::time::Instant;
 
 use super::{FastOpenRequest, Ours, PeerSyn, Syn, reset};
@@ -106,7 +107,7 @@ impl SynSent {
         !self.ours.repeat.is_first()
     }
 
-    pub(crate) fn send(&mut self, now: Instant, config: &Config, tx: &mut impl Transmit) {
+    pub(crate) fn send(&mut self, now: Instant, config: &Config, tx: &mut impl Outlet) {
         // A SYN sent again is bare: RFC 3168 §6.1.1.1 (EC-9), RFC 7413 §4.2.1 (TF-5).
         let fancy = self.ours.repeat.is_first() && !self.plain;
         self.ecn = fancy && config.ecn == EcnMode::On;

@@ -96,6 +96,8 @@ pub(crate) struct Recovery {
     lost_again: bool,
     /// The one rescue retransmission of this episode is spent (RFC 6675 §4 NextSeg (4)).
     rescued: bool,
+    /// False alarms so far, modulo 2⁸.
+    undone: u8,
 }
 
 /// What lasts of it while nothing is in flight.
@@ -144,12 +146,23 @@ impl Recovery {
             frto: Frto::Off,
             lost_again: false,
             rescued: false,
+            undone: 0,
         }
     }
 
     /// Where the sender stands.
     pub(crate) const fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// How losses are found.
+    pub(crate) const fn detection(&self) -> LossDetection {
+        self.detection
+    }
+
+    /// False alarms so far, modulo 2⁸.
+    pub(crate) const fn undone(&self) -> u8 {
+        self.undone
     }
 
     /// The largest reordering seen, in segments; DupThresh at least.
@@ -440,6 +453,7 @@ impl Recovery {
         self.prr = None;
         self.force = false;
         self.frto = Frto::Off;
+        self.undone = self.undone.wrapping_add(1);
     }
 
     fn leave(&mut self, una: SeqNum) -> bool {

@@ -23,6 +23,8 @@ pub(crate) struct RttEstimator {
     back_off: u8,
     /// The smallest sample, and when it was taken.
     min_rtt: Option<(Span, Instant)>,
+    /// The last sample, and how many there were, modulo 2³².
+    latest: (Span, u32),
 }
 
 /// What lasts of it while nothing is in flight; the rest is the configuration's.
@@ -69,6 +71,7 @@ impl RttEstimator {
             granularity: Span::of(Duration::from_millis(1)),
             back_off: 0,
             min_rtt: None,
+            latest: (Span::ZERO, 0),
         }
     }
 
@@ -85,6 +88,7 @@ impl RttEstimator {
     /// timestamp says which transmission it measures.
     pub(crate) fn on_sample(&mut self, now: Instant, rtt: Duration) {
         let sample = Span::of(rtt.min(2 * MAX_RTO)); // what took longer says nothing more
+        self.latest = (sample, self.latest.1.wrapping_add(1));
         let rtt = sample.get();
         let (srtt, rttvar) = match self.srtt.map(Span::get) {
             None => (rtt, rtt / 2),
@@ -113,6 +117,11 @@ impl RttEstimator {
         self.srtt.map(Span::nanos)
     }
 
+    /// The last sample in nanoseconds, and how many there were, modulo 2³².
+    pub(crate) const fn latest(&self) -> (u64, u32) {
+        (self.latest.0.nanos(), self.latest.1)
+    }
+
     /// The RTO without back-off, after `at`.
     pub(crate) fn rto_after(&self, at: Instant) -> Instant {
         at + self.rto
@@ -121,6 +130,16 @@ impl RttEstimator {
     /// RTTVAR; zero before the first sample.
     pub(crate) const fn rttvar(&self) -> Duration {
         self.rttvar.duration()
+    }
+
+    /// RTTVAR in nanoseconds.
+    pub(crate) const fn rttvar_nanos(&self) -> u64 {
+        self.rttvar.nanos()
+    }
+
+    /// The RTO as it is to be armed, in nanoseconds.
+    pub(crate) fn backed_off_rto_nanos(&self) -> u64 {
+        self.timeout().nanos()
     }
 
     /// The smallest sample of the last five minutes or so (RFC 8985 §6.2).

@@ -204,7 +204,6 @@ impl Reassembler {
     }
 
     /// Bytes above the gap.
-    #[cfg(test)]
     pub(crate) const fn ooo_bytes(&self) -> u32 {
         self.ooo_bytes
     }

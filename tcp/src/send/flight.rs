@@ -102,6 +102,15 @@ impl SentRange {
     }
 }
 
+/// What has ever happened to bytes, modulo 2³²: two readings tell what lies between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ever {
+    /// Judged lost.
+    pub(crate) lost: u32,
+    /// Reported by SACK.
+    pub(crate) sacked: u32,
+}
+
 /// The records between SND.UNA and SND.NXT.
 #[derive(Debug, Default)]
 pub(crate) struct Flight {
@@ -116,6 +125,7 @@ pub(crate) struct Flight {
     sacked_segments: u32,
     /// Bytes that duplicate ACKs of a peer without SACK stand for.
     dup_acked: u32,
+    ever: Ever,
     /// Nothing below is lost and waiting to be sent again.
     lost_from: Option<SeqNum>,
     /// Nothing from here on was sent again.
@@ -160,6 +170,11 @@ impl Flight {
     /// Bytes between SND.UNA and SND.NXT: FlightSize of RFC 5681 §2.
     pub(crate) const fn outstanding(&self) -> u32 {
         self.outstanding
+    }
+
+    /// What has ever happened.
+    pub(crate) const fn ever(&self) -> Ever {
+        self.ever
     }
 
     /// `pipe` of RFC 6675 §4: bytes thought to be in the network.
@@ -502,7 +517,11 @@ impl Flight {
         self.uncount(&sent);
         self.records[index].fate = fate;
         self.count(&SentRange { fate, ..sent });
+        if fate == Fate::Sacked {
+            self.ever.sacked = self.ever.sacked.wrapping_add(sent.len);
+        }
         if fate == Fate::Lost {
+            self.ever.lost = self.ever.lost.wrapping_add(sent.len);
             if let Some(sampler) = self.sampler.as_mut().filter(|_| sent.fate != fate) {
                 sampler.on_lost(sent.range());
             }

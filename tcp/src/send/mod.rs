@@ -6,7 +6,7 @@ mod path_mtu;
 
 pub(crate) use buffer::SendBuffer;
 pub(crate) use flight::{
-    AckOutcome, Arrived, DUP_THRESH, Delivered, Flight, Overdue, Patience, RateSampler,
+    AckOutcome, Arrived, DUP_THRESH, Delivered, Ever, Flight, Overdue, Patience, RateSampler,
 };
 
 use crate::congestion::WindowUsage;

@@ -102,7 +102,7 @@ fn timers_run_as_the_state_allows() {
         broken(false, |conn| conn.timers.entered_time_wait = Some(NOW)),
         broken(false, |conn| conn.keepalive_probes = 1),
         broken(true, |conn| conn.timers.probe_owed = true),
-        broken(true, |conn| conn.acks.owe()),
+        broken(true, |conn| conn.acks.owe(crate::observe::AckWhy::Data)),
     ];
     assert_eq!(
         found.into_iter().flatten().collect::<Vec<_>>(),

@@ -1,0 +1,158 @@
+//! What an observer sees of a connection.
+
+use core::num::NonZeroU64;
+use core::ops::Range;
+
+use crate::config::{Config, LossDetection};
+use crate::congestion::CongestionController;
+use crate::observe::{ConnectionView, Evidence, Phase, Timer, Variables, View, Why};
+use crate::recovery;
+use crate::send::Fin;
+use crate::seq::SeqNum;
+use crate::time::Instant;
+
+use super::timers::LossTimer;
+use super::{Connection, State};
+
+impl Connection {
+    /// What it looks like now.
+    pub(crate) fn view(&self) -> View {
+        let now = self.variables();
+        let count = |at: SeqNum| now.sent(at.wire());
+        let recovery = match self.recovery.phase() {
+            recovery::Phase::Open => None,
+            recovery::Phase::Recovery(until) => Some((count(until), self.evidence())),
+            recovery::Phase::Loss(until) => Some((count(until), Evidence::Timeout)),
+        };
+        let connection = ConnectionView {
+            now,
+            cwnd: self.cc.cwnd(),
+            ever: self.snd.flight.ever(),
+            rtt: self.rtt.latest(),
+            recovery,
+            undone: self.recovery.undone(),
+            peer_scale: self.snd.scale,
+        };
+        View {
+            state: self.state,
+            reason: self.close_reason,
+            connection: Some(connection),
+        }
+    }
+
+    const fn evidence(&self) -> Evidence {
+        match (self.sack, self.recovery.detection()) {
+            (false, _) => Evidence::DuplicateAcks,
+            (true, LossDetection::Rack) => Evidence::Rack,
+            (true, LossDetection::Rfc6675) => Evidence::Sack,
+        }
+    }
+
+    fn variables(&self) -> Variables {
+        let (snd, rcv, flight) = (&self.snd, &self.rcv, &self.snd.flight);
+        // Initial numbers are not kept: what has arrived since tells them.
+        let snd_una = 1 + self.bytes_acked + u64::from(snd.fin == Fin::Acked);
+        let rcv_nxt = 1 + self.bytes_received + u64::from(rcv.fin_received);
+        let (cwnd, ssthresh) = (self.cwnd(), self.cc.ssthresh());
+        Variables {
+            iss: snd.una.wire().wrapping_sub(snd_una as u32),
+            irs: rcv.nxt().wire().wrapping_sub(rcv_nxt as u32),
+            snd_una,
+            snd_nxt: snd_una + u64::from(snd.nxt - snd.una),
+            snd_wnd: snd.wnd,
+            rcv_nxt,
+            rcv_wnd: rcv.right() - rcv.nxt(),
+            window_scale: rcv.window.scale(),
+            cwnd,
+            ssthresh,
+            in_flight: flight.in_flight(),
+            sacked: flight.sacked(),
+            lost: flight.lost(),
+            resent: flight.resent(),
+            twice: flight.twice(),
+            dup_acked: flight.dup_acked(),
+            unsent: snd.unsent(),
+            unread: rcv.reassembler.readable(),
+            out_of_order: rcv.reassembler.ooo_bytes(),
+            mss: snd.mss,
+            srtt: self.rtt.srtt_nanos().and_then(NonZeroU64::new),
+            rttvar: self.rtt.rttvar_nanos(),
+            rto: self.rtt.backed_off_rto_nanos(),
+            backoff: self.rtt.backoff_count(),
+            stalled_since: self.timers.stalled_since,
+            phase: match self.recovery.phase() {
+                recovery::Phase::Recovery(_) => Phase::Recovery,
+                recovery::Phase::Loss(_) => Phase::Loss,
+                recovery::Phase::Open if cwnd < ssthresh => Phase::SlowStart,
+                recovery::Phase::Open => Phase::Avoidance,
+            },
+        }
+    }
+
+    /// Why `range` leaves; asked before it does.
+    pub(super) fn why_range(&self, range: &Range<SeqNum>) -> Why {
+        let recovery = &self.recovery;
+        let again = range.start < self.snd.nxt;
+        if recovery.owes_probe() {
+            return if again {
+                Why::TailProbeAgain
+            } else {
+                Why::TailProbeNew
+            };
+        }
+        if !again {
+            return match recovery.forward_first() {
+                _ if self.path.is_next_probe(range) => Why::MtuProbe,
+                Some(_) => Why::SpuriousTimeoutTest,
+                None => Why::NewData,
+            };
+        }
+        let lost = self.snd.flight.next_lost();
+        let is_lost = lost.is_some_and(|lost| lost.start == range.start);
+        match recovery.phase() {
+            recovery::Phase::Recovery(_) if !is_lost => Why::HoleRetransmit,
+            recovery::Phase::Recovery(_) => Why::FastRetransmit,
+            recovery::Phase::Loss(_) => Why::TimeoutRetransmit(self.timers.retransmits.max(1)),
+            recovery::Phase::Open => Why::PathMtuRetransmit,
+        }
+    }
+
+    /// Why a segment leaves that only wants an answer.
+    pub(super) fn why_probe(&self) -> Why {
+        match self.timers.loss {
+            Some((_, LossTimer::Persist)) => Why::WindowProbe,
+            _ => Why::KeepAlive,
+        }
+    }
+
+    /// The timers that have fallen due by `now`, each with the number of its kind in a row if it
+    /// does fire.
+    pub(crate) fn due_timers(&self, now: Instant, config: &Config) -> [Option<Timer>; 5] {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let when = |due: bool, timer| due.then_some(timer);
+        let retransmits = self.timers.retransmits.saturating_add(1);
+        let probes = self.timers.persist_backoff.saturating_add(1);
+        let loss = self.timers.loss.filter(|&(at, _)| at <= now);
+        let idle = match self.state {
+            State::TimeWait => Timer::Linger,
+            State::FinWait2 if self.orphan => Timer::Linger,
+            _ => Timer::KeepAlive,
+        };
+        [
+            when(due(self.acks.deadline()), Timer::DelayedAck),
+            when(due(self.patience_deadline()), Timer::Patience),
+            when(due(self.recovery.reorder_deadline()), Timer::Reordering),
+            loss.map(|(_, timer)| match timer {
+                LossTimer::Rto => Timer::Retransmission(retransmits),
+                LossTimer::Probe => Timer::TailProbe,
+                LossTimer::Persist => Timer::Persist(probes),
+            }),
+            when(due(self.idle_deadline(config)), idle),
+        ]
+    }
+
+    /// Timeouts since SND.UNA moved last.
+    pub(crate) const fn retransmits(&self) -> u8 {
+        self.timers.retransmits
+    }
+}

@@ -1,0 +1,150 @@
+//! Where outgoing segments go from inside the core: to the caller's [`Transmit`], and past an
+//! observer if there is one.
+//!
+//! Which of the two is settled at compile time: without an observer nothing is left of it.
+
+use core::net::IpAddr;
+
+use bytes::Bytes;
+
+use crate::observe::{Observer, Packet, View, Why};
+use crate::segment::{FlowKey, Transmit, TxMeta};
+use crate::time::Instant;
+
+/// A [`Transmit`], or one past which an observer hears why a segment was pushed.
+pub(crate) trait Outlet {
+    /// Whether anybody listens.
+    const IS_OBSERVED: bool;
+
+    /// [`Transmit::budget`].
+    fn budget(&self) -> usize;
+
+    /// [`Transmit::path_mtu`].
+    fn path_mtu(&self, remote: IpAddr) -> u16;
+
+    /// [`Transmit::lower_path_mtu`].
+    fn lower_path_mtu(&mut self, remote: IpAddr, mtu: u16);
+
+    /// [`Transmit::on_negative_advice`].
+    fn on_negative_advice(&mut self, remote: IpAddr);
+
+    /// [`Transmit::push`].
+    fn push(&mut self, meta: &TxMeta<'_>, payload: impl Iterator<Item = Bytes>);
+
+    /// The segments that follow are those of a flow that looks like this.
+    fn begin(&mut self, view: impl FnOnce() -> View);
+
+    /// The segment pushed last was sent for this reason; its connection looks like this now.
+    fn on_sent(&mut self, why: Why, view: impl FnOnce() -> View);
+
+    /// That was all of the flow, which looks like this now.
+    fn end(&mut self, flow: &FlowKey, view: impl FnOnce() -> View);
+}
+
+/// An observer hears of everything.
+pub(crate) struct Observed<'a, T> {
+    tx: &'a mut T,
+    observer: &'a mut Observer,
+    now: Instant,
+    /// The segment pushed last.
+    pushed: Option<(FlowKey, Packet)>,
+    /// What the flow looked like last.
+    view: Option<View>,
+}
+
+impl<'a, T> Observed<'a, T> {
+    pub(crate) const fn new(now: Instant, observer: &'a mut Observer, tx: &'a mut T) -> Self {
+        Self {
+            tx,
+            observer,
+            now,
+            pushed: None,
+            view: None,
+        }
+    }
+}
+
+/// Nobody listens.
+impl<T: Transmit> Outlet for T {
+    const IS_OBSERVED: bool = false;
+
+    #[inline]
+    fn budget(&self) -> usize {
+        Transmit::budget(self)
+    }
+
+    #[inline]
+    fn path_mtu(&self, remote: IpAddr) -> u16 {
+        Transmit::path_mtu(self, remote)
+    }
+
+    #[inline]
+    fn lower_path_mtu(&mut self, remote: IpAddr, mtu: u16) {
+        Transmit::lower_path_mtu(self, remote, mtu);
+    }
+
+    #[inline]
+    fn on_negative_advice(&mut self, remote: IpAddr) {
+        Transmit::on_negative_advice(self, remote);
+    }
+
+    #[inline]
+    fn push(&mut self, meta: &TxMeta<'_>, payload: impl Iterator<Item = Bytes>) {
+        Transmit::push(self, meta, payload);
+    }
+
+    fn begin(&mut self, _: impl FnOnce() -> View) {}
+
+    fn on_sent(&mut self, _: Why, _: impl FnOnce() -> View) {}
+
+    fn end(&mut self, _: &FlowKey, _: impl FnOnce() -> View) {}
+}
+
+impl<T: Transmit> Outlet for Observed<'_, T> {
+    const IS_OBSERVED: bool = true;
+
+    fn budget(&self) -> usize {
+        self.tx.budget()
+    }
+
+    fn path_mtu(&self, remote: IpAddr) -> u16 {
+        self.tx.path_mtu(remote)
+    }
+
+    fn lower_path_mtu(&mut self, remote: IpAddr, mtu: u16) {
+        self.tx.lower_path_mtu(remote, mtu);
+    }
+
+    fn on_negative_advice(&mut self, remote: IpAddr) {
+        self.tx.on_negative_advice(remote);
+    }
+
+    fn push(&mut self, meta: &TxMeta<'_>, payload: impl Iterator<Item = Bytes>) {
+        self.pushed = Some((*meta.flow, Packet::sent(meta)));
+        self.tx.push(meta, payload);
+    }
+
+    fn begin(&mut self, view: impl FnOnce() -> View) {
+        self.view = Some(view());
+    }
+
+    fn on_sent(&mut self, why: Why, view: impl FnOnce() -> View) {
+        let Some((flow, packet)) = self.pushed.take() else {
+            return;
+        };
+        let view = view();
+        self.observer.on_sent(self.now, &flow, packet, why, &view);
+        // A handshake that goes on beside its connection (Fast Open) says nothing of that.
+        if view.is_connection()
+            && let Some(before) = self.view.replace(view)
+        {
+            self.observer.compare(self.now, &flow, &before, &view);
+        }
+    }
+
+    fn end(&mut self, flow: &FlowKey, view: impl FnOnce() -> View) {
+        if let Some(before) = self.view.take() {
+            self.observer.compare(self.now, flow, &before, &view());
+        }
+    }
+}
