@@ -7,6 +7,7 @@ use std::vec::Drain;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::observe::{Frames, Note};
 use crate::pool::ChunkPool;
 
 /// The most frames one turn receives; also how many it hands to the device before it looks again.
@@ -180,6 +181,12 @@ pub struct TxBatch {
     sent: usize,
     /// Length of all packets not yet sent.
     bytes: u64,
+    /// Frames pushed so far.
+    pushed: u64,
+    /// What was noted since the device was offered the batch last, and how many notes are missing.
+    notes: (Vec<Note>, u64),
+    /// The frames of each segment that TCP has pushed, if anybody wants to know.
+    pushes: Option<Vec<Frames>>,
 }
 
 impl TxBatch {
@@ -222,6 +229,7 @@ impl TxBatch {
         let payload = self.chunks[chunks as usize..].iter().map(Bytes::len);
         let len = self.headers.len() as u32 - headers + payload.sum::<usize>() as u32;
         self.bytes += u64::from(len);
+        self.pushed += 1;
         self.slots.push(Slot {
             headers: headers..self.headers.len() as u32,
             chunks: chunks..self.chunks.len() as u32,
@@ -263,6 +271,59 @@ impl TxBatch {
     /// Bytes of all packets not yet sent.
     pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Frames pushed so far; the last [`len`](Self::len) of them have not been sent.
+    pub const fn pushed(&self) -> u64 {
+        self.pushed
+    }
+
+    /// What was noted in the half turn that this call of [`Device::send`](crate::device::Device::send)
+    /// ends, for a device that [asked for it](crate::device::Device::wants_notes).
+    pub fn notes(&self) -> &[Note] {
+        &self.notes.0
+    }
+
+    /// How many notes of that half turn are missing: more than there is room for.
+    pub const fn notes_dropped(&self) -> u64 {
+        self.notes.1
+    }
+
+    /// Takes over notes; the device was offered the last ones.
+    pub(crate) fn put_notes(&mut self, notes: &mut Vec<Note>, dropped: u64) {
+        self.notes.0.clear();
+        std::mem::swap(&mut self.notes.0, notes);
+        self.notes.1 = dropped;
+    }
+
+    /// The device was offered the notes.
+    pub(crate) fn clear_notes(&mut self) {
+        self.notes.0.clear();
+        self.notes.1 = 0;
+    }
+
+    /// From now on it is kept which frames each segment of TCP's has become.
+    pub(crate) fn keep_pushes(&mut self) {
+        self.pushes.get_or_insert_default();
+    }
+
+    /// TCP has pushed a segment, `before` which so many frames had been pushed.
+    pub(crate) fn note_push(&mut self, before: u64) {
+        if let Some(pushes) = &mut self.pushes {
+            let count = (self.pushed - before) as u32;
+            pushes.push(match count {
+                0 => Frames::None, // discarded, or to this host itself
+                count => Frames::Sent {
+                    first: before,
+                    count,
+                },
+            });
+        }
+    }
+
+    /// What became of the segments pushed since the last call.
+    pub(crate) fn take_pushes(&mut self) -> Vec<Frames> {
+        self.pushes.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// The oldest frame not yet sent.

@@ -12,6 +12,7 @@ use ustack_tcp::{CongestionAlgorithm, SocketOptions};
 use crate::clock::Clock;
 use crate::device::Caps;
 use crate::host::LEASES;
+use crate::observe::Events;
 
 /// The smallest MTU that IPv4 allows (RFC 791 §3.2), and IPv6 (RFC 8200 §5).
 const MIN_MTU: [u16; 2] = [68, 1280];
@@ -45,6 +46,8 @@ pub struct Config {
     pub memory: Option<usize>,
     /// How long a driver looks for packets at most before it sleeps; see [`Config::busy_poll`].
     pub busy_poll: Duration,
+    /// Who hears of what TCP does; see [`Config::events`].
+    pub events: Option<Arc<dyn Events>>,
 }
 
 impl Config {
@@ -135,6 +138,13 @@ impl Config {
     /// Other tasks of the runtime go on meanwhile. Needs [`Clock::Monotonic`].
     pub fn busy_poll(mut self, limit: Duration) -> Self {
         self.busy_poll = limit;
+        self
+    }
+
+    /// Tells `events` of each packet and of what it changes, of timers, losses and states: an
+    /// [`EventLog`](crate::observe::EventLog), say. It is called by the drivers and must not wait.
+    pub fn events(mut self, events: Arc<dyn Events>) -> Self {
+        self.events = Some(events);
         self
     }
 

@@ -26,6 +26,7 @@ use crate::device::Caps;
 use crate::error;
 use crate::ip::{Echo, Ip, IpConfig, directed_broadcasts};
 use crate::metrics::{DeviceStats, Stats, TcpStats};
+use crate::observe::{Events, Notes};
 use crate::pool::ChunkPool;
 use crate::shards::{Handed, Inbox, Place};
 use crate::wakers::{HeldSyn, Phase, Side, Sockets, Waiters};
@@ -117,6 +118,10 @@ pub(crate) struct Host {
     incoming_overflow: u64,
     /// What is not TCP's of the budget of memory, if there is one.
     memory: Option<Memory>,
+    /// What is observed, if anybody wants to know.
+    notes: Option<Box<Notes>>,
+    /// Who hears of it besides the device.
+    pub(crate) events: Option<Arc<dyn Events>>,
     /// The latest time seen: applications read the clock on threads of their own.
     now: Instant,
 }
@@ -174,6 +179,8 @@ impl Host {
             dropped: BTreeMap::new(),
             incoming_overflow: 0,
             memory: budget.map(Memory::new),
+            notes: None,
+            events: config.events,
             now: Instant::ZERO,
         };
         host.settle_memory(Instant::ZERO);
@@ -217,9 +224,29 @@ impl Host {
         self.tcp.has_ready() || self.udp.has_ready() || self.ip.has_ready()
     }
 
+    /// Takes notes from now on.
+    pub(crate) fn observe(&mut self) {
+        self.tcp.observe(true);
+        self.notes.get_or_insert_default();
+    }
+
+    /// Half a turn is over: what was noted goes to the device with the frames.
+    pub(crate) fn hand_notes(&mut self, tx: &mut TxBatch) {
+        if let Some(notes) = &mut self.notes {
+            notes.hand_over(&mut self.tcp, tx);
+        }
+    }
+
     /// ACKs and data of every flow on the ready list, datagrams, ICMP.
     pub(crate) fn poll_transmit(&mut self, now: Instant, tx: &mut TxBatch) {
+        if let Some(notes) = &mut self.notes {
+            notes.on_call(&mut self.tcp);
+            tx.keep_pushes();
+        }
         self.tcp.poll_transmit(now, &mut self.ip.output(now, tx));
+        if let Some(notes) = &mut self.notes {
+            notes.on_sent(&mut self.tcp, tx);
+        }
         self.poll_transmit_datagrams(now, tx);
     }
 

@@ -62,6 +62,7 @@ mod host;
 pub mod ip;
 pub mod listing;
 pub mod metrics;
+pub mod observe;
 mod pool;
 pub mod service;
 mod shard;

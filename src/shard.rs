@@ -27,6 +27,7 @@ use crate::coalesce::next_train;
 use crate::device::Device;
 use crate::host::Shared;
 use crate::metrics::DeviceStats;
+use crate::observe::Events;
 use crate::shards::{Handed, INBOX, Shards};
 
 /// Frames that come in before applications get a chance at the lock.
@@ -55,6 +56,8 @@ pub(crate) struct Shard<D> {
     outbox: Vec<(usize, Handed)>,
     busy: BusyPoll,
     stats: DeviceStats,
+    /// Who hears of what was observed, and as which shard.
+    events: Option<(usize, Arc<dyn Events>)>,
     /// Turns in a row that left frames unread.
     full_turns: u32,
     /// When the second half of the turn began.
@@ -67,8 +70,16 @@ pub(crate) struct Shard<D> {
 
 impl<D: Device> Shard<D> {
     pub(crate) fn new(shards: &Arc<Shards>, index: usize, device: D, busy_poll: Duration) -> Self {
+        let shared = Arc::clone(&shards.each()[index]);
+        let mut host = shared.host.lock();
+        let events = host.events.clone().map(|events| (index, events));
+        if events.is_some() || device.wants_notes() {
+            host.observe();
+        }
+        drop(host);
         Self {
-            shared: Arc::clone(&shards.each()[index]),
+            shared,
+            events,
             shards: Arc::clone(shards),
             device,
             rx: RxBatch::new(),
@@ -134,7 +145,7 @@ impl<D: Device> Shard<D> {
             self.busy.on_arrival(now);
             let inbox = iter::from_fn(|| self.shared.inbox.pop());
             for Handed { input, from } in inbox.take(INBOX) {
-                if host.take_in(now, input, from) {
+                if host.take_handed(now, input, from) {
                     host.poll_transmit(now, &mut self.tx);
                 }
             }
@@ -144,6 +155,7 @@ impl<D: Device> Shard<D> {
             host.on_timeout(now);
         }
         host.on_events(now, &mut self.wake); // events → wakers → applications read and write
+        host.hand_notes(&mut self.tx);
         drop(host);
         self.hand_over();
         let has_woken = !self.wake.is_empty();
@@ -164,6 +176,7 @@ impl<D: Device> Shard<D> {
             host.poll_transmit_datagrams(now, &mut self.tx); // which nobody acknowledges
         }
         host.on_events(now, &mut self.wake); // a queue has room again, a reset has left
+        host.hand_notes(&mut self.tx);
         drop(host);
         self.wake.drain(..).for_each(Waker::wake);
         self.send(now)
@@ -234,11 +247,18 @@ impl<D: Device> Shard<D> {
     }
 
     fn send(&mut self, now: Instant) -> io::Result<()> {
-        if self.tx.is_empty() && !is_due(&self.device, now) {
+        let (notes, dropped) = (self.tx.notes(), self.tx.notes_dropped());
+        if let Some((shard, events)) = &self.events
+            && (!notes.is_empty() || dropped > 0)
+        {
+            events.on_notes(*shard, notes, dropped);
+        }
+        if self.tx.is_empty() && notes.is_empty() && !is_due(&self.device, now) {
             return Ok(());
         }
         let before = self.tx.bytes();
         let sent = self.device.send(now, &mut self.tx)?;
+        self.tx.clear_notes();
         if sent > 0 {
             self.busy.on_sent();
         }

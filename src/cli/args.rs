@@ -18,7 +18,7 @@ Examples:
   sudo ustack                                  a host at 10.77.0.2 and fd77::2
   ustack run -- curl http://10.77.0.2/         the same without root, in its own network
   ustack run --forward -- curl example.org     reach the outside through the stack
-  sudo ustack --http-root ./site --capture all.pcapng
+  sudo ustack --http-root ./site --capture all.pcapng --annotate
   sudo ustack --addr 192.168.50.2/24 --host-addr 192.168.50.1/24
   sudo ustack --impair loss=1%,delay=10ms,seed=7
   sudo ustack --config ustack.toml             keys are the flags' names: mtu = 1400
@@ -285,6 +285,29 @@ pub(crate) struct Options {
     /// http://ADDR:PORT/metrics; with a port alone at 127.0.0.1 [default: off]
     #[arg(long, value_name = "[ADDR:]PORT")]
     pub(crate) metrics: Option<String>,
+    /// Say beside each packet of --capture why it was sent or what became of it, and show those that
+    /// --impair has lost
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", hide_possible_values = true)]
+    pub(crate) annotate: Option<bool>,
+    /// Bytes of each packet that --capture keeps [default: all]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) snaplen: Option<u32>,
+    /// Packets that --capture keeps: "host ADDR", "port N", "tcp", "udp", "icmp", several for all of
+    /// them, "or" between alternatives [default: all]
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) capture_filter: Option<String>,
+    /// Go on in another file at this size (units K, M, G), after this time (s, min, h) or either,
+    /// such as 100M,10min: FILE_00001.pcapng, FILE_00002.pcapng and so on
+    #[arg(long, value_name = "SIZE|TIME")]
+    pub(crate) capture_rotate: Option<String>,
+    /// Files that --capture-rotate keeps; the oldest go [default: 10]
+    #[arg(long, value_name = "N")]
+    pub(crate) capture_files: Option<u32>,
+    /// Write what TCP does to this file, a line of JSON for each packet, loss, timer and change of
+    /// state (docs/events.md)
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) events: Option<PathBuf>,
     /// Faults for packets in both directions, such as "loss=1%,delay=10ms,jitter=2ms,
     /// reorder=1%,duplicate=0.5%,corrupt=0.1%,rate=100mbit,queue=100,seed=7". Also hold=5ms
     /// (reordered packets come late), gemodel=1%/30% (loss in bursts), drop=5;8-12;every:100 (loss

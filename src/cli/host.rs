@@ -1,19 +1,15 @@
 //! A stack on an open device with its services: what `serve` and `run` have in common.
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use ustack::control::About;
-use ustack::device::{
-    Capture, CaptureCounters, CaptureOptions, Device, Impair, ImpairCounters, ImpairSpec,
-    LaneCounters,
-};
+use ustack::device::{CaptureCounters, Device, Impair, ImpairCounters, ImpairSpec, LaneCounters};
+use ustack::observe::EventLogCounters;
 use ustack::service::forward::{ForwardCounters, Forwarder};
 use ustack::service::{self, Stopper};
 use ustack::tcp::CongestionAlgorithm;
@@ -22,9 +18,9 @@ use ustack::{Config, Stack, Stats};
 use super::args::Congestion;
 use super::control::Outlook;
 use super::error::{Error, ExitStatus, reason};
-use super::settings::{self, Settings};
+use super::settings::Settings;
 use super::threads::Threads;
-use super::{forward, services};
+use super::{events, forward, services};
 
 /// An open device, and what is known of it besides.
 pub(crate) struct Attached {
@@ -67,6 +63,7 @@ struct Counters {
     losses: Box<dyn Fn() -> Vec<(u64, &'static str)> + Send>,
     impair: Option<Arc<ImpairCounters>>,
     capture: Option<Arc<CaptureCounters>>,
+    events: Option<Arc<EventLogCounters>>,
 }
 
 impl Host {
@@ -84,6 +81,7 @@ impl Host {
             losses,
             impair: None,
             capture: None,
+            events: None,
         };
         let about = about(settings, &name, &queues);
         let mut impairment = [None, None];
@@ -96,14 +94,20 @@ impl Host {
             impairment = impair.specs().into();
             queues = vec![Box::new(impair)];
         }
-        if let Some(path) = &settings.capture {
-            (queues, counters.capture) = record(path, queues, name)?;
+        if let Some(capture) = &settings.capture {
+            (queues, counters.capture) = capture.record(queues, name, &impairment)?;
+        }
+        let mut config = config(settings);
+        if let Some(path) = &settings.events {
+            let log = events::open(path, queues.len(), &impairment)?;
+            counters.events = Some(log.counters());
+            config = config.events(Arc::new(log));
         }
         let failed = |what: &'static str| {
             move |error| Error::new(ExitStatus::Other, format!("{what} cannot start: {error}"))
         };
         let threads = Threads::start(queues.len()).map_err(failed("a thread"))?;
-        let started = Stack::with_queues(config(settings), queues);
+        let started = Stack::with_queues(config, queues);
         let (stack, drivers_of_shards) = started.map_err(failed("the stack"))?;
         let mut drivers = JoinSet::new();
         for (driver, handle) in drivers_of_shards.into_iter().zip(threads.handles()) {
@@ -228,34 +232,6 @@ fn config(settings: &Settings) -> Config {
     })
 }
 
-type Queues = Vec<Box<dyn Device>>;
-
-/// Records all queues to one file.
-fn record(
-    path: &Path,
-    queues: Queues,
-    interface: String,
-) -> Result<(Queues, Option<Arc<CaptureCounters>>), Error> {
-    let options = CaptureOptions {
-        interface,
-        ..CaptureOptions::default()
-    };
-    let mut queues = queues.into_iter();
-    let Some(first) = queues.next() else {
-        return Ok((Vec::new(), None));
-    };
-    let first = File::create(path)
-        .and_then(|file| Capture::new(first, file, options))
-        .map_err(|error| settings::capture_error(path, &error))?;
-    let counters = first.counters();
-    let mut recorded: Queues = Vec::new();
-    for queue in queues {
-        recorded.push(Box::new(first.beside(queue)));
-    }
-    recorded.insert(0, Box::new(first));
-    Ok((recorded, Some(counters)))
-}
-
 type Ended = Result<io::Result<()>, tokio::task::JoinError>;
 
 /// A driver ended although nobody had asked it to, and so do the others.
@@ -300,6 +276,7 @@ impl Counters {
             losses: _,
             impair,
             capture,
+            events,
         } = self;
         let device = &stats.device;
         let mut line = format!(
@@ -351,6 +328,14 @@ impl Counters {
             let dropped = capture.dropped.load(Ordering::Relaxed);
             if dropped > 0 {
                 let _ = write!(line, ", {dropped} missing from the capture");
+            }
+        }
+        if let Some(events) = events {
+            let written = events.written.load(Ordering::Relaxed);
+            let _ = write!(line, "; {written} events");
+            let dropped = events.dropped.load(Ordering::Relaxed);
+            if dropped > 0 {
+                let _ = write!(line, ", {dropped} missing from the log");
             }
         }
         line

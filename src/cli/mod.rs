@@ -5,10 +5,12 @@
 
 mod address;
 mod args;
+mod capture;
 mod config_file;
 mod control;
 mod device;
 mod error;
+mod events;
 mod forward;
 mod host;
 mod logging;

@@ -113,7 +113,10 @@ fn announcement(settings: &Settings, host: &Host, made: &str, user: Option<&str>
         }
     }
     if let Some(capture) = &settings.capture {
-        row("capture", &capture.display().to_string());
+        row("capture", &capture.path.display().to_string());
+    }
+    if let Some(events) = &settings.events {
+        row("events", &events.display().to_string());
     }
     let outlook = host.outlook();
     if let Some(socket) = &outlook.socket {

@@ -6,12 +6,12 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::Access;
 use ustack::Config;
 use ustack::device::ImpairSpec;
 
 use super::address::{self, AddressArg, Addresses, Prefix};
 use super::args::{Congestion, DeviceMode, Options};
+use super::capture::{self, CaptureSettings};
 use super::config_file::Origins;
 use super::error::{Error, ExitStatus, reason};
 
@@ -59,11 +59,13 @@ pub(crate) struct Settings {
     /// An address of the stack that stands for a name server of the host; `run` sets it.
     pub(crate) resolver: Option<(SocketAddr, SocketAddr)>,
     /// Where packets are recorded.
-    pub(crate) capture: Option<PathBuf>,
     /// The control socket.
     pub(crate) control: ControlChoice,
     /// Where metrics are offered.
     pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) capture: Option<CaptureSettings>,
+    /// Where events are written.
+    pub(crate) events: Option<PathBuf>,
     /// Faults for packets to the stack.
     pub(crate) impair_in: Option<ImpairSpec>,
     /// Faults for packets from the stack.
@@ -108,6 +110,7 @@ pub(crate) enum TunChoice {
 impl Settings {
     /// Checks everything that can be checked without touching the system's configuration.
     pub(crate) fn new(options: Options, origins: &Origins) -> Result<Self, Error> {
+        let capture = CaptureSettings::new(&options, origins)?;
         let Options {
             tun,
             tun_fd,
@@ -122,15 +125,16 @@ impl Settings {
             http_root,
             forward,
             forward_allow,
-            capture,
             control,
             metrics,
+            events,
             impair,
             impair_in,
             impair_out,
             log,
             keep_root,
             config: _,
+            ..
         } = options;
         let Addresses { stack, host } = address::resolve(&addr, &host_addr).map_err(|bad| {
             usage(format!("{} {}", origins.name(bad.key), bad.message))
@@ -142,8 +146,8 @@ impl Settings {
         if let Some(dir) = &http_root {
             check_http_root(dir)?;
         }
-        if let Some(file) = &capture {
-            check_capture(file)?;
+        if let Some(file) = &events {
+            capture::check_file(file, "events")?;
         }
         let queues = check_queues(queues, is_impaired, origins)?;
         Ok(Self {
@@ -163,6 +167,7 @@ impl Settings {
             resolver: None,
             capture,
             control: ControlChoice::new(control),
+            events,
             impair_in,
             impair_out,
             log,
@@ -201,7 +206,7 @@ impl Settings {
     }
 }
 
-fn usage(message: String) -> Error {
+pub(crate) fn usage(message: String) -> Error {
     Error::new(ExitStatus::Usage, message)
 }
 
@@ -282,6 +287,19 @@ fn check_queues(
     Ok(Some(count))
 }
 
+/// A size such as `64M`.
+pub(crate) fn bytes_of(text: &str) -> Option<usize> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "K" | "k" | "KiB" => 10,
+        "M" | "MiB" => 20,
+        "G" | "GiB" => 30,
+        _ => return None,
+    };
+    digits.parse::<usize>().ok()?.checked_mul(1 << shift)
+}
+
 /// A size such as `64M`, enough for so many shards.
 fn check_memory(
     text: Option<&str>,
@@ -290,17 +308,7 @@ fn check_memory(
 ) -> Result<Option<usize>, Error> {
     let Some(text) = text else { return Ok(None) };
     let name = origins.name("memory");
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let shift = match &text[digits.len()..] {
-        "" => Some(0),
-        "K" | "k" | "KiB" => Some(10),
-        "M" | "MiB" => Some(20),
-        "G" | "GiB" => Some(30),
-        _ => None,
-    };
-    let bytes = digits.parse::<usize>().ok().zip(shift);
-    let bytes = bytes.and_then(|(count, shift)| count.checked_mul(1 << shift));
-    let Some(bytes) = bytes else {
+    let Some(bytes) = bytes_of(text) else {
         return Err(usage(format!("{name} {text} is no number of bytes"))
             .hint("Example: --memory 64M (units K, M, G: powers of 1024)"));
     };
@@ -410,33 +418,6 @@ pub(crate) fn check_http_root(dir: &Path) -> Result<(), Error> {
         )
         .hint("It must be a directory that the user ustack runs as can read")),
     }
-}
-
-/// Refuses a capture file that could not be written, before a device is made for it.
-fn check_capture(file: &Path) -> Result<(), Error> {
-    let parent = match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let found = match std::fs::metadata(file) {
-        Ok(meta) if meta.is_dir() => Err(rustix::io::Errno::ISDIR),
-        Ok(_) => rustix::fs::access(file, Access::WRITE_OK),
-        Err(_) => rustix::fs::access(parent, Access::WRITE_OK | Access::EXEC_OK),
-    };
-    found.map_err(|errno| capture_error(file, &errno.into()))
-}
-
-/// A capture file that cannot be written.
-pub(crate) fn capture_error(file: &Path, error: &std::io::Error) -> Error {
-    Error::new(
-        ExitStatus::File,
-        format!(
-            "cannot write --capture {}: {}",
-            file.display(),
-            reason(error)
-        ),
-    )
-    .hint("Name a file in a directory that the user ustack runs as can write to")
 }
 
 #[cfg(test)]

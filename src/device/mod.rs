@@ -18,7 +18,10 @@ mod queue;
 pub mod tun;
 pub mod vnet;
 
-pub use capture::{Capture, CaptureCounters, CaptureOptions};
+pub use capture::{
+    Capture, CaptureCounters, CaptureFilter, CaptureFilterError, CaptureOptions, Files,
+    NumberedFiles, Rotation,
+};
 pub use impair::{Impair, ImpairCounters, ImpairParseError, ImpairSpec, LaneCounters};
 
 pub use crate::batch::{Checksum, Frame, Gso, GsoKind, Offload, RxBatch, TxBatch, TxFrame};
@@ -91,6 +94,32 @@ pub trait Device: Send {
     fn poll_timeout(&self) -> Option<Instant> {
         None
     }
+
+    /// Whether [`Device::send`] is to find [notes](TxBatch::notes) of what the stack did with the
+    /// frames. Then it is called at the end of each half turn in which anything was noted, with an
+    /// empty batch, too. Fixed for the device's life.
+    fn wants_notes(&self) -> bool {
+        false
+    }
+
+    /// Moves packets that the device itself has lost on purpose to `lost`. From the first call on they
+    /// are kept for the next one, as far as there is room.
+    fn take_lost(&mut self, lost: &mut Vec<LostPacket>) {
+        let _ = lost;
+    }
+}
+
+/// A packet that a device has lost on purpose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostPacket {
+    /// When.
+    pub at: Instant,
+    /// Whether the stack had sent it.
+    pub is_sent: bool,
+    /// Why, in a few words.
+    pub reason: &'static str,
+    /// The packet, whole.
+    pub packet: Vec<u8>,
 }
 
 /// So that wrappers chosen at run time are one type; a call per batch is dynamic, not per frame.
@@ -117,5 +146,13 @@ impl<D: Device + ?Sized> Device for Box<D> {
 
     fn poll_timeout(&self) -> Option<Instant> {
         (**self).poll_timeout()
+    }
+
+    fn wants_notes(&self) -> bool {
+        (**self).wants_notes()
+    }
+
+    fn take_lost(&mut self, lost: &mut Vec<LostPacket>) {
+        (**self).take_lost(lost);
     }
 }

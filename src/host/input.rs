@@ -23,12 +23,31 @@ impl Host {
         } else {
             self.ip.on_frame(now, frame)
         };
-        let Ok(Some(input)) = input else {
-            self.settle_memory(now); // it may have been a fragment
-            return false; // IP dealt with it, and counted it
+        let frames = u32::from(!is_loopback);
+        let input = match input {
+            Ok(Some(input)) => input,
+            // IP dealt with it, and counted it.
+            dealt_with => {
+                self.settle_memory(now); // it may have been a fragment
+                self.note_received(frames, dealt_with.err());
+                return false;
+            }
         };
         let from = self.place.index;
-        self.take_in(now, input, from)
+        let pays = self.take_in(now, input, from);
+        self.note_received(frames, None);
+        pays
+    }
+
+    /// So many frames of the device's were dealt with together.
+    #[inline]
+    fn note_received(&mut self, frames: u32, dropped: Option<crate::ip::Dropped>) {
+        if let Some(notes) = &mut self.notes {
+            if let Some(reason) = dropped {
+                notes.on_dropped(reason);
+            }
+            notes.on_received(&mut self.tcp, frames);
+        }
     }
 
     /// As [`Host::input`], of a frame from the device and those that continue it.
@@ -41,7 +60,7 @@ impl Host {
         if followers.is_empty() {
             return self.input(now, frame, false);
         }
-        let mut pays = match self.ip.on_frame(now, frame) {
+        let pays = match self.ip.on_frame(now, frame) {
             Ok(Some(Input::Tcp {
                 flow,
                 local,
@@ -52,13 +71,24 @@ impl Host {
                 match self.tcp.on_train(now, &flow, ecn, segment, followers) {
                     Ok(()) => {
                         self.ip.on_coalesced(packets);
+                        self.note_received(1 + packets as u32, None);
                         return self.tcp.ack_overdue();
                     }
                     Err(segment) => self.on_tcp(now, (flow, local, ecn), segment, self.place.index),
                 }
             }
-            _ => false, // IP dealt with it, and will with the others
+            dealt_with => {
+                // IP dealt with it, and will with the others.
+                self.note_received(1, dealt_with.err());
+                return self.input_each(now, followers);
+            }
         };
+        self.note_received(1, None);
+        self.input_each(now, followers) | pays
+    }
+
+    fn input_each(&mut self, now: Instant, followers: &mut Followers) -> bool {
+        let mut pays = false;
         for data in followers.packets() {
             let offload = VERIFIED;
             pays |= self.input(now, Frame { data, offload }, false);
@@ -66,9 +96,16 @@ impl Host {
         pays
     }
 
+    /// As [`Host::input`], of what shard `from` has handed over.
+    pub(crate) fn take_handed(&mut self, now: Instant, input: Input, from: usize) -> bool {
+        let pays = self.take_in(now, input, from);
+        self.note_received(0, None);
+        pays
+    }
+
     /// As [`Host::input`], of what IP made of a frame that came in at shard `from`.
     #[inline]
-    pub(crate) fn take_in(&mut self, now: Instant, input: Input, from: usize) -> bool {
+    fn take_in(&mut self, now: Instant, input: Input, from: usize) -> bool {
         match input {
             Input::Tcp {
                 flow,
@@ -216,6 +253,9 @@ impl Host {
 
     /// Leaves once the lock is released.
     fn hand_over(&mut self, to: usize, input: Input, from: usize) {
+        if let Some(notes) = &mut self.notes {
+            notes.on_handed_over(to);
+        }
         self.outbox.push((to, Handed { input, from }));
     }
 

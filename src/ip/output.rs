@@ -499,8 +499,21 @@ impl ustack_tcp::Transmit for Output<'_> {
         self.ip.counters.negative_advice += 1;
     }
 
-    /// DF on every segment (PM-1); a super-segment stays one frame where the device cuts it.
     fn push(&mut self, meta: &ustack_tcp::TxMeta<'_>, payload: impl Iterator<Item = Bytes>) {
+        let before = self.tx.pushed();
+        self.push_segment(meta, payload);
+        self.tx.note_push(before);
+    }
+}
+
+impl Output<'_> {
+    /// DF on every segment (PM-1); a super-segment stays one frame where the device cuts it.
+    #[inline]
+    fn push_segment(
+        &mut self,
+        meta: &ustack_tcp::TxMeta<'_>,
+        payload: impl Iterator<Item = Bytes>,
+    ) {
         let FlowKey { local, remote } = *meta.flow;
         let tuple = Tuple {
             protocol: IpNumber::TCP.0,

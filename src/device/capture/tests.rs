@@ -3,6 +3,10 @@ use std::sync::Mutex;
 use pcap_file::pcapng::PcapNgReader;
 use pcap_file::pcapng::blocks::block_common::Block;
 
+use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
+use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
+use pcap_file::pcapng::blocks::interface_statistics::InterfaceStatisticsOption;
+
 use super::*;
 use crate::device::gso::tests::{assert_valid, super_datagram, super_segment};
 use crate::device::memory;

@@ -3,6 +3,7 @@
 use ustack_tcp::time::{Duration, Instant};
 
 use super::codel::{Codel, Fifo};
+use super::lost::Lost;
 use super::spec::{ImpairSpec, QueueLimit};
 use super::{LaneCounters, count};
 
@@ -64,6 +65,11 @@ impl Bottleneck {
         self.last_sojourn
     }
 
+    /// What got lost here, and in the lane.
+    pub(super) const fn lost(&mut self) -> &mut Lost {
+        &mut self.fifo.lost
+    }
+
     pub(super) fn set_limit(&mut self, limit: QueueLimit) {
         self.limit = limit;
     }
@@ -86,6 +92,8 @@ impl Bottleneck {
         };
         if full && self.sending.is_some() {
             count(&counters.overflowed);
+            self.lost()
+                .push(waiting.arrived, "queue full", &waiting.packet);
             return;
         }
         let now = waiting.arrived;

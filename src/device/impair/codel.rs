@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use ustack_tcp::time::{Duration, Instant};
 
 use super::bottleneck::Waiting;
+use super::lost::Lost;
 use super::packet::mark_ce;
 use super::spec::CodelSpec;
 use super::{LaneCounters, count};
@@ -31,6 +32,8 @@ pub(super) struct Codel {
 pub(super) struct Fifo {
     pub(super) packets: VecDeque<Waiting>,
     pub(super) bytes: usize,
+    /// What left it another way.
+    pub(super) lost: Lost,
 }
 
 impl Fifo {
@@ -43,6 +46,12 @@ impl Fifo {
         let waiting = self.packets.pop_front()?;
         self.bytes -= waiting.packet.len();
         Some(waiting)
+    }
+}
+
+fn bury(now: Instant, head: Option<Waiting>, fifo: &mut Fifo) {
+    if let Some(head) = head {
+        fifo.lost.push(now, "CoDel", &head.packet);
     }
 }
 
@@ -70,6 +79,7 @@ impl Codel {
         if !self.dropping {
             if may_drop {
                 if !self.marks(&mut head, counters) {
+                    bury(now, head, fifo);
                     (head, _) = self.pop(now, fifo);
                 }
                 self.begin_dropping(now);
@@ -81,6 +91,7 @@ impl Codel {
             self.count = self.count.saturating_add(1);
             let marked = self.marks(&mut head, counters);
             if !marked {
+                bury(now, head, fifo);
                 (head, may_drop) = self.pop(now, fifo);
                 self.dropping = may_drop;
             }

@@ -16,7 +16,7 @@ use super::delay::{DelayLine, shortest};
 use super::loss::Loss;
 use super::packet::{mark_ce, too_big};
 use super::spec::{ImpairSpec, QueueLimit};
-use crate::device::{Frame, gso};
+use crate::device::{Frame, LostPacket, gso};
 
 /// Bytes a lane holds at most, whatever the spec says.
 const MAX_BYTES: usize = 256 << 20;
@@ -81,10 +81,12 @@ impl Lane {
         count(&self.counters.packets);
         if self.loss.takes(&self.spec, self.dice, number) {
             count(&self.counters.lost);
+            self.bottleneck.lost().push(now, "loss", &packet);
             return;
         }
         if let Some(mtu) = self.spec.mtu.filter(|&mtu| packet.len() > usize::from(mtu)) {
             count(&self.counters.oversized);
+            self.bottleneck.lost().push(now, "too large", &packet);
             if self.answers.len() < MAX_ANSWERS {
                 self.answers.extend(too_big(&packet, mtu));
             }
@@ -122,6 +124,7 @@ impl Lane {
         };
         if way || held >= MAX_PACKETS || bytes > MAX_BYTES {
             count(&self.counters.overflowed);
+            self.bottleneck.lost().push(now, "queue full", &packet);
             return;
         }
         let waiting = Waiting {
@@ -224,6 +227,11 @@ impl Lane {
     pub(super) fn has_due(&mut self, now: Instant) -> bool {
         self.advance(now);
         self.line.next_due().is_some_and(|due| due <= now)
+    }
+
+    /// Moves what got lost to `into`, and keeps what will.
+    pub(super) fn take_lost(&mut self, is_sent: bool, into: &mut Vec<LostPacket>) {
+        self.bottleneck.lost().take(is_sent, into);
     }
 
     pub(super) fn has_answer(&self) -> bool {

@@ -9,6 +9,7 @@ mod counters;
 mod delay;
 mod lane;
 mod loss;
+mod lost;
 mod packet;
 mod spec;
 
@@ -24,7 +25,7 @@ pub use self::lane::Lane;
 pub use self::spec::{
     CodelSpec, DropPattern, GilbertElliott, ImpairParseError, ImpairSpec, QueueLimit,
 };
-use super::{Caps, Checksum, Device, Frame, Offload, RxBatch, TxBatch};
+use super::{Caps, Checksum, Device, Frame, LostPacket, Offload, RxBatch, TxBatch};
 
 /// How long a released packet waits that the device inside did not take.
 const RETRY: Duration = Duration::from_millis(1);
@@ -201,6 +202,20 @@ impl<D: Device> Device for Impair<D> {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    fn wants_notes(&self) -> bool {
+        self.device.wants_notes()
+    }
+
+    fn take_lost(&mut self, lost: &mut Vec<LostPacket>) {
+        if let Some(lane) = &mut self.inbound {
+            lane.take_lost(false, lost);
+        }
+        if let Some(lane) = &mut self.outbound {
+            lane.take_lost(true, lost);
+        }
+        self.device.take_lost(lost);
     }
 }
 
