@@ -1,6 +1,7 @@
 //! `--capture` and what goes with it: what was asked for, and the devices that do it.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -129,7 +130,7 @@ pub(crate) fn about(impairment: &[Option<ImpairSpec>]) -> String {
     let mut about = command_line();
     for (name, spec) in ["in", "out"].iter().zip(impairment) {
         if let Some(spec) = spec {
-            about.push_str(&format!("; impair {name}: {spec}"));
+            let _ = write!(about, "; impair {name}: {spec}");
         }
     }
     about

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -84,16 +84,7 @@ impl Host {
             events: None,
         };
         let about = about(settings, &name, &queues);
-        let mut impairment = [None, None];
-        if settings.impair_in.is_some() || settings.impair_out.is_some() {
-            let (inbound, outbound) = (settings.impair_in.clone(), settings.impair_out.clone());
-            // One queue only, as the settings have seen to.
-            let device = queues.swap_remove(0);
-            let impair = Impair::new(device, inbound, outbound);
-            counters.impair = Some(impair.counters());
-            impairment = impair.specs().into();
-            queues = vec![Box::new(impair)];
-        }
+        let impairment = impair(settings, &mut queues, &mut counters);
         if let Some(capture) = &settings.capture {
             (queues, counters.capture) = capture.record(queues, name, &impairment)?;
         }
@@ -215,6 +206,25 @@ fn about(settings: &Settings, device: &str, queues: &[Box<dyn Device>]) -> About
     }
 }
 
+/// Puts faults before the device, if any were asked for; returns them, seeds included.
+fn impair(
+    settings: &Settings,
+    queues: &mut Vec<Box<dyn Device>>,
+    counters: &mut Counters,
+) -> [Option<ImpairSpec>; 2] {
+    let (inbound, outbound) = (settings.impair_in.clone(), settings.impair_out.clone());
+    if inbound.is_none() && outbound.is_none() {
+        return [None, None];
+    }
+    // One queue only, as the settings have seen to.
+    let device = queues.swap_remove(0);
+    let impair = Impair::new(device, inbound, outbound);
+    counters.impair = Some(impair.counters());
+    let specs = impair.specs().into();
+    queues.push(Box::new(impair));
+    specs
+}
+
 fn config(settings: &Settings) -> Config {
     let congestion = match settings.congestion {
         Congestion::Reno => CongestionAlgorithm::Reno,
@@ -275,8 +285,7 @@ impl Counters {
             forward,
             losses: _,
             impair,
-            capture,
-            events,
+            ..
         } = self;
         let device = &stats.device;
         let mut line = format!(
@@ -322,23 +331,26 @@ impl Counters {
                 "larger than the mtu of --impair",
             );
         }
-        if let Some(capture) = capture {
-            let written = capture.written.load(Ordering::Relaxed);
-            let _ = write!(line, "; {written} captured");
-            let dropped = capture.dropped.load(Ordering::Relaxed);
-            if dropped > 0 {
-                let _ = write!(line, ", {dropped} missing from the capture");
-            }
-        }
-        if let Some(events) = events {
-            let written = events.written.load(Ordering::Relaxed);
-            let _ = write!(line, "; {written} events");
-            let dropped = events.dropped.load(Ordering::Relaxed);
-            if dropped > 0 {
-                let _ = write!(line, ", {dropped} missing from the log");
-            }
-        }
+        self.report_files(&mut line);
         line
+    }
+
+    /// How much was written to files.
+    fn report_files(&self, line: &mut String) {
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let capture = self.capture.as_ref();
+        let capture = capture.map(|files| (count(&files.written), count(&files.dropped)));
+        let events = self.events.as_ref();
+        let events = events.map(|log| (count(&log.written), count(&log.dropped)));
+        for (counts, what, file) in [(capture, "captured", "capture"), (events, "events", "log")] {
+            let Some((written, dropped)) = counts else {
+                continue;
+            };
+            let _ = write!(line, "; {written} {what}");
+            if dropped > 0 {
+                let _ = write!(line, ", {dropped} missing from the {file}");
+            }
+        }
     }
 }
 

@@ -35,6 +35,7 @@ use batch::Batch;
 pub use files::{Files, NumberedFiles, Rotation};
 pub use filter::{CaptureFilter, CaptureFilterError};
 use sink::Sink;
+pub(super) use sink::{CapturedHead, write_heads};
 
 /// What to capture, and how much may wait to be written.
 #[derive(Clone, Debug)]

@@ -15,6 +15,7 @@ pub mod impair;
 mod link;
 pub mod memory;
 mod queue;
+mod recorder;
 pub mod tun;
 pub mod vnet;
 
@@ -23,6 +24,7 @@ pub use capture::{
     NumberedFiles, Rotation,
 };
 pub use impair::{Impair, ImpairCounters, ImpairParseError, ImpairSpec, LaneCounters};
+pub use recorder::{FlightRecorder, Recorder, RecorderCounters, RecorderOptions};
 
 pub use crate::batch::{Checksum, Frame, Gso, GsoKind, Offload, RxBatch, TxBatch, TxFrame};
 

@@ -27,6 +27,9 @@ pub fn comment(part: &Part<'_>, text: &mut String) {
                     consequence(note, text);
                 }
             }
+            if part.index == 0 {
+                before(record, part.before, text);
+            }
         }
         Noted::Dropped(reason) => {
             let _ = write!(text, "dropped by IP: {reason:?}");
@@ -40,6 +43,20 @@ pub fn comment(part: &Part<'_>, text: &mut String) {
 /// Writes why `--impair` kept a packet from going on.
 pub fn discarded(reason: &str, text: &mut String) {
     let _ = write!(text, "dropped by --impair: {reason}");
+}
+
+/// What happened to the flow before the packet: timers above all.
+fn before(record: &Record, notes: &[Note], text: &mut String) {
+    let mut is_first = true;
+    for note in notes {
+        if let Noted::Tcp(earlier) = &note.what
+            && earlier.flow == record.flow
+        {
+            text.push_str(if is_first { "; before that" } else { "" });
+            is_first = false;
+            consequence(note, text);
+        }
+    }
 }
 
 fn packet(record: &Record, part: &Part<'_>, text: &mut String) {
@@ -152,6 +169,11 @@ fn consequence(note: &Note, text: &mut String) {
                 "recovery begins by {}, until {until}",
                 names::evidence(by)
             )
+        }
+        What::Timer(timer) => {
+            let (name, count) = names::timer(timer);
+            let times = count.map(|count| format!(" ×{count}")).unwrap_or_default();
+            write!(text, "{name} timer{times}")
         }
         What::RecoveryEnded => write!(text, "recovery ends"),
         What::RecoveryUndone => write!(text, "false alarm, window restored"),

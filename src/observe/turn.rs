@@ -29,6 +29,8 @@ pub enum Entry<'a, R, S> {
 /// What is known of a frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Part<'a> {
+    /// What happened before and has no frames: of any flow.
+    pub before: &'a [Note],
     /// What was noted, and what that has brought about at once.
     pub notes: &'a [Note],
     /// Which of the frames that the first note is about this one is.
@@ -40,6 +42,7 @@ pub struct Part<'a> {
 impl Part<'_> {
     /// Nothing was noted.
     const NONE: Self = Self {
+        before: &[],
         notes: &[],
         index: 0,
         count: 1,
@@ -51,6 +54,7 @@ impl<'a, R, S> Turn<'a, R, S> {
     /// itself.
     pub fn each(&self, mut tell: impl FnMut(Entry<'a, R, S>)) {
         let (mut received, mut sent) = (0, 0);
+        let mut told = 0; // notes that some packet has told
         for (at, note) in self.notes.iter().enumerate() {
             let notes = with_consequences(&self.notes[at..]);
             let (first, count) = match note.frames {
@@ -66,7 +70,10 @@ impl<'a, R, S> Turn<'a, R, S> {
                     (first, count.saturating_sub(skipped as u32))
                 }
             };
+            let before = self.notes.get(told..at).unwrap_or_default();
+            told = at + notes.len();
             let parts = (0..count).map(|index| Part {
+                before,
                 notes,
                 index,
                 count,
@@ -107,7 +114,7 @@ fn up_to<'a, F>(frames: &'a [F], at: &mut usize, first: usize, mut tell: impl Fn
 
 /// A note, and those behind it that it has brought about: of the same flow, without frames, and no
 /// timer.
-fn with_consequences(notes: &[Note]) -> &[Note] {
+pub(crate) fn with_consequences(notes: &[Note]) -> &[Note] {
     use ustack_tcp::observe::What;
     let Some(Note {
         what: Noted::Tcp(record),

@@ -40,7 +40,12 @@ impl Ustack {
 
     /// Starts the program and returns once its services answer.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let process = Background::start(&mut Self::command(arguments));
+        Self::started(&mut Self::command(arguments))
+    }
+
+    /// As [`Ustack::start`], of a command that somebody has completed.
+    pub(crate) fn started(command: &mut Command) -> Self {
+        let process = Background::start(command);
         process.wait_stdout(READY, START);
         Self { process }
     }

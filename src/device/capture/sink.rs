@@ -232,6 +232,7 @@ impl Sink {
             let count = packets.len() as u32;
             for (index, packet) in (0..).zip(&packets) {
                 let part = Part {
+                    before: part.before,
                     notes: part.notes,
                     index,
                     count,
@@ -348,6 +349,53 @@ impl Sink {
             "the capture file cannot be written any more; free some space and start again"
         );
     }
+}
+
+/// The beginning of a packet, and what is known of it.
+pub(in crate::device) struct CapturedHead<'a> {
+    /// Since 1970.
+    pub(in crate::device) time: Duration,
+    pub(in crate::device) is_sent: bool,
+    pub(in crate::device) data: &'a [u8],
+    /// Bytes of the whole packet.
+    pub(in crate::device) len: usize,
+    pub(in crate::device) part: Part<'a>,
+}
+
+/// Writes a whole file at once, of packets that `packets` hands over one by one.
+pub(in crate::device) fn write_heads(
+    file: impl Write + Send + 'static,
+    options: &CaptureOptions,
+    packets: impl FnOnce(&mut dyn FnMut(&CapturedHead<'_>) -> io::Result<()>) -> io::Result<()>,
+) -> io::Result<()> {
+    let files = Box::new(super::files::One::new(file));
+    let mut sink = Sink::new(files, options, Arc::default())?;
+    let mut text = String::new();
+    packets(&mut |packet| {
+        text.clear();
+        comment(&packet.part, &mut text);
+        let direction = if packet.is_sent {
+            Direction::Out
+        } else {
+            Direction::In
+        };
+        sink.received += 1;
+        sink.write_packet(&Shown {
+            time: packet.time,
+            interface: DEVICE,
+            direction,
+            data: packet.data,
+            len: packet.len,
+            comment: &text,
+        })?;
+        let blocks = sink.pcapng.get_mut();
+        if blocks.buffer.len() < BLOCK_BUFFER {
+            return Ok(());
+        }
+        blocks.write_out()
+    })?;
+    sink.write_statistics()?;
+    sink.pcapng.get_mut().write_out()
 }
 
 /// A section and its interfaces.

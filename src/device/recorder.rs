@@ -1,0 +1,339 @@
+//! A flight recorder: the last packets and events of each shard in a ring in memory, written to a
+//! file when something goes wrong.
+//!
+//! The file is an [annotated capture](super::Capture) of what was last: headers and the first bytes
+//! of each packet with a comment. It is written by a thread of its own on the caller's
+//! [order](FlightRecorder::order), and by itself when a connection is reset by its peer, when its
+//! retransmission timer has fired three times in a row, or when it has stalled.
+
+mod ring;
+mod writer;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use crossbeam::channel::{Sender, bounded};
+use parking_lot::Mutex;
+use ustack_tcp::observe::{Record, Timer, What};
+use ustack_tcp::time::Instant;
+use ustack_tcp::{CloseReason, State};
+
+use super::{Caps, Device, LostPacket, RxBatch, TxBatch};
+use crate::observe::{Note, Noted, Turn};
+use ring::{Head, Heads, Ring};
+use writer::Writer;
+
+/// Timeouts in a row that are worth a file.
+const TIMEOUTS: u8 = 3;
+
+/// Orders that may wait for the thread; more are counted only.
+const ORDERS: usize = 4;
+
+/// Where a recorder writes to, and how much.
+#[derive(Clone, Debug)]
+pub struct RecorderOptions {
+    /// The directory of its files: the first of these that can be made and written to.
+    pub directories: Vec<PathBuf>,
+    /// Bytes of each shard's ring.
+    pub size: usize,
+    /// Files that stay there; the oldest go.
+    pub max_files: usize,
+    /// Bytes of all files that stay there.
+    pub max_bytes: u64,
+    /// Least time between two files that nobody has asked for.
+    pub pause: Duration,
+    /// How long nothing is acknowledged before that counts as a stall.
+    pub stall: Duration,
+    /// The interface's name in the files.
+    pub interface: String,
+    /// What files say of themselves, besides the version.
+    pub comment: Option<String>,
+}
+
+impl Default for RecorderOptions {
+    fn default() -> Self {
+        Self {
+            directories: vec![std::env::temp_dir().join("ustack")],
+            size: 8 << 20,
+            max_files: 16,
+            max_bytes: 128 << 20,
+            pause: Duration::from_secs(10),
+            stall: Duration::from_secs(10),
+            interface: String::from("ustack"),
+            comment: None,
+        }
+    }
+}
+
+/// How a recorder goes.
+#[derive(Debug, Default)]
+pub struct RecorderCounters {
+    /// Files written.
+    pub files: AtomicU64,
+    /// Occasions that came too soon after the last file, or while others were being written.
+    pub skipped: AtomicU64,
+    /// Frames that are in no ring: it was being read.
+    pub missed: AtomicU64,
+}
+
+/// A handle to a flight recorder. Clones are handles to the same.
+#[derive(Clone, Debug)]
+pub struct FlightRecorder(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    options: RecorderOptions,
+    rings: Mutex<Vec<Arc<Mutex<Ring>>>>,
+    writer: Arc<Mutex<Writer>>,
+    counters: Arc<RecorderCounters>,
+    /// Not before then is a file written that nobody has asked for.
+    not_before: Mutex<Option<Instant>>,
+    /// `None` only while dropping.
+    orders: Option<Sender<String>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl FlightRecorder {
+    /// A recorder without a device; see [`FlightRecorder::record`].
+    pub fn new(options: RecorderOptions) -> io::Result<Self> {
+        let counters = Arc::<RecorderCounters>::default();
+        let writer = Arc::new(Mutex::new(Writer::new(&options)));
+        let (orders, waiting) = bounded::<String>(ORDERS);
+        Ok(Self(Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| {
+            let shared = shared.clone();
+            let thread = std::thread::Builder::new()
+                .name("recorder".into())
+                .spawn(move || {
+                    while let Ok(why) = waiting.recv() {
+                        let Some(shared) = shared.upgrade() else {
+                            break;
+                        };
+                        // It says by itself what went wrong.
+                        let _ = shared.write(&why);
+                    }
+                });
+            Shared {
+                options,
+                rings: Mutex::default(),
+                writer,
+                counters,
+                not_before: Mutex::new(None),
+                orders: Some(orders),
+                thread: Mutex::new(thread.ok()),
+            }
+        })))
+    }
+
+    /// Records what goes through one queue of a device.
+    pub fn record<D: Device>(&self, device: D) -> Recorder<D> {
+        let ring = Arc::new(Mutex::new(Ring::new(self.0.options.size)));
+        self.0.rings.lock().push(Arc::clone(&ring));
+        Recorder {
+            device,
+            flight: self.clone(),
+            ring,
+            heads: Heads::default(),
+            received_at: Instant::ZERO,
+            recorded: 0,
+        }
+    }
+
+    /// Has a file written soon; `why` goes into its name and into the log.
+    pub fn order(&self, why: &str) {
+        let sent = self
+            .0
+            .orders
+            .as_ref()
+            .map(|orders| orders.try_send(why.to_owned()));
+        if !matches!(sent, Some(Ok(()))) {
+            self.0.counters.skipped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes a file before it returns: for a program that is about to end. What is being changed
+    /// at that moment is left out.
+    pub fn write(&self, why: &str) -> io::Result<PathBuf> {
+        self.0.write(why)
+    }
+
+    /// How it goes.
+    pub fn counters(&self) -> Arc<RecorderCounters> {
+        Arc::clone(&self.0.counters)
+    }
+
+    /// Something went wrong: a file, unless there was one just now.
+    fn on_occasion(&self, now: Instant, why: &str) {
+        let mut not_before = self.0.not_before.lock();
+        if not_before.is_some_and(|at| now < at) {
+            self.0.counters.skipped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        *not_before = Some(now + self.0.options.pause);
+        drop(not_before);
+        self.order(why);
+    }
+}
+
+impl Shared {
+    fn write(&self, why: &str) -> io::Result<PathBuf> {
+        const PATIENCE: Duration = Duration::from_millis(200);
+        let rings = self.rings.try_lock_for(PATIENCE).map(|rings| rings.clone());
+        let mut slots = Vec::new();
+        for ring in rings.unwrap_or_default() {
+            if let Some(ring) = ring.try_lock_for(PATIENCE) {
+                slots.extend(ring.copy());
+            }
+        }
+        slots.sort_by_key(|slot| slot.at); // stable: a shard's own order stays
+        let Some(mut writer) = self.writer.try_lock_for(10 * PATIENCE) else {
+            return Err(io::Error::other("another file is being written"));
+        };
+        let written = writer.write(why, SystemTime::now(), &slots);
+        match &written {
+            Ok(path) => {
+                self.counters.files.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(file = %path.display(), why, "flight recorder written");
+            }
+            Err(error) => {
+                tracing::warn!(
+                    why,
+                    %error,
+                    "the flight recorder cannot be written; name a directory with --recorder DIR"
+                );
+            }
+        }
+        written
+    }
+}
+
+/// Ends the thread, once it has written what was ordered.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.orders = None;
+        let thread = self.thread.lock().take();
+        // The thread itself may hold the last reference.
+        if let Some(thread) =
+            thread.filter(|thread| thread.thread().id() != std::thread::current().id())
+        {
+            // One that panicked has nothing more to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A device whose last packets are kept.
+#[derive(Debug)]
+pub struct Recorder<D> {
+    device: D,
+    flight: FlightRecorder,
+    ring: Arc<Mutex<Ring>>,
+    /// Frames whose notes are still to come.
+    heads: Heads,
+    received_at: Instant,
+    /// Frames at the front of the batch to send that are recorded already.
+    recorded: usize,
+}
+
+impl<D> Recorder<D> {
+    /// Moves what is held to the ring.
+    fn keep(&mut self, now: Instant, first_sent: u64, notes: &[Note]) {
+        let turn = Turn {
+            received: &self.heads.received,
+            sent: &self.heads.sent,
+            first_sent,
+            notes,
+        };
+        if let Some(mut ring) = self.ring.try_lock() {
+            ring.on_turn(now, &turn);
+        } else {
+            let missed = self.heads.received.len() + self.heads.sent.len();
+            let counters = &self.flight.0.counters;
+            counters.missed.fetch_add(missed as u64, Ordering::Relaxed);
+        }
+        self.heads.clear();
+    }
+
+    fn look_for_trouble(&self, now: Instant, notes: &[Note]) {
+        for note in notes {
+            if let Noted::Tcp(record) = &note.what
+                && let Some(why) = trouble(record, self.flight.0.options.stall)
+            {
+                let (local, remote) = (record.flow.local, record.flow.remote);
+                let why = format!("{why} ({local} to {remote})");
+                self.flight.on_occasion(now, &why);
+            }
+        }
+    }
+}
+
+/// What is worth a file.
+fn trouble(record: &Record, stall: Duration) -> Option<&'static str> {
+    match record.what {
+        What::State {
+            from,
+            reason: Some(CloseReason::Reset),
+        } if !matches!(from, State::SynSent | State::SynReceived) => Some("connection reset"),
+        What::Timer(Timer::Retransmission(TIMEOUTS)) => Some("three timeouts in a row"),
+        What::Timer(Timer::Retransmission(_) | Timer::Persist(_)) => {
+            let since = record.now.and_then(|now| now.stalled_since)?;
+            (record.at - since >= stall).then_some("stall")
+        }
+        _ => None,
+    }
+}
+
+impl<D: Device> Device for Recorder<D> {
+    fn caps(&self) -> Caps {
+        self.device.caps()
+    }
+
+    fn poll_recv_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.device.poll_recv_ready(cx)
+    }
+
+    fn recv(&mut self, now: Instant, batch: &mut RxBatch) -> io::Result<usize> {
+        if !self.heads.received.is_empty() {
+            self.keep(self.received_at, 0, &[]); // nothing was noted of them
+        }
+        let before = batch.len();
+        let received = self.device.recv(now, batch)?;
+        self.received_at = now;
+        let heads = batch.frames()[before..].iter().map(Head::of);
+        self.heads.received.extend(heads);
+        Ok(received)
+    }
+
+    fn send(&mut self, now: Instant, batch: &mut TxBatch) -> io::Result<usize> {
+        let fresh = batch.len() - self.recorded;
+        let heads = batch.iter().skip(self.recorded);
+        self.heads
+            .sent
+            .extend(heads.map(|frame| Head::of_sent(&frame)));
+        self.keep(now, batch.pushed() - fresh as u64, batch.notes());
+        self.look_for_trouble(now, batch.notes());
+        let sent = self.device.send(now, batch);
+        self.recorded = batch.len();
+        sent
+    }
+
+    fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.device.poll_send_ready(cx)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.device.poll_timeout()
+    }
+
+    fn wants_notes(&self) -> bool {
+        true
+    }
+
+    fn take_lost(&mut self, lost: &mut Vec<LostPacket>) {
+        self.device.take_lost(lost);
+    }
+}
