@@ -200,12 +200,11 @@ impl Connection {
             .flatten();
         self.note_sent(now, payload_len);
         self.on_paced(now, payload_len);
-        let chunks = self.snd.buffer.chunks(range.start..data_end);
         let again = range.start < self.snd.nxt;
         self.stats.on_sent(payload_len, mss, again);
         let meta = self.meta(&segment, payload_len, gso_size, ecn);
-        tx.push(&meta, chunks);
-        if range.start < self.snd.nxt {
+        tx.push(&meta, self.snd.buffer.chunks(range.start..data_end));
+        if again {
             self.on_resent(now, &range, mss);
             let segments = payload_len.div_ceil(mss).max(1);
             self.total_retrans += u64::from(segments);
