@@ -308,6 +308,14 @@ pub(crate) struct Options {
     /// state (docs/events.md)
     #[arg(long, value_name = "FILE.jsonl")]
     pub(crate) events: Option<PathBuf>,
+    /// Where the flight recorder writes the last packets with comments, when something goes wrong: a
+    /// connection is reset, times out three times in a row or stalls, the program panics or gets
+    /// SIGUSR1. At most 16 files and 128 MB; "off" to do without [default: ~/.local/state/ustack]
+    #[arg(long, value_name = "DIR|off")]
+    pub(crate) recorder: Option<PathBuf>,
+    /// Memory of the flight recorder for each shard (units K, M, G) [default: 8M]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) recorder_size: Option<String>,
     /// Faults for packets in both directions, such as "loss=1%,delay=10ms,jitter=2ms,
     /// reorder=1%,duplicate=0.5%,corrupt=0.1%,rate=100mbit,queue=100,seed=7". Also hold=5ms
     /// (reordered packets come late), gemodel=1%/30% (loss in bursts), drop=5;8-12;every:100 (loss

@@ -133,6 +133,8 @@ fn merge_options(
         "capture-rotate" => capture_rotate: is_none,
         "capture-files" => capture_files: is_none,
         "events" => events: is_none,
+        "recorder" => recorder: is_none,
+        "recorder-size" => recorder_size: is_none,
         "impair" => impair: is_none,
         "impair-in" => impair_in: is_none,
         "impair-out" => impair_out: is_none,

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use ustack::control::About;
-use ustack::device::{CaptureCounters, Device, Impair, ImpairCounters, ImpairSpec, LaneCounters};
+use ustack::device::{
+    CaptureCounters, Device, FlightRecorder, Impair, ImpairCounters, ImpairSpec, LaneCounters,
+};
 use ustack::observe::EventLogCounters;
 use ustack::service::forward::{ForwardCounters, Forwarder};
 use ustack::service::{self, Stopper};
@@ -64,6 +66,7 @@ struct Counters {
     impair: Option<Arc<ImpairCounters>>,
     capture: Option<Arc<CaptureCounters>>,
     events: Option<Arc<EventLogCounters>>,
+    recorder: Option<FlightRecorder>,
 }
 
 impl Host {
@@ -72,7 +75,7 @@ impl Host {
     pub(crate) fn start(settings: &Settings, attached: Attached) -> Result<Self, Error> {
         let Attached {
             mut queues,
-            name,
+            name: interface,
             losses,
         } = attached;
         let mut counters = Counters {
@@ -82,11 +85,16 @@ impl Host {
             impair: None,
             capture: None,
             events: None,
+            recorder: None,
         };
         let about = about(settings, &name, &queues);
         let impairment = impair(settings, &mut queues, &mut counters);
         if let Some(capture) = &settings.capture {
-            (queues, counters.capture) = capture.record(queues, name, &impairment)?;
+            (queues, counters.capture) = capture.record(queues, interface.clone(), &impairment)?;
+        }
+        if let Some(recorder) = &settings.recorder {
+            let recorder = recorder.record(queues, interface, &impairment)?;
+            (queues, counters.recorder) = (recorder.0, Some(recorder.1));
         }
         let mut config = config(settings);
         if let Some(path) = &settings.events {
@@ -137,6 +145,11 @@ impl Host {
     /// By what it can be looked at.
     pub(crate) fn outlook(&self) -> &Outlook {
         &self.outlook
+    }
+
+    /// The flight recorder, if there is one.
+    pub(crate) fn recorder(&self) -> Option<FlightRecorder> {
+        self.counters.recorder.clone()
     }
 
     /// Serves until `until`, then ends in good order, or at once when `hurry` is ready. Returns
@@ -337,6 +350,12 @@ impl Counters {
 
     /// How much was written to files.
     fn report_files(&self, line: &mut String) {
+        let recordings = self.recorder.as_ref().map(FlightRecorder::counters);
+        let recordings = recordings.map_or(0, |counters| counters.files.load(Ordering::Relaxed));
+        if recordings > 0 {
+            let plural = if recordings > 1 { "s" } else { "" };
+            let _ = write!(line, "; {recordings} flight recording{plural}");
+        }
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let capture = self.capture.as_ref();
         let capture = capture.map(|files| (count(&files.written), count(&files.dropped)));

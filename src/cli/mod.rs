@@ -16,6 +16,7 @@ mod host;
 mod logging;
 mod plot;
 mod privilege;
+mod recorder;
 mod replay;
 mod run;
 mod serve;

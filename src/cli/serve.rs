@@ -14,6 +14,7 @@ use super::device;
 use super::error::{Error, ExitStatus};
 use super::host::{Ending, Host};
 use super::privilege::Caller;
+use super::recorder;
 use super::settings::{self, Settings};
 
 /// How long requests under way may go on after the first signal.
@@ -36,6 +37,10 @@ pub(crate) fn main(options: Options) -> Result<ExitCode, Error> {
             .map_err(|error| Error::new(ExitStatus::Other, format!("no signals: {error}")))?;
         let mut again = interrupts.clone();
         let host = Host::start(&settings, attached)?;
+        if let Some(recorder) = host.recorder() {
+            recorder::write_on_signal(recorder)
+                .map_err(|error| Error::new(ExitStatus::Other, format!("no signals: {error}")))?;
+        }
         say(&announcement(&settings, &host, &made, user.as_deref()));
         let until = async {
             let signal = interrupts.wait(1).await;

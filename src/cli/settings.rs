@@ -14,6 +14,7 @@ use super::args::{Congestion, DeviceMode, Options};
 use super::capture::{self, CaptureSettings};
 use super::config_file::Origins;
 use super::error::{Error, ExitStatus, reason};
+use super::recorder::RecorderSettings;
 
 const DEFAULT_TUN: &str = "ustack0";
 /// Ethernet's.
@@ -66,6 +67,8 @@ pub(crate) struct Settings {
     pub(crate) capture: Option<CaptureSettings>,
     /// Where events are written.
     pub(crate) events: Option<PathBuf>,
+    /// The last packets, kept in memory.
+    pub(crate) recorder: Option<RecorderSettings>,
     /// Faults for packets to the stack.
     pub(crate) impair_in: Option<ImpairSpec>,
     /// Faults for packets from the stack.
@@ -111,6 +114,7 @@ impl Settings {
     /// Checks everything that can be checked without touching the system's configuration.
     pub(crate) fn new(options: Options, origins: &Origins) -> Result<Self, Error> {
         let capture = CaptureSettings::new(&options, origins)?;
+        let recorder = RecorderSettings::new(&options, origins)?;
         let Options {
             tun,
             tun_fd,
@@ -143,12 +147,7 @@ impl Settings {
         let mtu = check_mtu(mtu, &stack, origins)?;
         let [impair_in, impair_out] = check_impairs([impair, impair_in, impair_out], origins)?;
         let is_impaired = impair_in.is_some() || impair_out.is_some();
-        if let Some(dir) = &http_root {
-            check_http_root(dir)?;
-        }
-        if let Some(file) = &events {
-            capture::check_file(file, "events")?;
-        }
+        check_paths(http_root.as_deref(), events.as_deref())?;
         let queues = check_queues(queues, is_impaired, origins)?;
         Ok(Self {
             tun: check_tun(tun, tun_fd, origins)?,
@@ -168,6 +167,7 @@ impl Settings {
             capture,
             control: ControlChoice::new(control),
             events,
+            recorder,
             impair_in,
             impair_out,
             log,
@@ -346,6 +346,12 @@ fn check_busy_poll(text: Option<&str>, origins: &Origins) -> Result<Duration, Er
         ))
         .hint("Example: --busy-poll 50us")),
     }
+}
+
+/// Refuses files and directories that could not be used.
+fn check_paths(http_root: Option<&Path>, events: Option<&Path>) -> Result<(), Error> {
+    http_root.map_or(Ok(()), check_http_root)?;
+    events.map_or(Ok(()), |file| capture::check_file(file, "events"))
 }
 
 /// A port, at the loopback, or an address of the host with a port.

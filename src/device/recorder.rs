@@ -161,6 +161,21 @@ impl FlightRecorder {
         self.0.write(why)
     }
 
+    /// Has a file written when a thread of this process panics, before the panic goes on. Holds until
+    /// the recorder is gone.
+    pub fn write_on_panic(&self) {
+        let shared = Arc::downgrade(&self.0);
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            before(panic);
+            if let Some(shared) = shared.upgrade() {
+                let what = panic.payload_as_str().unwrap_or("?");
+                // It says by itself what went wrong.
+                let _ = shared.write(&format!("panic: {what}"));
+            }
+        }));
+    }
+
     /// How it goes.
     pub fn counters(&self) -> Arc<RecorderCounters> {
         Arc::clone(&self.0.counters)

@@ -278,6 +278,7 @@ impl Tcp {
         self.check_invariants(now);
     }
 
+    #[inline]
     fn transmit<T: Outlet>(&mut self, now: Instant, tx: &mut T) {
         while tx.budget() > 0
             && let Some((flow, segment, marking)) = self.replies.pop_front()

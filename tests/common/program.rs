@@ -25,6 +25,8 @@ impl Ustack {
     pub(crate) fn command(arguments: &[&str]) -> Command {
         let mut command = Command::new(Self::path());
         command.args(arguments).stdin(std::process::Stdio::null());
+        // Where the flight recorder writes to.
+        command.env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
         for variable in ["RUST_LOG", "SUDO_UID", "SUDO_GID", "SUDO_USER"] {
             command.env_remove(variable);
         }

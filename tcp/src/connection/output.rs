@@ -237,8 +237,12 @@ impl Connection {
     }
 
     /// The ACK that is owed.
-    fn send_ack(&mut self, now: Instant, tx: &mut impl Outlet) {
-        let why = Why::Ack(self.acks.why());
+    fn send_ack<T: Outlet>(&mut self, now: Instant, tx: &mut T) {
+        let why = if T::IS_OBSERVED {
+            Why::Ack(self.acks.why())
+        } else {
+            Why::NewData // nobody hears it
+        };
         self.send_control(now, Flags::ACK, self.snd.nxt, why, tx);
     }
 
