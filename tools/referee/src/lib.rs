@@ -40,6 +40,7 @@ mod text;
 mod timing;
 mod violation;
 
+pub use message::{Quote, quote};
 pub use position::position;
 pub use referee::{Options, Referee, View};
 pub use rule::Rule;

@@ -9,13 +9,17 @@ use crate::rule::Rule;
 
 /// An ICMP error about a TCP segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Quote {
+pub struct Quote {
     /// Sender of the segment, to whom the error goes.
-    pub(crate) source: SocketAddr,
-    pub(crate) destination: SocketAddr,
-    pub(crate) seq: u32,
+    pub source: SocketAddr,
+    /// To whom the segment was going.
+    pub destination: SocketAddr,
+    /// Its sequence number.
+    pub seq: u32,
     /// Packet Too Big, or Fragmentation Needed: the MTU that it names.
-    pub(crate) mtu: Option<usize>,
+    pub mtu: Option<usize>,
+    /// Type and code of the ICMP message.
+    pub kind: (u8, u8),
 }
 
 /// Lengths and checksums of what is no TCP.
@@ -39,7 +43,7 @@ pub(crate) fn check(ip: &IpSlice<'_>, checksums: Checksums) -> Result<(), Malfor
         IpNumber::IPV6_ICMP => pseudo(IpNumber::IPV6_ICMP),
         _ => return Ok(()),
     };
-    if sum_of(sum, payload) == 0xffff {
+    if checksums == Checksums::Unknown || sum_of(sum, payload) == 0xffff {
         return Ok(());
     }
     let protocol = ip.payload_ip_number().keyword_str().unwrap_or("its");
@@ -48,7 +52,7 @@ pub(crate) fn check(ip: &IpSlice<'_>, checksums: Checksums) -> Result<(), Malfor
 }
 
 /// Reads an ICMP error that quotes a TCP segment. Eight bytes of its header are enough.
-pub(crate) fn quote(data: &[u8]) -> Option<Quote> {
+pub fn quote(data: &[u8]) -> Option<Quote> {
     let ip = IpSlice::from_slice(data).ok()?;
     if ip.is_fragmenting_payload() {
         return None;
@@ -82,6 +86,7 @@ pub(crate) fn quote(data: &[u8]) -> Option<Quote> {
         destination: SocketAddr::new(destination, u16::from_be_bytes([c, d])),
         seq: u32::from_be_bytes(seq),
         mtu,
+        kind: (kind, code),
     })
 }
 

@@ -24,32 +24,45 @@ pub struct TcpOptions {
 
 /// Options of a TCP header: kind, and where the value lies in the option area.
 pub fn walk_options(area: &[u8]) -> Result<Vec<(u8, Range<usize>)>, Malformed> {
-    let malformed = |what: String| Err(Malformed::new(Rule::OptionMalformed, what));
+    match walk(area) {
+        (_, Some(malformed)) => Err(malformed),
+        (found, None) => Ok(found),
+    }
+}
+
+/// The options up to where they cannot be read, and why not.
+fn walk(area: &[u8]) -> (Vec<(u8, Range<usize>)>, Option<Malformed>) {
+    let malformed = |what: String| Some(Malformed::new(Rule::OptionMalformed, what));
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(&kind) = area.get(at) {
         match kind {
             0 if area[at..].iter().any(|&byte| byte != 0) => {
-                return malformed("padding of other than zeros".to_owned());
+                return (found, malformed("padding of other than zeros".to_owned()));
             }
             0 => break,
             1 => at += 1,
             _ => {
                 let length = area.get(at + 1).copied().unwrap_or(0) as usize;
                 if length < 2 || at + length > area.len() {
-                    return malformed(format!("option {kind} has length {length}"));
+                    return (
+                        found,
+                        malformed(format!("option {kind} has length {length}")),
+                    );
                 }
                 found.push((kind, at + 2..at + length));
                 at += length;
             }
         }
     }
-    Ok(found)
+    (found, None)
 }
 
-pub(crate) fn read(area: &[u8]) -> Result<TcpOptions, Malformed> {
+/// The options, without those that are malformed; the first fault found.
+pub(crate) fn read(area: &[u8]) -> (TcpOptions, Option<Malformed>) {
     let mut options = TcpOptions::default();
-    for (kind, range) in walk_options(area)? {
+    let (found, mut fault) = walk(area);
+    for (kind, range) in found {
         let value = &area[range];
         match (kind, value.len()) {
             (2, 2) => options.mss = Some(u16::from_be_bytes([value[0], value[1]])),
@@ -63,12 +76,12 @@ pub(crate) fn read(area: &[u8]) -> Result<TcpOptions, Malformed> {
             (8, 8) => options.timestamps = Some((number(&value[..4]), number(&value[4..]))),
             (2..=5 | 8, length) => {
                 let what = format!("option {kind} of {length} value bytes");
-                return Err(Malformed::new(Rule::OptionMalformed, what));
+                fault.get_or_insert(Malformed::new(Rule::OptionMalformed, what));
             }
             _ => options.unknown.push(kind),
         }
     }
-    Ok(options)
+    (options, fault)
 }
 
 fn number(bytes: &[u8]) -> u32 {

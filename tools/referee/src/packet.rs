@@ -31,6 +31,8 @@ pub struct TcpPacket {
     pub reserved: u8,
     /// The ECN bits of the IP header.
     pub ecn: u8,
+    /// TTL or hop limit.
+    pub hops: u8,
     /// A router may cut it: IPv4 without "don't fragment".
     pub may_fragment: bool,
     /// Options.
@@ -98,6 +100,19 @@ pub enum Checksums {
     Whole,
     /// The sum over the pseudo-header as well: the device has yet to sum the rest.
     Partial,
+    /// Anything: of a packet that was recorded in part nobody can tell.
+    Unknown,
+}
+
+/// A segment that may break rules.
+#[derive(Clone, Debug)]
+pub struct Loose {
+    /// The segment. Options that cannot be read, and those after them, are left out.
+    pub tcp: TcpPacket,
+    /// Its checksum is wrong: its receiver drops it.
+    pub damaged: Option<Malformed>,
+    /// Its options are malformed.
+    pub options: Option<Malformed>,
 }
 
 /// Reads an IP packet that holds a whole TCP segment; `None` for everything else. Checksums and
@@ -108,6 +123,17 @@ pub fn tcp(data: &Bytes) -> Result<Option<TcpPacket>, Malformed> {
 
 /// Like [`tcp`], told what checksums may be.
 pub fn read(data: &Bytes, checksums: Checksums) -> Result<Option<TcpPacket>, Malformed> {
+    let Some(loose) = read_loosely(data, checksums)? else {
+        return Ok(None);
+    };
+    match loose.damaged.or(loose.options) {
+        Some(malformed) => Err(malformed),
+        None => Ok(Some(loose.tcp)),
+    }
+}
+
+/// Like [`read`], but a segment with a wrong checksum or malformed options is read as well.
+pub fn read_loosely(data: &Bytes, checksums: Checksums) -> Result<Option<Loose>, Malformed> {
     let ip = IpSlice::from_slice(data).map_err(|error| {
         Malformed::new(Rule::Malformed, format!("a malformed IP packet: {error}"))
     })?;
@@ -124,15 +150,23 @@ pub fn read(data: &Bytes, checksums: Checksums) -> Result<Option<TcpPacket>, Mal
         Malformed::new(Rule::Malformed, format!("a malformed segment: {error}"))
     })?;
     let (source, destination) = (ip.source_addr(), ip.destination_addr());
-    check_tcp(&slice, source, destination, checksums)?;
-    let (ecn, may_fragment) = match &ip {
+    let damaged = match check_tcp(&slice, source, destination, checksums) {
+        Err(wrong) if wrong.rule == Rule::Checksum => Some(wrong),
+        other => other.map(|()| None)?,
+    };
+    let (ecn, hops, may_fragment) = match &ip {
         IpSlice::Ipv4(slice) => (
             slice.header().ecn().value(),
+            slice.header().ttl(),
             !slice.header().dont_fragment(),
         ),
-        IpSlice::Ipv6(slice) => (slice.header().ecn().value(), false),
+        IpSlice::Ipv6(slice) => {
+            let header = slice.header();
+            (header.ecn().value(), header.hop_limit(), false)
+        }
     };
-    Ok(Some(TcpPacket {
+    let (options, malformed) = options::read(slice.options());
+    let tcp = TcpPacket {
         source: SocketAddr::new(source, slice.source_port()),
         destination: SocketAddr::new(destination, slice.destination_port()),
         seq: slice.sequence_number(),
@@ -141,11 +175,17 @@ pub fn read(data: &Bytes, checksums: Checksums) -> Result<Option<TcpPacket>, Mal
         flags: payload[13],
         reserved: payload[12] & 15,
         ecn,
+        hops,
         may_fragment,
-        options: options::read(slice.options())?,
+        options,
         option_bytes: slice.options().len(),
         length: data.len(),
         payload: data.slice_ref(slice.payload()),
+    };
+    Ok(Some(Loose {
+        tcp,
+        damaged,
+        options: malformed,
     }))
 }
 
@@ -164,7 +204,8 @@ fn check_tcp(
     .map_err(|error| malformed(error.to_string()))?;
     let held = slice.checksum();
     let partial = pseudo_header_sum(source, destination, IpNumber::TCP, slice.slice().len());
-    if same_sum(held, expected) || (checksums == Checksums::Partial && held == partial) {
+    let is_right = same_sum(held, expected) || (checksums == Checksums::Partial && held == partial);
+    if is_right || checksums == Checksums::Unknown {
         return Ok(());
     }
     Err(Malformed::new(
