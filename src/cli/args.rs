@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::error::{Error, ExitStatus};
 use super::plot;
+use super::explain::Flow;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,6 +25,7 @@ Examples:
   sudo ustack --config ustack.toml             keys are the flags' names: mtu = 1400
   ustack replay trace.pcapng                   what would the stack have answered?
   ustack plot events.jsonl                     what did it think, connection by connection?
+  ustack explain trace.pcapng                  what happened, and what went wrong?
 
 Without root, on a device made once for you:
   sudo ip tuntap add ustack0 mode tun vnet_hdr multi_queue user \"$USER\"
@@ -82,6 +84,19 @@ Keys:
 Rates are bits per second of payload received in order (IN) and acknowledged by the peer (OUT).
 
 Exit codes: 0 all is well   1 no running host, or it has ended   2 wrong flag or value";
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  ustack explain trace.pcapng                  every TCP connection of the file, in words
+  ustack explain trace.pcap --port 443         only these
+  ustack explain trace.pcap --flow 10.0.0.1:50000,10.0.0.2:443
+  ustack explain trace.pcap --json             an object a line, for programs
+
+Any capture will do, whoever's stacks are in it and wherever it was made: at either end, between
+them, before or after offload. The first line of a connection says who spoke with whom, the second
+what went wrong, the third what shows it and where that is written.
+
+Exit codes:
+  0 nothing unusual   1 something is   2 nothing there that can be told";
 
 /// A TCP/UDP/IP stack in user space: a host of its own behind a TUN device.
 ///
@@ -123,6 +138,9 @@ pub(crate) enum Command {
     /// Draw recorded connections over time: a page each
     #[command(after_help = plot::EXAMPLES)]
     Plot(plot::PlotArgs),
+    /// Tell what happened in a capture, connection by connection, and what went wrong
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  ustack completions bash > \
         ~/.local/share/bash-completion/completions/ustack")]
@@ -206,6 +224,27 @@ pub(crate) struct Watched {
     /// Only connections of which an end has this address
     #[arg(long, value_name = "ADDR")]
     pub(crate) host: Option<IpAddr>,
+/// `ustack explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The capture: pcap or pcapng
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Print a JSON object a line instead of text; the last one is of the whole file
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only this conversation, by its number in the list
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) conversation: Option<usize>,
+    /// Only conversations in which an end has this port
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Only conversations in which an end has this address
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) host: Option<IpAddr>,
+    /// Only conversations between these two ends
+    #[arg(long, value_name = "ADDR:PORT,ADDR:PORT")]
+    pub(crate) flow: Option<Flow>,
 }
 
 /// One end of a conversation.

@@ -11,6 +11,7 @@ mod control;
 mod device;
 mod error;
 mod events;
+mod explain;
 mod forward;
 mod host;
 mod logging;
@@ -59,6 +60,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
         Some(Command::Ss(args)) => ss::main(&args),
         Some(Command::Top(args)) => top::main(&args),
         Some(Command::Plot(args)) => plot::main(&args),
+        Some(Command::Explain(args)) => explain::main(&args),
         Some(Command::Completions { shell }) => completions(shell),
     }
 }
