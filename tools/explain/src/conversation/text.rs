@@ -16,6 +16,8 @@ const LEEWAY: Duration = Duration::from_millis(15);
 const OVERTAKES: Duration = Duration::from_millis(3);
 /// No retransmission timer is quicker than this.
 const QUICKEST_TIMER: Duration = Duration::from_millis(100);
+/// Before the retransmission timers in use, which are Linux's 200 ms at least, only a probe is sent.
+const EARLY: Duration = Duration::from_millis(190);
 
 impl Conversation {
     pub(super) fn on_text(&mut self, seen: &Seen<'_>) {
@@ -154,8 +156,8 @@ impl Conversation {
         let cause = self.cause(seen, &before);
         let own = &mut self.sides[side];
         own.growth.stop(now, Stop::Loss);
-        let is_timed = matches!(cause, Cause::Timeout | Cause::Probe);
-        if is_timed && before.times > 1 && tcp.length + 64 < before.wire && own.shrunk.is_none() {
+        let is_smaller = tcp.length + 64 < before.wire && own.arrived_wire + 40 < before.wire;
+        if cause == Cause::Timeout && is_smaller && own.supers == 0 && own.shrunk.is_none() {
             own.shrunk = Some(Shrunk {
                 from: before.wire,
                 to: tcp.length,
@@ -200,7 +202,8 @@ impl Conversation {
         if !timed_out && (is_told || goes_on && fresh || is_quick && before.sacked) {
             return Cause::Signal;
         }
-        let is_tail = seen.end == own.flight.nxt && seen.seq > own.flight.una;
+        let is_early = now.since(before.last) < EARLY;
+        let is_tail = seen.end == own.flight.nxt && (seen.seq > own.flight.una || is_early);
         if is_tail && before.times <= 1 && !timed_out {
             return Cause::Probe;
         }

@@ -136,7 +136,9 @@ fn tiny(one: &Conversation, side: usize) -> Option<Finding> {
     let sender = &one.sides[1 - side];
     let round_trip = one.round_trip()?;
     let lasted = sender.last_data?.since(sender.first_data?);
-    let share = full.time.as_secs_f64() / lasted.as_secs_f64().max(1e-6);
+    // An update passes here, the sender reacts, and that passes.
+    let waited = full.time + sender.answers.least() * full.times;
+    let share = waited.as_secs_f64() / lasted.as_secs_f64().max(1e-6);
     let is_kept_small = sender.growth.largest >= window.largest.saturating_sub(one.mss(1 - side));
     if full.times < 8 || share < 0.5 || !is_kept_small || round_trip < Duration::from_millis(1) {
         return None;
