@@ -55,9 +55,12 @@ impl FromStr for Flow {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (one, other) = text.split_once(',').ok_or("two ends with a comma between them")?;
+        let (one, other) = text
+            .split_once(',')
+            .ok_or("two ends with a comma between them")?;
         let end = |text: &str| {
-            let error = |_| format!("{text} is no ADDRESS:PORT, such as 10.0.0.1:80 or [fd00::1]:80");
+            let error =
+                |_| format!("{text} is no ADDRESS:PORT, such as 10.0.0.1:80 or [fd00::1]:80");
             text.trim().parse().map_err(error)
         };
         Ok(Self([end(one)?, end(other)?]))
@@ -68,7 +71,8 @@ impl ExplainArgs {
     fn chooses(&self, report: &Report) -> bool {
         let ends = [report.client, report.server];
         let is_flow = |Flow(flow): Flow| flow == ends || flow == [ends[1], ends[0]];
-        self.conversation.is_none_or(|chosen| chosen == report.number)
+        self.conversation
+            .is_none_or(|chosen| chosen == report.number)
             && self.port.is_none_or(|port| report.is_of_port(port))
             && self.host.is_none_or(|host| report.is_of_host(host))
             && self.flow.is_none_or(is_flow)
@@ -130,7 +134,9 @@ impl Teller<'_> {
     fn tell(&mut self) -> io::Result<()> {
         while let Some(report) = self.explainer.poll_report() {
             if self.told.list.len() < LISTED {
-                self.told.list.push(format!("{}  {}", report.number, text::about(&report)));
+                self.told
+                    .list
+                    .push(format!("{}  {}", report.number, text::about(&report)));
             }
             if !self.args.chooses(&report) {
                 continue;
@@ -162,7 +168,9 @@ impl Teller<'_> {
         }
         let mut lines = Vec::new();
         if self.told.chosen > 1 {
-            let Told { chosen, unusual, .. } = self.told;
+            let Told {
+                chosen, unusual, ..
+            } = self.told;
             let usual = chosen - unusual;
             lines.push(format!(
                 "{chosen} conversations: {usual} with nothing unusual, {unusual} with something"
@@ -174,7 +182,12 @@ impl Teller<'_> {
                 "the file is damaged after packet {after}, what comes before is told: {reason}"
             ));
         }
-        print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())
+        print(
+            &lines
+                .iter()
+                .map(|line| format!("{line}\n"))
+                .collect::<String>(),
+        )
     }
 }
 
@@ -194,7 +207,10 @@ fn describe_rest(totals: &Totals) -> Vec<String> {
     }
     let named = totals.unreadable_first.len() as u64;
     if totals.unreadable > named {
-        lines.push(format!("… {} packets are left out in all", totals.unreadable));
+        lines.push(format!(
+            "… {} packets are left out in all",
+            totals.unreadable
+        ));
     }
     if totals.others > 0 {
         lines.push(format!(

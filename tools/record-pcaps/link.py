@@ -48,6 +48,13 @@ class Refuse:
         self.answer = answer
 
 
+class Inject:
+    """A verdict: the packet arrives, and the link sends these to these ends in the other's name."""
+
+    def __init__(self, packets):
+        self.packets = packets
+
+
 class Packet:
     """As much of an IP packet as a loss rule looks at."""
 
@@ -155,6 +162,9 @@ class Link(threading.Thread):
             self.enqueue(packet)
         if isinstance(verdict, Later):
             self.enqueue(packet, extra=verdict.seconds)
+        if isinstance(verdict, Inject):
+            for end, data in verdict.packets:
+                self.enqueue(Packet(data, other_end(end)))
         if isinstance(verdict, Refuse):
             self.enqueue(Packet(verdict.answer, other_end(packet.sender)))
 

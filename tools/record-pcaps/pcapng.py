@@ -23,18 +23,20 @@ def block(kind, body):
 class Writer:
     """One section with one interface, times in nanoseconds."""
 
-    def __init__(self, path, comment):
-        self.file = open(path, "wb")
+    def __init__(self, path, comment, snap=0):
+        """Packets are cut after `snap` bytes, if that is not 0."""
+        self.file, self.snap = open(path, "wb"), snap
         end = option(0, b"")
         section = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + option(1, comment.encode()) + end
         self.file.write(block(0x0A0D0D0A, section))
-        interface = struct.pack("<HHI", LINKTYPE_RAW, 0, 0)
+        interface = struct.pack("<HHI", LINKTYPE_RAW, 0, snap)
         interface += option(2, b"rec0") + option(9, b"\x09") + end
         self.file.write(block(1, interface))
 
     def packet(self, nanos, data, sender, comment=None):
         """Appends a packet; `sender` decides its direction flag."""
-        body = struct.pack("<IIIII", 0, nanos >> 32, nanos & 0xFFFFFFFF, len(data), len(data))
+        length, data = len(data), data[:self.snap or None]
+        body = struct.pack("<IIIII", 0, nanos >> 32, nanos & 0xFFFFFFFF, len(data), length)
         body += data + b"\0" * (-len(data) % 4)
         if comment:
             body += option(1, comment.encode())

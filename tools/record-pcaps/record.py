@@ -93,6 +93,8 @@ Files are pcapng with raw IP packets and nanosecond times, in Wireshark's terms
 at the server's device (`simultaneous-open`: at the client's); a packet that the link lost carries a
 comment that begins with `lost`. This page is written by the recorder.
 
+`faults/` holds conversations that go wrong, for `ustack explain`; its own page lists them.
+
 Besides the tests named here, `tools/replay/tests/kernel.rs` reads all TCP captures (the kernel's
 own segments keep every rule the stack's are held to), and most are replayed again with other
 sequence numbers, with NewReno and with small buffers.

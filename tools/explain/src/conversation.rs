@@ -39,6 +39,8 @@ pub struct Reset {
     pub now: Moment,
     /// TTL or hop limit of the RST, and of the other packets of its sender.
     pub hops: (u8, Option<u8>),
+    /// Its sequence number, as on the wire.
+    pub seq: u32,
     /// It carries an acknowledgment.
     pub has_ack: bool,
     /// The segment that it answers: it has the number which that one acknowledges.
@@ -180,17 +182,25 @@ impl Conversation {
         let (own, peer) = (&self.sides[side], &self.sides[1 - side]);
         let offered = |side: &Side| side.offer.as_ref().and_then(|offer| offer.mss);
         let timestamps = |side: &Side| side.offer.as_ref().is_some_and(|offer| offer.timestamps);
-        let options = if timestamps(own) && timestamps(peer) { 12 } else { 0 };
+        let options = if timestamps(own) && timestamps(peer) {
+            12
+        } else {
+            0
+        };
         match offered(peer) {
-            Some(mss) => mss.min(offered(own).unwrap_or(mss)).saturating_sub(options).max(1).into(),
+            Some(mss) => mss
+                .min(offered(own).unwrap_or(mss))
+                .saturating_sub(options)
+                .max(1)
+                .into(),
             None => (own.largest.min(LARGEST) as u64).max(536),
         }
     }
 
     /// How many bytes of memory it takes besides what every conversation does, about.
     pub(crate) fn held(&self) -> usize {
-        let ranges: usize = self.sides.iter().map(|side| side.flight.len()).sum();
-        ranges * 128 + self.rules.held(&self.sides)
+        let ranges: usize = self.sides.iter().map(|side| side.flight.held()).sum();
+        ranges + self.rules.held(&self.sides)
     }
 
     /// Memory is scarce: what is not needed for the story of today is forgotten.
@@ -198,6 +208,14 @@ impl Conversation {
         self.rules.stop();
         for side in &mut self.sides {
             side.flight.shed();
+        }
+    }
+
+    /// It is over, and what comes yet are repetitions: it keeps what its story needs.
+    fn rest(&mut self) {
+        self.rules.rest();
+        for side in &mut self.sides {
+            side.flight.rest();
         }
     }
 
@@ -237,6 +255,9 @@ impl Conversation {
         self.on_text(&seen);
         self.latest[side] = Some((now, tcp.ack));
         self.sides[side].last = Some(now);
+        if self.is_over() && self.sides.iter().all(|side| side.flight.size() == 0) {
+            self.rest();
+        }
     }
 
     /// What every segment tells.
@@ -281,6 +302,7 @@ impl Conversation {
             by,
             now,
             hops: (tcp.hops, own.hops),
+            seq: tcp.seq,
             has_ack: tcp.has(ACK),
             answers: answered.map(|(at, _)| at),
             silence: own.last.map_or(Duration::ZERO, |last| now.since(last)),
@@ -296,7 +318,11 @@ impl Conversation {
         if tcp.has(SYN) {
             return;
         }
-        let of_side = |reset: &&mut Reset| reset.by == side && reset.contradicted.is_none();
+        let end = tcp.seq.wrapping_add(tcp.seq_len() as u32);
+        // What was sent before the RST may be overtaken by it.
+        let goes_on = |reset: &Reset| (end.wrapping_sub(reset.seq) as i32) > 0;
+        let of_side =
+            |reset: &&mut Reset| reset.by == side && reset.contradicted.is_none() && goes_on(reset);
         if let Some(reset) = self.resets.iter_mut().find(of_side) {
             reset.contradicted = Some(now);
         }

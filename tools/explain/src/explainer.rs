@@ -151,7 +151,10 @@ impl Explainer {
         let tcp = &loose.tcp;
         self.totals.segments += 1;
         let key = key(tcp.source, tcp.destination);
-        let begins_anew = self.live.get(&key).is_some_and(|one| begins_anew(one, now, tcp));
+        let begins_anew = self
+            .live
+            .get(&key)
+            .is_some_and(|one| begins_anew(one, now, tcp));
         if begins_anew {
             self.retire(key);
         }

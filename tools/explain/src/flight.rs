@@ -8,7 +8,7 @@ use crate::moment::Moment;
 /// Ranges kept of what is on its way; above that the oldest are forgotten.
 const MAX_RANGES: usize = 8192;
 /// Ranges kept of what has arrived, for those that come once more.
-const MAX_PAST: usize = 512;
+const MAX_PAST: usize = 128;
 
 /// A range of positions as it was sent last.
 #[derive(Clone, Copy, Debug)]
@@ -78,9 +78,15 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
-    /// Ranges that are kept.
-    pub(crate) fn len(&self) -> usize {
-        self.ranges.len()
+    /// Bytes of memory that it takes, about.
+    pub(crate) fn held(&self) -> usize {
+        (self.ranges.len() + self.past.len()) * size_of::<Sent>()
+    }
+
+    /// Nothing more is expected: what is kept for repetitions is forgotten.
+    pub(crate) fn rest(&mut self) {
+        self.past = VecDeque::new();
+        self.ranges.shrink_to_fit();
     }
 
     /// Positions between what is acknowledged and what was sent last.
@@ -266,7 +272,7 @@ impl Flight {
     pub(crate) fn shed(&mut self) {
         let half = self.ranges.len().div_ceil(2);
         self.ranges.drain(..half);
-        self.past.clear();
+        self.rest();
         self.forgotten += half as u64;
     }
 
@@ -281,7 +287,10 @@ impl Flight {
         let Some(range) = self.ranges.get_mut(index).filter(|range| range.start < at) else {
             return;
         };
-        let upper = Sent { start: at, ..*range };
+        let upper = Sent {
+            start: at,
+            ..*range
+        };
         range.end = at;
         self.ranges.insert(index + 1, upper);
     }
@@ -311,8 +320,8 @@ mod tests {
     #[test]
     fn new_again_and_late_are_told_apart() {
         let mut flight = Flight::default();
-        assert!(matches!(flight.send(at(1), 1, 101, 140), Place::New));
-        assert!(matches!(flight.send(at(2), 201, 301, 140), Place::New));
+        assert!(matches!(flight.send(&pass(1, 1, 101)), Place::New));
+        assert!(matches!(flight.send(&pass(2, 201, 301)), Place::New));
         let Place::Late(gap) = flight.send(&pass(3, 101, 201)) else {
             panic!("it fills the gap");
         };
@@ -323,8 +332,12 @@ mod tests {
         assert_eq!((before.last.packet, before.times), (3, 1));
         assert_eq!(flight.acknowledge(at(5), 301).bytes, 301);
         assert!(matches!(
-            flight.send(at(6), 1, 101, 140),
-            Place::Again(Sent { sacked: true, first: Moment { packet: 1, .. }, .. })
+            flight.send(&pass(6, 1, 101)),
+            Place::Again(Sent {
+                sacked: true,
+                first: Moment { packet: 1, .. },
+                ..
+            })
         ));
         assert_eq!(flight.size(), 0);
     }
@@ -338,7 +351,10 @@ mod tests {
         }
         assert_eq!(flight.sack(at(10), 201, 301).bytes, 100);
         let signals = |flight: &Flight| {
-            let signals = flight.ranges.iter().map(|one| one.signal.map(|at| at.packet));
+            let signals = flight
+                .ranges
+                .iter()
+                .map(|one| one.signal.map(|at| at.packet));
             signals.collect::<Vec<_>>()
         };
         assert_eq!(signals(&flight), [Some(10), Some(10), None, None]);
@@ -356,6 +372,6 @@ mod tests {
             let start = 1 + number as u64;
             flight.send(&pass(number, start, start + 1));
         }
-        assert!(flight.len() <= MAX_RANGES && flight.forgotten > 0);
+        assert!(flight.ranges.len() <= MAX_RANGES && flight.forgotten > 0);
     }
 }

@@ -11,7 +11,7 @@ use crate::moment::{Moment, seconds};
 /// Episodes kept; more are only counted.
 const MAX_EPISODES: usize = 256;
 /// Retransmissions for which a proof that they were needless may yet come.
-const MAX_RECENT: usize = 512;
+const MAX_RECENT: usize = 256;
 
 /// What made a sender repeat a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -229,7 +229,9 @@ impl Repeats {
     pub(crate) fn on_ack(&mut self, now: Moment, ack: u64, advances: bool, echo: Option<u32>) {
         if advances && let Some(echo) = echo {
             let older = |one: &Recent| {
-                let said = one.tsval.is_some_and(|tsval| (tsval.wrapping_sub(echo) as i32) > 0);
+                let said = one
+                    .tsval
+                    .is_some_and(|tsval| (tsval.wrapping_sub(echo) as i32) > 0);
                 one.is_first && !one.proven && one.start < ack && said
             };
             if let Some(index) = self.recent.iter().position(older) {
@@ -258,7 +260,11 @@ impl Repeats {
         let same = |one: &Recent| !one.proven && one.start < right && left < one.end;
         match self.recent.iter().position(same) {
             Some(index) => self.prove(index, Proof::DuplicateSack, now),
-            None if !self.recent.iter().any(|one| one.start < right && left < one.end) => {
+            None if !self
+                .recent
+                .iter()
+                .any(|one| one.start < right && left < one.end) =>
+            {
                 self.doubled += 1;
             }
             None => {}

@@ -12,7 +12,8 @@ use crate::growth::Growth;
 use crate::moment::{Moment, seconds};
 use crate::repeats::Episode;
 use crate::side::{Count, Offer, Side};
-use crate::story::{self, Phase};
+use crate::story;
+pub use crate::story::{Kind, Phase};
 use crate::waits::Waits;
 use crate::window::{Closed, Full};
 
@@ -109,6 +110,7 @@ pub struct End {
     pub fin: Option<Moment>,
 }
 
+#[expect(clippy::ref_option, reason = "what serde calls it with")]
 fn optional_seconds<S: serde::Serializer>(
     time: &Option<Duration>,
     serializer: S,
@@ -209,14 +211,19 @@ fn notes(one: &Conversation) -> Vec<String> {
     );
     note(
         one.cut > 0,
-        format!("{} of {} packets were recorded in part: checksums and the rules of the wire are not \
-                 judged", one.cut, one.packets),
+        format!(
+            "{} of {} packets were recorded in part: checksums and the rules of the wire are not \
+                 judged",
+            one.cut, one.packets
+        ),
     );
     let forgotten: u64 = one.sides.iter().map(|side| side.flight.forgotten).sum();
     note(
         forgotten > 0,
-        format!("{forgotten} ranges on their way were forgotten to save memory: losses among them are \
-                 not told"),
+        format!(
+            "{forgotten} ranges on their way were forgotten to save memory: losses among them are \
+                 not told"
+        ),
     );
     note(
         one.rules.stopped && one.cut == 0,
@@ -229,8 +236,10 @@ fn notes(one: &Conversation) -> Vec<String> {
     let supers = one.sides.iter().map(|side| side.supers).sum::<u64>();
     note(
         supers > 0,
-        format!("{supers} packets are larger than any wire's: the capture was made between a stack and \
-                 a device that cuts or joins segments"),
+        format!(
+            "{supers} packets are larger than any wire's: the capture was made between a stack and \
+                 a device that cuts or joins segments"
+        ),
     );
     let uncounted: usize = (one.sides.iter())
         .map(|side| side.repeats.uncounted + side.window.uncounted)

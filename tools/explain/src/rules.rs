@@ -41,8 +41,14 @@ impl Rules {
         if found > 0 {
             self.count += found;
             let room = MAX_KEPT.saturating_sub(self.violations.len());
-            self.violations.extend(referee.take_violations().into_iter().take(room));
+            self.violations
+                .extend(referee.take_violations().into_iter().take(room));
         }
+    }
+
+    /// All was said.
+    pub(crate) fn rest(&mut self) {
+        self.referee = None;
     }
 
     /// From here on nothing can be judged.

@@ -107,13 +107,22 @@ fn many_times(count: u32) -> String {
 fn describe_offer(offer: &Offer) -> String {
     let mut parts = Vec::new();
     parts.extend(offer.mss.map(|mss| format!("MSS {mss}")));
-    parts.extend(offer.window_scale.map(|scale| format!("window scale {scale}")));
+    parts.extend(
+        offer
+            .window_scale
+            .map(|scale| format!("window scale {scale}")),
+    );
     let named = [
         (offer.sack, "SACK"),
         (offer.timestamps, "timestamps"),
         (offer.ecn, "ECN"),
     ];
-    parts.extend(named.iter().filter(|(has, _)| *has).map(|(_, name)| (*name).to_owned()));
+    parts.extend(
+        named
+            .iter()
+            .filter(|(has, _)| *has)
+            .map(|(_, name)| (*name).to_owned()),
+    );
     if offer.data > 0 {
         parts.push(format!("{} of data", bytes(offer.data as u64)));
     }
@@ -125,7 +134,10 @@ fn describe_offer(offer: &Offer) -> String {
 
 fn agreed(ours: &Offer, theirs: &Offer) -> String {
     let named = [
-        (ours.window_scale.is_some() && theirs.window_scale.is_some(), "window scaling"),
+        (
+            ours.window_scale.is_some() && theirs.window_scale.is_some(),
+            "window scaling",
+        ),
         (ours.sack && theirs.sack, "SACK"),
         (ours.timestamps && theirs.timestamps, "timestamps"),
         (ours.ecn && theirs.ecn, "ECN"),
@@ -193,7 +205,11 @@ fn recovery(side: usize, episode: &Episode) -> Phase {
     let needless = match (episode.needless(), episode.proof) {
         (0, _) | (_, None) => String::new(),
         (count, Some((proof, at))) => {
-            format!("; {count} needless, as packet {} shows ({})", at.packet, shown_by(proof))
+            format!(
+                "; {count} needless, as packet {} shows ({})",
+                at.packet,
+                shown_by(proof)
+            )
         }
     };
     Phase {
@@ -244,12 +260,16 @@ fn icmp(one: &Conversation) -> impl Iterator<Item = Phase> {
     let is_first = |index: &usize| {
         let error = &one.icmp[*index];
         let mut before = one.icmp[..*index].iter();
-        !before.any(|other| (other.about, other.kind, other.mtu) == (error.about, error.kind, error.mtu))
+        !before.any(|other| {
+            (other.about, other.kind, other.mtu) == (error.about, error.kind, error.mtu)
+        })
     };
     (0..one.icmp.len()).filter(is_first).map(|index| {
         let error = &one.icmp[index];
         let (kind, code) = error.kind;
-        let mtu = error.mtu.map(|mtu| format!(", which names an MTU of {mtu}"));
+        let mtu = error
+            .mtu
+            .map(|mtu| format!(", which names an MTU of {mtu}"));
         let version = if error.is_v6 { "ICMPv6" } else { "ICMP" };
         Phase {
             kind: Kind::Icmp,
@@ -284,7 +304,10 @@ fn closing(one: &Conversation) -> Vec<Phase> {
             kind: Kind::Closing,
             began: at,
             ended: fins.get(1).map(|(_, at)| *at),
-            text: format!("the {} closes first (FIN in packet {}); {other}", ENDS[side], at.packet),
+            text: format!(
+                "the {} closes first (FIN in packet {}); {other}",
+                ENDS[side], at.packet
+            ),
         });
     }
     phases.extend(one.resets.first().map(|reset| Phase {

@@ -20,14 +20,23 @@ pub fn describe(report: &Report) -> String {
             }
         }
     }
-    lines.extend(report.ends.iter().zip(ENDS).map(|(end, name)| describe_end(end, name)));
+    lines.extend(
+        report
+            .ends
+            .iter()
+            .zip(ENDS)
+            .map(|(end, name)| describe_end(end, name)),
+    );
     for phase in report.phases.iter().take(PHASES) {
         let began = clock(phase.began.at);
         lines.push(format!("{began:>10}  {}", phase.text));
     }
     if report.phases.len() > PHASES {
         let left = report.phases.len() - PHASES;
-        lines.push(format!("            … and {}", many(left as u64, "more phase")));
+        lines.push(format!(
+            "            … and {}",
+            many(left as u64, "more phase")
+        ));
     }
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
     let number = report.number.to_string();
@@ -69,10 +78,12 @@ fn describe_end(end: &End, name: &str) -> String {
         0 => String::new(),
         count => format!(" ({count} repeated)"),
     };
-    let answers = end.answers.map(|answers| format!("; answers within {}", time(answers)));
+    let answers = end
+        .answers
+        .map(|answers| format!("; answers within {}", time(answers)));
     let marked = match end.marked.times {
         0 => String::new(),
-        count => format!("; {} of its packets marked as congested", count),
+        count => format!("; {count} of its packets marked as congested"),
     };
     format!(
         "{name}: {}{repeated}, {}; window up to {}{}{marked}",

@@ -99,7 +99,8 @@ impl Window {
     }
 
     fn open_or_close(&mut self, now: Moment, size: u64) {
-        if self.is_closed && self.asked
+        if self.is_closed
+            && self.asked
             && let Some(closed) = self.closed.last_mut()
         {
             closed.answers += 1;
@@ -119,7 +120,11 @@ impl Window {
             });
         } else if size > 0 && self.is_closed {
             self.is_closed = false;
-            if let Some(closed) = self.closed.last_mut().filter(|closed| closed.ended.is_none()) {
+            if let Some(closed) = self
+                .closed
+                .last_mut()
+                .filter(|closed| closed.ended.is_none())
+            {
                 closed.ended = Some(now);
                 closed.by_probe = self.asked && closed.probes > 0;
             }
@@ -129,7 +134,9 @@ impl Window {
     /// The other end asks whether the window has opened.
     pub(crate) fn on_probe(&mut self) {
         self.asked = true;
-        if self.is_closed && let Some(closed) = self.closed.last_mut() {
+        if self.is_closed
+            && let Some(closed) = self.closed.last_mut()
+        {
             closed.probes += 1;
         }
     }

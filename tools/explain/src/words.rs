@@ -80,10 +80,19 @@ mod tests {
         assert_eq!(time(Duration::from_micros(400)), "0.4 ms");
         assert_eq!(time(Duration::from_millis(38)), "38 ms");
         assert_eq!(time(Duration::from_millis(1204)), "1.204 s");
-        assert_eq!((bytes(640), bytes(12_000)), ("640 bytes".into(), "12 kB".into()));
+        assert_eq!(
+            (bytes(640), bytes(12_000)),
+            ("640 bytes".into(), "12 kB".into())
+        );
         assert_eq!(rate(125_000, Duration::from_secs(1)), "1.0 Mbit/s");
-        assert_eq!((many(1_u64, "byte"), many(3_u32, "byte")), ("1 byte".into(), "3 bytes".into()));
+        assert_eq!(
+            (many(1_u64, "byte"), many(3_u32, "byte")),
+            ("1 byte".into(), "3 bytes".into())
+        );
         let parts = ["a", "b", "c"].map(str::to_owned);
-        assert_eq!((list(&parts), list(&parts[..1])), ("a, b and c".into(), "a".into()));
+        assert_eq!(
+            (list(&parts), list(&parts[..1])),
+            ("a, b and c".into(), "a".into())
+        );
     }
 }

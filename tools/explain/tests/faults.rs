@@ -115,16 +115,25 @@ fn holds(name: &str, words: &str, fault: impl Fn(u64, u64) -> Scene) {
 
 #[test]
 fn a_black_hole_after_the_handshake() {
-    holds("black-hole", "black hole: after the handshake", |seed, millis| {
-        let rule = Box::new(|passing: &Passing<'_>| match passing.from {
-            CLIENT if edit::payload(passing.data) > 0 => Verdict::Drop,
-            _ => Verdict::Pass,
-        });
-        let mut scene = scene(seed, millis, [asks(1, &[400], 1000), answers(400, 1000)], rule);
-        // Behind the hole there is nothing to see.
-        scene.point = [0.0, 0.5][draw(seed, 2) as usize];
-        scene
-    });
+    holds(
+        "black-hole",
+        "black hole: after the handshake",
+        |seed, millis| {
+            let rule = Box::new(|passing: &Passing<'_>| match passing.from {
+                CLIENT if edit::payload(passing.data) > 0 => Verdict::Drop,
+                _ => Verdict::Pass,
+            });
+            let mut scene = scene(
+                seed,
+                millis,
+                [asks(1, &[400], 1000), answers(400, 1000)],
+                rule,
+            );
+            // Behind the hole there is nothing to see.
+            scene.point = [0.0, 0.5][draw(seed, 2) as usize];
+            scene
+        },
+    );
 }
 
 #[test]
@@ -139,24 +148,33 @@ fn a_zero_window_for_ever() {
 
 #[test]
 fn a_spurious_timeout() {
-    holds("spurious-timeout", "spurious retransmission timeout", |seed, millis| {
-        let (mut count, mut until) = (0, None);
-        let wanted = 4 + draw(seed, 4);
-        let rule = Box::new(move |passing: &Passing<'_>| {
-            if passing.from == SERVER {
-                return Verdict::Pass;
-            }
-            count += 1;
-            if count == wanted {
-                until = Some(passing.now + Duration::from_millis(900 + 3 * millis));
-            }
-            match until {
-                Some(until) if passing.now < until => Verdict::Late(until - passing.now),
-                _ => Verdict::Pass,
-            }
-        });
-        scene(seed, millis, [asks(1, &[100], 120_000), answers(100, 120_000)], rule)
-    });
+    holds(
+        "spurious-timeout",
+        "spurious retransmission timeout",
+        |seed, millis| {
+            let (mut count, mut until) = (0, None);
+            let wanted = 4 + draw(seed, 4);
+            let rule = Box::new(move |passing: &Passing<'_>| {
+                if passing.from == SERVER {
+                    return Verdict::Pass;
+                }
+                count += 1;
+                if count == wanted {
+                    until = Some(passing.now + Duration::from_millis(900 + 3 * millis));
+                }
+                match until {
+                    Some(until) if passing.now < until => Verdict::Late(until - passing.now),
+                    _ => Verdict::Pass,
+                }
+            });
+            scene(
+                seed,
+                millis,
+                [asks(1, &[100], 120_000), answers(100, 120_000)],
+                rule,
+            )
+        },
+    );
 }
 
 #[test]
@@ -170,9 +188,18 @@ fn reordering_taken_for_loss() {
                 return Verdict::Pass;
             }
             count += 1;
-            if count % every == 5 { Verdict::Late(late) } else { Verdict::Pass }
+            if count % every == 5 {
+                Verdict::Late(late)
+            } else {
+                Verdict::Pass
+            }
         });
-        scene(seed, millis, [asks(1, &[100], 300_000), answers(100, 300_000)], rule)
+        scene(
+            seed,
+            millis,
+            [asks(1, &[100], 300_000), answers(100, 300_000)],
+            rule,
+        )
     });
 }
 
@@ -194,7 +221,12 @@ fn a_reset_from_a_middlebox() {
             let to_server = edit::reset(passing.data, true, ttl);
             Verdict::Inject(vec![(CLIENT, to_client), (SERVER, to_server)])
         });
-        scene(seed, millis, [asks(1, &[100], 100_000), answers(100, 100_000)], rule)
+        scene(
+            seed,
+            millis,
+            [asks(1, &[100], 100_000), answers(100, 100_000)],
+            rule,
+        )
     });
 }
 
@@ -206,7 +238,12 @@ fn an_mtu_black_hole() {
             length if length > mtu => Verdict::Drop,
             _ => Verdict::Pass,
         });
-        let mut scene = scene(seed, millis, [asks(1, &[300], 60_000), answers(300, 60_000)], rule);
+        let mut scene = scene(
+            seed,
+            millis,
+            [asks(1, &[300], 60_000), answers(300, 60_000)],
+            rule,
+        );
         scene.middlebox = 0.25;
         scene.point = [0.5, 1.0][draw(seed, 2) as usize];
         scene
@@ -224,13 +261,17 @@ fn a_tiny_window() {
 
 #[test]
 fn nagle_against_delayed_acknowledgments() {
-    holds("nagle-delayed-ack", "Nagle against delayed acknowledgments", |seed, millis| {
-        let all: [&[usize]; 3] = [&[90, 200], &[20, 600], &[300, 10]];
-        let pieces = all[draw(seed, 3) as usize];
-        let all: usize = pieces.iter().sum();
-        let apps = [asks(30, pieces, 500), answers(all as u64, 500)];
-        scene(seed, millis, apps, clear())
-    });
+    holds(
+        "nagle-delayed-ack",
+        "Nagle against delayed acknowledgments",
+        |seed, millis| {
+            let all: [&[usize]; 3] = [&[90, 200], &[20, 600], &[300, 10]];
+            let pieces = all[draw(seed, 3) as usize];
+            let all: usize = pieces.iter().sum();
+            let apps = [asks(30, pieces, 500), answers(all as u64, 500)];
+            scene(seed, millis, apps, clear())
+        },
+    );
 }
 
 #[test]
@@ -245,7 +286,12 @@ fn a_lost_syn() {
             }
             Verdict::Pass
         });
-        let mut scene = scene(seed, millis, [asks(1, &[100], 5000), answers(100, 5000)], rule);
+        let mut scene = scene(
+            seed,
+            millis,
+            [asks(1, &[100], 5000), answers(100, 5000)],
+            rule,
+        );
         scene.point = if end == CLIENT { 0.0 } else { 1.0 };
         scene
     });
@@ -285,30 +331,39 @@ fn a_half_open_peer() {
 
 #[test]
 fn a_corrupted_option() {
-    holds("corrupted-option", "corrupted TCP options", |seed, millis| {
-        let kind = [2, 3, 8][draw(seed, 3) as usize];
-        let length = [0, 1, 39, 0, 60][draw(seed, 5) as usize];
-        let end = if draw(seed, 2) == 0 { CLIENT } else { SERVER };
-        let mut left = 2;
-        let rule = Box::new(move |passing: &Passing<'_>| {
-            let is_syn = edit::flags(passing.data) & edit::SYN != 0;
-            if passing.from != end || !is_syn || left == 0 {
-                return Verdict::Pass;
-            }
-            left -= 1;
-            let mut data = passing.data.to_vec();
-            if let Some(at) = edit::option(&data, kind) {
-                data[at + 1] = length;
-                edit::finish(&mut data);
-            }
-            Verdict::Changed(data)
-        });
-        let mut scene = scene(seed, millis, [asks(1, &[100], 5000), answers(100, 5000)], rule);
-        scene.middlebox = 0.5;
-        // Before the middlebox the options are as they were.
-        scene.point = if end == CLIENT { 1.0 } else { 0.0 };
-        scene
-    });
+    holds(
+        "corrupted-option",
+        "corrupted TCP options",
+        |seed, millis| {
+            let kind = [2, 3, 8][draw(seed, 3) as usize];
+            let length = [0, 1, 39, 0, 60][draw(seed, 5) as usize];
+            let end = if draw(seed, 2) == 0 { CLIENT } else { SERVER };
+            let mut left = 2;
+            let rule = Box::new(move |passing: &Passing<'_>| {
+                let is_syn = edit::flags(passing.data) & edit::SYN != 0;
+                if passing.from != end || !is_syn || left == 0 {
+                    return Verdict::Pass;
+                }
+                left -= 1;
+                let mut data = passing.data.to_vec();
+                if let Some(at) = edit::option(&data, kind) {
+                    data[at + 1] = length;
+                    edit::finish(&mut data);
+                }
+                Verdict::Changed(data)
+            });
+            let mut scene = scene(
+                seed,
+                millis,
+                [asks(1, &[100], 5000), answers(100, 5000)],
+                rule,
+            );
+            scene.middlebox = 0.5;
+            // Before the middlebox the options are as they were.
+            scene.point = if end == CLIENT { 1.0 } else { 0.0 };
+            scene
+        },
+    );
 }
 
 #[test]
@@ -326,7 +381,11 @@ fn a_silly_window() {
                 let ack = edit::ack(&data);
                 let before = *edge.get_or_insert(ack.wrapping_add(8000));
                 let least = ack.wrapping_add(step);
-                let now = if (least.wrapping_sub(before) as i32) > 0 { least } else { before };
+                let now = if (least.wrapping_sub(before) as i32) > 0 {
+                    least
+                } else {
+                    before
+                };
                 edge = Some(now);
                 edit::set_window(&mut data, now.wrapping_sub(ack) as u16);
             }
@@ -352,15 +411,23 @@ fn healthy(number: usize) -> [App; 2] {
 #[test]
 fn what_is_healthy_is_not_accused() {
     for (seed, millis) in RUNS {
-        for (number, point) in (0..4).flat_map(|number| [0.0, 0.5, 1.0].map(|point| (number, point))) {
+        for (number, point) in
+            (0..4).flat_map(|number| [0.0, 0.5, 1.0].map(|point| (number, point)))
+        {
             let mut scene = scene(seed, millis, healthy(number), clear());
             scene.point = point;
             let packets = play(scene);
             let reports = explain(&packets);
             assert_eq!(reports.len(), 1);
-            assert!(reports[0].ends[0].bytes >= 100 && reports[0].ends.iter().all(|end| end.fin.is_some()));
+            assert!(
+                reports[0].ends[0].bytes >= 100
+                    && reports[0].ends.iter().all(|end| end.fin.is_some())
+            );
             let told = explain::text::describe(&reports[0]);
-            assert!(reports[0].findings.is_empty(), "seed {seed}, number {number}:\n{told}");
+            assert!(
+                reports[0].findings.is_empty(),
+                "seed {seed}, number {number}:\n{told}"
+            );
             assert!(told.contains("\n   nothing unusual\n"), "{told}");
         }
     }

@@ -24,7 +24,9 @@ impl Conversation {
             let is_same = self.announced(seen) == window;
             self.duplicate(seen, ack, is_same);
         }
-        self.sides[peer].repeats.on_ack(now, ack, acked.bytes > 0, echo);
+        self.sides[peer]
+            .repeats
+            .on_ack(now, ack, acked.bytes > 0, echo);
         if ack >= una {
             let size = self.announced(seen);
             self.sides[side].window.announce(now, ack, size, mss);
@@ -96,7 +98,7 @@ impl Conversation {
             shrunk.arrived = true;
         }
         let is_bare = tcp.payload.is_empty() && !tcp.has(SYN | FIN);
-        let is_small = acked.bytes % mss != 0;
+        let is_small = !acked.bytes.is_multiple_of(mss);
         if let Some(after) = acked.after
             && is_bare
             && is_small

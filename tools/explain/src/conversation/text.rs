@@ -113,8 +113,12 @@ impl Conversation {
     fn on_late(&mut self, seen: &Seen<'_>, gap: &Sent, newest: Option<u32>) {
         let by = seen.now.since(gap.first);
         let tsval = seen.tcp.options.timestamps.map(|(tsval, _)| tsval);
-        let age = newest.zip(tsval).map(|(newest, tsval)| newest.wrapping_sub(tsval) as i32);
-        let quick = self.round_trip().map_or(OVERTAKES, |rtt| (rtt / 2).max(OVERTAKES));
+        let age = newest
+            .zip(tsval)
+            .map(|(newest, tsval)| newest.wrapping_sub(tsval) as i32);
+        let quick = self
+            .round_trip()
+            .map_or(OVERTAKES, |rtt| (rtt / 2).max(OVERTAKES));
         let is_overtaken = match age {
             Some(age) if age > 0 => true,
             Some(age) if age < 0 => false,
@@ -188,7 +192,9 @@ impl Conversation {
         let heard = peer.last.is_some_and(|last| now.since(last) <= reaction);
         let episode = own.repeats.current();
         let timed_out = episode.is_some_and(|episode| episode.timeouts > 0);
-        let is_told = before.signal.is_some_and(|at| heard || now.since(at) <= reaction);
+        let is_told = before
+            .signal
+            .is_some_and(|at| heard || now.since(at) <= reaction);
         let goes_on = episode.is_some_and(|episode| episode.signals > 0) && heard;
         let fresh = peer.last.is_some_and(|last| last.at > before.last.at);
         let mut errors = self.icmp.iter().filter(|error| error.about == seen.side);

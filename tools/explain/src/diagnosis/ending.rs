@@ -19,16 +19,27 @@ pub(super) fn find(one: &Conversation, findings: &mut Vec<Finding>) {
         return; // refused
     }
     let forged = one.resets.iter().find_map(|reset| forged(one, reset));
-    let found = forged.or_else(|| half_open(reset)).or_else(|| aborted(one, reset));
+    let found = forged
+        .or_else(|| half_open(reset))
+        .or_else(|| aborted(one, reset));
     findings.extend(found);
+}
+
+/// It has another TTL than its sender's other packets.
+fn is_odd(reset: &Reset) -> bool {
+    let (hops, usual) = reset.hops;
+    usual.is_some_and(|usual| usual.abs_diff(hops) > HOPS)
 }
 
 /// Signs that somebody else has sent a RST.
 fn forged(one: &Conversation, reset: &Reset) -> Option<Finding> {
     let (hops, usual) = reset.hops;
     let mut signs = Vec::new();
-    if let Some(usual) = usual.filter(|usual| usual.abs_diff(hops) > HOPS) {
-        signs.push(format!("it has TTL {hops}, the {}'s other packets have {usual}", ENDS[reset.by]));
+    if let Some(usual) = usual.filter(|_| is_odd(reset)) {
+        signs.push(format!(
+            "it has TTL {hops}, the {}'s other packets have {usual}",
+            ENDS[reset.by]
+        ));
     }
     if let Some(after) = reset.contradicted {
         signs.push(format!(
@@ -38,17 +49,18 @@ fn forged(one: &Conversation, reset: &Reset) -> Option<Finding> {
             clock(after.at)
         ));
     }
-    let other = one.resets.iter().find(|other| other.by != reset.by);
-    let near = one.round_trip().unwrap_or_default() / 2 + Duration::from_millis(2);
-    let is_pair = other.is_some_and(|other| {
-        let apart = other.now.since(reset.now).max(reset.now.since(other.now));
-        apart <= near
-    });
-    if is_pair && !signs.is_empty() {
-        signs.push("both ends are reset at once".to_owned());
+    // Whoever is sent more after a RST answers with one: that is no sign.
+    let is_other = |other: &&Reset| other.by != reset.by && other.hops.0 == hops;
+    if !signs.is_empty()
+        && one
+            .resets
+            .iter()
+            .any(|other| is_other(&other) && is_odd(other))
+    {
+        signs.push("a RST with the same TTL goes the other way".to_owned());
     }
-    let is_clear = !reset.in_handshake && reset.hops.1.is_some_and(|usual| usual.abs_diff(hops) > HOPS);
-    if !is_clear && !(reset.contradicted.is_some() && is_pair) {
+    let is_denied = reset.contradicted.is_some() && !reset.in_handshake;
+    if !is_denied && (reset.in_handshake || !is_odd(reset)) {
         return None;
     }
     let first = format!(
@@ -117,7 +129,11 @@ fn aborted(one: &Conversation, reset: &Reset) -> Option<Finding> {
     };
     let lost = match unheard {
         0 => format!("nothing of the {} was on its way", ENDS[1 - own]),
-        count => format!("{} of the {} were on their way", bytes(count), ENDS[1 - own]),
+        count => format!(
+            "{} of the {} were on their way",
+            bytes(count),
+            ENDS[1 - own]
+        ),
     };
     Some(Finding {
         name: "reset",

@@ -18,7 +18,12 @@ pub(super) fn find(one: &Conversation, findings: &mut Vec<Finding>) {
 fn proof(episode: &Episode) -> String {
     match episode.proof {
         Some((proof, at)) => {
-            format!("packet {} at {} shows that it was needless: {}", at.packet, clock(at.at), shown_by(proof))
+            format!(
+                "packet {} at {} shows that it was needless: {}",
+                at.packet,
+                clock(at.at),
+                shown_by(proof)
+            )
         }
         None => String::new(),
     }
@@ -27,7 +32,11 @@ fn proof(episode: &Episode) -> String {
 /// RFC 5682, RFC 3522: the timer ran out, and nothing was lost.
 fn spurious_timeout(one: &Conversation, side: usize) -> Option<Finding> {
     let episodes = &one.sides[side].repeats.episodes;
-    let spurious = || episodes.iter().filter(|one| one.needless[0] > 0 && one.signals == 0);
+    let spurious = || {
+        episodes
+            .iter()
+            .filter(|one| one.needless[0] > 0 && one.signals == 0)
+    };
     let first = spurious().next()?;
     let by = ENDS[side];
     let count = spurious().count() as u32;
@@ -49,7 +58,11 @@ fn spurious_timeout(one: &Conversation, side: usize) -> Option<Finding> {
                 time(first.waited),
                 proof(first)
             ),
-            format!("{} in all, {} repeated", many(count, "such timeout"), bytes(first.bytes)),
+            format!(
+                "{} in all, {} repeated",
+                many(count, "such timeout"),
+                bytes(first.bytes)
+            ),
         ],
         packets: vec![first.began.packet],
         source: "RFC 5682 §1, RFC 3522, RFC 6298 §5",
@@ -86,7 +99,10 @@ fn reordering(one: &Conversation, side: usize) -> Option<Finding> {
             time(end.reordered_by)
         ));
     }
-    evidence.push(format!("{needless} of {} were needless", many(signals, "fast retransmission")));
+    evidence.push(format!(
+        "{needless} of {} were needless",
+        many(signals, "fast retransmission")
+    ));
     Some(Finding {
         name: "reordering",
         severity: Severity::Slow,
@@ -104,7 +120,10 @@ fn reordering(one: &Conversation, side: usize) -> Option<Finding> {
 
 /// RFC 1191, RFC 8201: a router tells that a packet is too big, and the sender cuts it smaller.
 fn refused_as_too_big(one: &Conversation, side: usize) -> Option<Finding> {
-    let error = one.icmp.iter().find(|error| error.about == side && error.mtu.is_some())?;
+    let error = one
+        .icmp
+        .iter()
+        .find(|error| error.about == side && error.mtu.is_some())?;
     let mtu = error.mtu.unwrap_or_default();
     let end = &one.sides[side];
     Some(Finding {
@@ -134,7 +153,13 @@ fn loss(one: &Conversation, side: usize) -> Option<Finding> {
     let first = end.repeats.episodes.iter().find(real)?;
     let needed = |one: &Episode| u64::from(one.segments() - one.needless().min(one.segments()));
     let lost: u64 = end.repeats.episodes.iter().filter(real).map(needed).sum();
-    let timeouts: u32 = end.repeats.episodes.iter().filter(real).map(|one| one.timeouts).sum();
+    let timeouts: u32 = end
+        .repeats
+        .episodes
+        .iter()
+        .filter(real)
+        .map(|one| one.timeouts)
+        .sum();
     let waited: std::time::Duration = (end.repeats.episodes.iter().filter(real))
         .filter(|one| one.cause == Cause::Timeout)
         .map(|one| one.waited)
@@ -142,7 +167,11 @@ fn loss(one: &Conversation, side: usize) -> Option<Finding> {
     let share = 100.0 * lost as f64 / end.data_segments.max(1) as f64;
     let by = ENDS[side];
     let how = if timeouts > 0 {
-        format!("{} by timeout, which took {}", many(timeouts, "repetition"), time(waited))
+        format!(
+            "{} by timeout, which took {}",
+            many(timeouts, "repetition"),
+            time(waited)
+        )
     } else {
         "all mended without a timeout".to_owned()
     };
@@ -158,16 +187,14 @@ fn loss(one: &Conversation, side: usize) -> Option<Finding> {
             "loss: {lost} of {} of the {by} had to be sent again ({share:.1} %)",
             many(end.data_segments, "data segment")
         ),
-        evidence: vec![
-            format!(
-                "the first, {}..{} of packet {}, was lost {place} and is repeated in packet {} at {}; {how}",
-                first.range.0,
-                first.range.1,
-                first.sent.packet,
-                first.began.packet,
-                clock(first.began.at)
-            ),
-        ],
+        evidence: vec![format!(
+            "the first, {}..{} of packet {}, was lost {place} and is repeated in packet {} at {}; {how}",
+            first.range.0,
+            first.range.1,
+            first.sent.packet,
+            first.began.packet,
+            clock(first.began.at)
+        )],
         packets: vec![first.began.packet],
         source: "RFC 5681 §3, RFC 6675, RFC 8985",
         advice: "losses in bursts at a full rate are congestion; single ones at any rate are a bad link",

@@ -18,7 +18,10 @@ pub(super) fn find(one: &Conversation, findings: &mut Vec<Finding>) {
 }
 
 fn refused(one: &Conversation) -> Option<Finding> {
-    let reset = one.resets.iter().find(|reset| reset.in_handshake && reset.by == 1)?;
+    let reset = one
+        .resets
+        .iter()
+        .find(|reset| reset.in_handshake && reset.by == 1)?;
     if one.sides[1].syn_count > 0 {
         return None;
     }
@@ -79,7 +82,11 @@ fn unanswered(one: &Conversation) -> Option<Finding> {
         cause: "no answer to the SYN: the host is down, or a firewall drops it".to_owned(),
         evidence: vec![format!(
             "{} sent {} within {}, from packet {} on, and nothing comes back",
-            if client.syn_count == 1 { "a SYN is" } else { "SYNs are" },
+            if client.syn_count == 1 {
+                "a SYN is"
+            } else {
+                "SYNs are"
+            },
             times(client.syn_count),
             time(last.since(one.first)),
             one.first.packet
@@ -101,7 +108,8 @@ fn unfinished(one: &Conversation) -> Option<Finding> {
     Some(Finding {
         name: "handshake-unfinished",
         severity: Severity::Broken,
-        cause: "the handshake is never finished: the server's SYN gets no acknowledgment".to_owned(),
+        cause: "the handshake is never finished: the server's SYN gets no acknowledgment"
+            .to_owned(),
         evidence: vec![format!(
             "the server sends its SYN {}, last in packet {} at {}; the client acknowledges none of them",
             times(server.syn_count),
@@ -124,36 +132,55 @@ fn syn_lost(one: &Conversation) -> Option<Finding> {
         return None;
     }
     let answer = server.syns.first()?;
-    let before = client.syns.iter().filter(|syn| syn.packet < answer.packet).count() as u32;
+    let before = client
+        .syns
+        .iter()
+        .filter(|syn| syn.packet < answer.packet)
+        .count() as u32;
     let (what, evidence) = if before > 1 {
-        ("the client's SYN is lost", format!(
-            "the SYN of packet {} gets no answer and is sent {}; packet {} answers {} after the first",
-            one.first.packet,
-            times(client.syn_count),
-            answer.packet,
-            time(answer.since(one.first))
-        ))
+        (
+            "the client's SYN is lost",
+            format!(
+                "the SYN of packet {} gets no answer and is sent {}; packet {} answers {} after the first",
+                one.first.packet,
+                times(client.syn_count),
+                answer.packet,
+                time(answer.since(one.first))
+            ),
+        )
     } else {
-        ("the server's SYN,ACK or its acknowledgment is lost", format!(
-            "the SYN,ACK of packet {} is sent {}, the client's SYN {}; packet {} acknowledges it, {} \
+        (
+            "the server's SYN,ACK or its acknowledgment is lost",
+            format!(
+                "the SYN,ACK of packet {} is sent {}, the client's SYN {}; packet {} acknowledges it, {} \
              after the first SYN",
-            answer.packet,
-            times(server.syn_count),
-            times(client.syn_count),
-            established.packet,
-            time(established.since(one.first))
-        ))
+                answer.packet,
+                times(server.syn_count),
+                times(client.syn_count),
+                established.packet,
+                time(established.since(one.first))
+            ),
+        )
     };
     Some(Finding {
         name: "syn-lost",
         severity: Severity::Slow,
         cause: format!(
             "SYN loss: {what}, which makes the connection {} late",
-            time(established.since(one.first).saturating_sub(one.round_trip().unwrap_or_default()))
+            time(
+                established
+                    .since(one.first)
+                    .saturating_sub(one.round_trip().unwrap_or_default())
+            )
         ),
         evidence: vec![evidence],
-        packets: client.syns.iter().chain(&server.syns).map(|syn| syn.packet).collect(),
-        source: "RFC 9293 §3.8.1, RFC 6298 §2 (1 s before the first sample)",
+        packets: client
+            .syns
+            .iter()
+            .chain(&server.syns)
+            .map(|syn| syn.packet)
+            .collect(),
+        source: "RFC 9293 §3.8.1, RFC 6298 §2.1",
         advice: "look for a full accept queue (ss -ltn, nstat TcpExtListenDrops), a rate limit for SYNs, \
                  or loss on the path",
         weight: 90,

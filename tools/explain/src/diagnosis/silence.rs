@@ -20,7 +20,10 @@ fn stuck(one: &Conversation, side: usize) -> Option<&Sent> {
     let end = &one.sides[side];
     let peer = &one.sides[1 - side];
     let first = end.flight.first()?;
-    let timeouts = end.repeats.current().map_or(0, |episode| episode.timeouts + episode.probes);
+    let timeouts = end
+        .repeats
+        .current()
+        .map_or(0, |episode| episode.timeouts + episode.probes);
     let is_stuck = first.times >= 3 || (first.times >= 2 && timeouts >= 2);
     (is_stuck && is_established(one) && !peer.window.is_closed()).then_some(first)
 }
@@ -45,7 +48,10 @@ fn large_vanish(one: &Conversation, side: usize) -> Option<Finding> {
     if !small_pass || !(both_ways || is_acknowledged) {
         return None;
     }
-    let told = one.icmp.iter().any(|error| error.about == side && error.mtu.is_some());
+    let told = one
+        .icmp
+        .iter()
+        .any(|error| error.about == side && error.mtu.is_some());
     let mut evidence = vec![match since {
         Some(range) => format!(
             "packet {} at {} ({size} bytes) is sent {} and never arrives; the largest of the {}'s packets \
@@ -65,7 +71,8 @@ fn large_vanish(one: &Conversation, side: usize) -> Option<Finding> {
         ),
     }];
     if !told {
-        evidence.push("no ICMP error (Fragmentation Needed, Packet Too Big) passes here".to_owned());
+        evidence
+            .push("no ICMP error (Fragmentation Needed, Packet Too Big) passes here".to_owned());
     }
     Some(Finding {
         name: "mtu-black-hole",

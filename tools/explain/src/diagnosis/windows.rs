@@ -68,7 +68,10 @@ fn closed(one: &Conversation, side: usize) -> Option<Finding> {
     let (by, other) = (ENDS[side], ENDS[1 - side]);
     let opened = match longest.ended {
         Some(end) if longest.by_probe => {
-            format!("packet {} tells so in answer to a probe: an earlier update may have been lost", end.packet)
+            format!(
+                "packet {} tells so in answer to a probe: an earlier update may have been lost",
+                end.packet
+            )
         }
         Some(end) => format!("packet {} opens it", end.packet),
         None => "it does not open before the end".to_owned(),
@@ -173,7 +176,9 @@ fn tiny(one: &Conversation, side: usize) -> Option<Finding> {
 /// RFC 896 against RFC 1122 §4.2.3.2.
 fn waits(one: &Conversation, side: usize) -> Option<Finding> {
     let waits = one.sides[side].waits;
-    let first = waits.first.filter(|_| waits.times >= WAITS && waits.times > waits.idle)?;
+    let first = waits
+        .first
+        .filter(|_| waits.times >= WAITS && waits.times > waits.idle)?;
     let (by, other) = (ENDS[side], ENDS[1 - side]);
     Some(Finding {
         name: "nagle-delayed-ack",

@@ -75,14 +75,24 @@ fn rules(one: &Conversation) -> Option<Finding> {
     let first = violations.first()?;
     // Segments that somebody else has forged or rewritten break rules, and more of them follow.
     let by = one.side(first.flow.source);
-    let mut evidence: Vec<String> = violations.iter().take(TOLD).map(|violation| {
-        let (rule, packet, what) = (violation.rule, violation.packet, &violation.what);
-        let at = clock(violation.at);
-        let name = ENDS[one.side(violation.flow.source)];
-        format!("packet {packet} at {at}: the {name}'s segment {what} ({rule}, {})", rule.source())
-    }).collect();
+    let mut evidence: Vec<String> = violations
+        .iter()
+        .take(TOLD)
+        .map(|violation| {
+            let (rule, packet, what) = (violation.rule, violation.packet, &violation.what);
+            let at = clock(violation.at);
+            let name = ENDS[one.side(violation.flow.source)];
+            format!(
+                "packet {packet} at {at}: the {name}'s segment {what} ({rule}, {})",
+                rule.source()
+            )
+        })
+        .collect();
     if one.rules.count > TOLD {
-        evidence.push(format!("{} in all", many(one.rules.count as u64, "broken rule")));
+        evidence.push(format!(
+            "{} in all",
+            many(one.rules.count as u64, "broken rule")
+        ));
     }
     Some(Finding {
         name: "broken-rule",

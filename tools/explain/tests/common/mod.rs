@@ -5,8 +5,8 @@
 
 pub(crate) mod edit;
 
-use std::collections::BinaryHeap;
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -90,7 +90,7 @@ impl Socket<'_> {
 
 struct End {
     side: usize,
-    host: VirtualHost,
+    host: Box<VirtualHost>,
     options: SocketOptions,
     listener: Option<ListenerId>,
     id: Option<ConnId>,
@@ -143,6 +143,13 @@ impl End {
 
     fn run(&mut self, now: Duration) {
         let at = instant(now);
+        if self
+            .host
+            .poll_timeout()
+            .is_some_and(|at| duration(at) <= now)
+        {
+            self.host.on_timeout(at);
+        }
         while self.host.tcp_mut().poll_event().is_some() {}
         if let Some(listener) = self.listener
             && self.id.is_none()
@@ -189,12 +196,13 @@ impl End {
     }
 }
 
-fn host(side: usize, seed: u64, options: SocketOptions) -> VirtualHost {
+fn host(side: usize, seed: u64, options: SocketOptions) -> Box<VirtualHost> {
     let mut secret = [side as u8; 32];
     secret[..8].copy_from_slice(&seed.to_le_bytes());
     let mut config = Config::new().address(ADDRESSES[side], 24).seed(secret);
     config.socket = options;
-    VirtualHost::new(config, Caps::plain(1500)).expect("the settings work")
+    let host = VirtualHost::new(config, Caps::plain(1500));
+    Box::new(host.expect("the settings work"))
 }
 
 fn instant(at: Duration) -> Instant {
@@ -239,6 +247,28 @@ struct World {
 }
 
 impl World {
+    fn due(&mut self, now: Duration) -> Option<Event> {
+        let next = self.events.peek().filter(|Reverse(event)| event.at <= now);
+        next.is_some()
+            .then(|| self.events.pop())?
+            .map(|Reverse(event)| event)
+    }
+
+    /// Takes what an end has to send.
+    fn carry(&mut self, now: Duration, end: &mut End) {
+        let mut tx = TxBatch::new();
+        loop {
+            end.host.poll_transmit(instant(now), &mut tx);
+            if tx.is_empty() {
+                return;
+            }
+            for frame in tx.iter() {
+                self.send(now, end.side, &frame.to_frame().data);
+            }
+            tx.clear();
+        }
+    }
+
     fn send(&mut self, now: Duration, from: usize, data: &[u8]) {
         let from_here = |place: f64| if from == CLIENT { place } else { 1.0 - place };
         let (point, middlebox) = (from_here(self.point), from_here(self.middlebox));
@@ -269,7 +299,11 @@ impl World {
     fn inject(&mut self, now: Duration, to: usize, data: Vec<u8>) {
         let place = |end: usize| if end == CLIENT { 0.0 } else { 1.0 };
         let way = self.one_way.mul_f64((place(to) - self.middlebox).abs());
-        let sees = if to == CLIENT { self.point <= self.middlebox } else { self.point >= self.middlebox };
+        let sees = if to == CLIENT {
+            self.point <= self.middlebox
+        } else {
+            self.point >= self.middlebox
+        };
         if sees {
             let passes = self.one_way.mul_f64((self.point - self.middlebox).abs());
             self.note(now + passes, &data);
@@ -285,7 +319,12 @@ impl World {
     fn deliver(&mut self, at: Duration, to: usize, data: Vec<u8>) {
         self.number += 1;
         let number = self.number;
-        self.events.push(Reverse(Event { at, number, to, data }));
+        self.events.push(Reverse(Event {
+            at,
+            number,
+            to,
+            data,
+        }));
     }
 }
 
@@ -306,42 +345,35 @@ pub(crate) fn play(scene: Scene) -> Vec<Packet> {
         record: Vec::new(),
     };
     let mut now = Duration::from_millis(1);
-    let mut listen = ListenOptions::new((ADDRESSES[SERVER], PORT).into());
-    listen.socket = scene.options[1];
-    ends[SERVER].listener = ends[SERVER].host.tcp_mut().listen(listen).ok();
-    let flow = FlowKey::new((ADDRESSES[CLIENT], 0).into(), (ADDRESSES[SERVER], PORT).into());
-    let options = scene.options[0];
-    let connected = ends[CLIENT].host.tcp_mut().connect(instant(now), flow, options);
-    ends[CLIENT].id = connected.ok().map(|(id, _)| id);
-    let mut tx = TxBatch::new();
+    open(&mut ends, now);
     while now < scene.until {
-        while world.events.peek().is_some_and(|Reverse(event)| event.at <= now) {
-            let Some(Reverse(event)) = world.events.pop() else { break };
+        while let Some(event) = world.due(now) {
             ends[event.to].host.on_frame(instant(now), &event.data);
         }
-        for side in [CLIENT, SERVER] {
-            let end = &mut ends[side];
-            if end.host.poll_timeout().is_some_and(|at| duration(at) <= now) {
-                end.host.on_timeout(instant(now));
-            }
+        for end in &mut ends {
             end.run(now);
-            loop {
-                end.host.poll_transmit(instant(now), &mut tx);
-                if tx.is_empty() {
-                    break;
-                }
-                for frame in tx.iter() {
-                    world.send(now, side, &frame.to_frame().data);
-                }
-                tx.clear();
-            }
+            world.carry(now, end);
         }
         let event = world.events.peek().map(|Reverse(event)| event.at);
-        let next = ends.iter().filter_map(End::next).chain(event).min();
-        let Some(next) = next else { break };
+        let Some(next) = ends.iter().filter_map(End::next).chain(event).min() else {
+            break;
+        };
         now = next.max(now + Duration::from_nanos(1));
     }
     packets(world.record)
+}
+
+/// The server listens, the client connects.
+fn open(ends: &mut [End; 2], now: Duration) {
+    let [client, server] = ends;
+    let mut listen = ListenOptions::new((ADDRESSES[SERVER], PORT).into());
+    listen.socket = server.options;
+    server.listener = server.host.tcp_mut().listen(listen).ok();
+    let local = (ADDRESSES[CLIENT], 0).into();
+    let flow = FlowKey::new(local, (ADDRESSES[SERVER], PORT).into());
+    let tcp = client.host.tcp_mut();
+    let connected = tcp.connect(instant(now), flow, client.options);
+    client.id = connected.ok().map(|(id, _)| id);
 }
 
 fn packets(mut record: Vec<(Duration, usize, Vec<u8>)>) -> Vec<Packet> {
@@ -362,7 +394,9 @@ fn packets(mut record: Vec<(Duration, usize, Vec<u8>)>) -> Vec<Packet> {
 /// All reports of these packets.
 pub(crate) fn explain(packets: &[Packet]) -> Vec<Report> {
     let mut explainer = Explainer::default();
-    packets.iter().for_each(|packet| explainer.on_packet(packet));
+    for packet in packets {
+        explainer.on_packet(packet);
+    }
     explainer.finish();
     std::iter::from_fn(|| explainer.poll_report()).collect()
 }
@@ -371,7 +405,10 @@ pub(crate) fn explain(packets: &[Packet]) -> Vec<Report> {
 pub(crate) fn read(name: &str) -> Vec<Packet> {
     let mut reader = Reader::open(&pcaps(name)).unwrap_or_else(|error| panic!("{error}"));
     let mut packets = Vec::new();
-    while let Some(packet) = reader.next_packet().unwrap_or_else(|error| panic!("{error}")) {
+    while let Some(packet) = reader
+        .next_packet()
+        .unwrap_or_else(|error| panic!("{error}"))
+    {
         packets.push(packet);
     }
     packets
