@@ -2,9 +2,7 @@
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::str::FromStr;
 
 use explain::{Explainer, Report, Totals, text};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,6 +10,7 @@ use replay::capture::{CaptureError, Reader};
 use serde::Serialize;
 
 use super::args::ExplainArgs;
+use super::args::reading::Flow;
 use super::error::{Error, ExitStatus, reason};
 
 /// Conversations that a list shows; the rest is counted.
@@ -47,30 +46,10 @@ pub(crate) fn main(args: &ExplainArgs) -> Result<ExitCode, Error> {
     Ok(teller.told.exit_code())
 }
 
-/// One TCP connection by both of its ends, in either order: `10.0.0.1:50000,10.0.0.2:80`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Flow([SocketAddr; 2]);
-
-impl FromStr for Flow {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (one, other) = text
-            .split_once(',')
-            .ok_or("two ends with a comma between them")?;
-        let end = |text: &str| {
-            let error =
-                |_| format!("{text} is no ADDRESS:PORT, such as 10.0.0.1:80 or [fd00::1]:80");
-            text.trim().parse().map_err(error)
-        };
-        Ok(Self([end(one)?, end(other)?]))
-    }
-}
-
 impl ExplainArgs {
     fn chooses(&self, report: &Report) -> bool {
         let ends = [report.client, report.server];
-        let is_flow = |Flow(flow): Flow| flow == ends || flow == [ends[1], ends[0]];
+        let is_flow = |flow: Flow| flow.is_between(ends);
         self.conversation
             .is_none_or(|chosen| chosen == report.number)
             && self.port.is_none_or(|port| report.is_of_port(port))
@@ -182,12 +161,8 @@ impl Teller<'_> {
                 "the file is damaged after packet {after}, what comes before is told: {reason}"
             ));
         }
-        print(
-            &lines
-                .iter()
-                .map(|line| format!("{line}\n"))
-                .collect::<String>(),
-        )
+        lines.push(String::new());
+        print(&lines.join("\n"))
     }
 }
 

@@ -24,6 +24,9 @@ use super::settings::Settings;
 use super::threads::Threads;
 use super::{events, forward, services};
 
+/// What devices have lost, with what it was lost to.
+type Losses = Box<dyn Fn() -> Vec<(u64, &'static str)> + Send>;
+
 /// An open device, and what is known of it besides.
 pub(crate) struct Attached {
     /// The device's queues, at least one.
@@ -32,7 +35,7 @@ pub(crate) struct Attached {
     pub(crate) name: String,
     /// Counts of frames lost at the device, each with the clause that explains it. Asked while
     /// the device still exists.
-    pub(crate) losses: Box<dyn Fn() -> Vec<(u64, &'static str)> + Send>,
+    pub(crate) losses: Losses,
 }
 
 /// Why a host ends, and how long its connections may take.
@@ -62,11 +65,25 @@ pub(crate) struct Host {
 struct Counters {
     started: Instant,
     forward: Option<Arc<ForwardCounters>>,
-    losses: Box<dyn Fn() -> Vec<(u64, &'static str)> + Send>,
+    losses: Losses,
     impair: Option<Arc<ImpairCounters>>,
     capture: Option<Arc<CaptureCounters>>,
     events: Option<Arc<EventLogCounters>>,
     recorder: Option<FlightRecorder>,
+}
+
+impl Counters {
+    fn new(losses: Losses) -> Self {
+        Self {
+            started: Instant::now(),
+            forward: None,
+            losses,
+            impair: None,
+            capture: None,
+            events: None,
+            recorder: None,
+        }
+    }
 }
 
 impl Host {
@@ -78,16 +95,8 @@ impl Host {
             name: interface,
             losses,
         } = attached;
-        let mut counters = Counters {
-            started: Instant::now(),
-            forward: None,
-            losses,
-            impair: None,
-            capture: None,
-            events: None,
-            recorder: None,
-        };
-        let about = about(settings, &name, &queues);
+        let mut counters = Counters::new(losses);
+        let about = about(settings, &interface, &queues);
         let impairment = impair(settings, &mut queues, &mut counters);
         if let Some(capture) = &settings.capture {
             (queues, counters.capture) = capture.record(queues, interface.clone(), &impairment)?;

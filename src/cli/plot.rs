@@ -4,62 +4,15 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Args;
 use plot::page::Window;
 use plot::{Log, ReadError, Trace};
 
+use super::args::PlotArgs;
 use super::error::{Error, ExitStatus, reason};
-
-/// What `--help` shows below the flags.
-pub(crate) const EXAMPLES: &str = "\
-Examples:
-  sudo ustack --events events.jsonl            record what the stack thinks, then
-  ustack plot events.jsonl                     a page for each connection
-  ustack plot annotated.pcapng                 the same from a capture with --annotate
-  ustack plot events.jsonl --port 5201 --out plots
-  ustack plot events.jsonl --conversation 3 --from 1.2 --to 1.5 --svg
-
-A page needs no other file and no network: open it in a browser, or print it. Time counts from the
-start of the stack. docs/plots.md explains what the figures show.
-
-Exit codes:
-  0 drawn   1 other failure   2 nothing there that can be drawn   5 a file cannot be read or written";
-
-/// Arguments of `ustack plot`.
-#[derive(Debug, Args)]
-pub(crate) struct PlotArgs {
-    /// The event log (--events), or the annotated capture (--capture with --annotate)
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// Where the pages go
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    out: PathBuf,
-    /// Only this connection, by its number in the list
-    #[arg(long, value_name = "NUMBER")]
-    conversation: Option<usize>,
-    /// Only connections in which an end has this port
-    #[arg(long)]
-    port: Option<u16>,
-    /// Only connections in which an end has this address
-    #[arg(long, value_name = "ADDR")]
-    host: Option<IpAddr>,
-    /// Begin here, in seconds
-    #[arg(long, value_name = "SECONDS")]
-    from: Option<f64>,
-    /// End here, in seconds
-    #[arg(long, value_name = "SECONDS")]
-    to: Option<f64>,
-    /// Write the figures alone, as SVG files
-    #[arg(long)]
-    svg: bool,
-    /// Draw no more connections than this: those that carried most
-    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
-    most: usize,
-}
 
 /// Draws what the arguments choose, and lists the files.
 pub(crate) fn main(args: &PlotArgs) -> Result<ExitCode, Error> {

@@ -17,7 +17,8 @@ use ustack::tcp::{self, Tcp};
 use ustack::testing::VirtualHost;
 use ustack::udp::Udp;
 
-use super::args::{End, ReplayArgs};
+use super::args::ReplayArgs;
+use super::args::reading::End;
 use super::error::{Error, ExitStatus, reason};
 
 /// Secrets of the stack are the same each time, so that a replay can be repeated.

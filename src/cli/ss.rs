@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use ustack::control::{Client, Connection, Counters, Filter, TcpInfo};
 use ustack::tcp::State;
 
-use super::args::{SsArgs, Watched};
+use super::args::SsArgs;
+use super::args::watching::Watched;
 use super::control;
 use super::error::{Error, ExitStatus, reason};
 

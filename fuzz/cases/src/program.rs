@@ -5,11 +5,15 @@
 
 #[path = "../../../src/cli/address.rs"]
 pub(crate) mod address;
-#[path = "../../../src/cli/args.rs"]
+#[path = "../../../src/cli/args/mod.rs"]
 pub(crate) mod args;
+#[path = "../../../src/cli/capture.rs"]
+pub(crate) mod capture;
 #[path = "../../../src/cli/config_file.rs"]
 pub(crate) mod config_file;
 #[path = "../../../src/cli/error.rs"]
 pub(crate) mod error;
+#[path = "../../../src/cli/recorder.rs"]
+pub(crate) mod recorder;
 #[path = "../../../src/cli/settings.rs"]
 pub(crate) mod settings;

@@ -220,7 +220,11 @@ impl World {
             assert_eq!(segments.concat(), message.data);
             assert_eq!(segments.len() as u64, message.wire_datagrams());
             let (last, before) = segments.split_last().expect("a datagram");
-            assert!(before.iter().all(|one| one.len() == size.get().into()));
+            assert!(
+                before
+                    .iter()
+                    .all(|one| one.len() == usize::from(size.get()))
+            );
             assert!(last.len() <= size.get().into());
         } else {
             let whole: Vec<_> = bodies.collect(); // or its fragments

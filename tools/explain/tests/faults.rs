@@ -162,10 +162,8 @@ fn a_spurious_timeout() {
                 if count == wanted {
                     until = Some(passing.now + Duration::from_millis(900 + 3 * millis));
                 }
-                match until {
-                    Some(until) if passing.now < until => Verdict::Late(until - passing.now),
-                    _ => Verdict::Pass,
-                }
+                let late = until.and_then(|until| until.checked_sub(passing.now));
+                late.map_or(Verdict::Pass, Verdict::Late)
             });
             scene(
                 seed,

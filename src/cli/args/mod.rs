@@ -1,9 +1,11 @@
 //! Flags and subcommands. The keys of the configuration file are the names of these flags: both
 //! are read from the one [`Options`].
 
+pub(crate) mod reading;
+pub(crate) mod watching;
+
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,8 +13,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Deserializer};
 
 use super::error::{Error, ExitStatus};
-use super::plot;
-use super::explain::Flow;
+use reading::{EXPLAIN_EXAMPLES, PLOT_EXAMPLES, REPLAY_EXAMPLES};
+pub(crate) use reading::{ExplainArgs, PlotArgs, ReplayArgs};
+use watching::{SS_EXAMPLES, TOP_KEYS};
+pub(crate) use watching::{SsArgs, TopArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,58 +49,6 @@ Examples:
 
 The command keeps its user, directory and environment, and its exit code is passed on (127: not
 found, 126: not executable).";
-
-const REPLAY_EXAMPLES: &str = "\
-Examples:
-  ustack replay trace.pcapng                   the stack as either end of each conversation
-  ustack replay trace.pcap --as client         as the client only
-  ustack replay trace.pcap --port 443 --show   every segment of these conversations
-  ustack replay trace.pcap --conversation 3
-
-The packets of the other end go into the stack under virtual time, in its own sequence numbers and
-timestamps. It may cut and time its segments as it likes; a divergence that matters is one that the
-other end or an application is served otherwise. Conversations must be recorded from their SYN on.
-
-Exit codes:
-  0 no divergence that matters   1 a divergence, or a rule broken by a recorded end
-  2 nothing there that can be replayed";
-
-const SS_EXAMPLES: &str = "\
-Examples:
-  ustack ss                                    all connections
-  ustack ss --state established --port 80
-  ustack ss --host 10.77.0.1 --json | jq .tcp_info.rtt
-  ustack ss --counters                         what was counted, under the names of netstat
-
-Lines and names are those of `ss -ti`; docs/control.md describes the socket.
-
-Exit codes: 0 all is well   1 no running host, or it does not answer   2 wrong flag or value";
-
-const TOP_KEYS: &str = "\
-Keys:
-  up, down, page up, page down, home, end   select a connection
-  enter     show it in detail, or no more
-  < >       sort by another column        r   turn the order round
-  /         filter: words that state, addresses, ports or congestion control hold
-  space     hold the picture              k   reset the selected connection, once confirmed
-  esc       back                          q   quit
-
-Rates are bits per second of payload received in order (IN) and acknowledged by the peer (OUT).
-
-Exit codes: 0 all is well   1 no running host, or it has ended   2 wrong flag or value";
-const EXPLAIN_EXAMPLES: &str = "\
-Examples:
-  ustack explain trace.pcapng                  every TCP connection of the file, in words
-  ustack explain trace.pcap --port 443         only these
-  ustack explain trace.pcap --flow 10.0.0.1:50000,10.0.0.2:443
-  ustack explain trace.pcap --json             an object a line, for programs
-
-Any capture will do, whoever's stacks are in it and wherever it was made: at either end, between
-them, before or after offload. The first line of a connection says who spoke with whom, the second
-what went wrong, the third what shows it and where that is written.
-
-Exit codes:
-  0 nothing unusual   1 something is   2 nothing there that can be told";
 
 /// A TCP/UDP/IP stack in user space: a host of its own behind a TUN device.
 ///
@@ -136,8 +88,8 @@ pub(crate) enum Command {
     #[command(after_help = TOP_KEYS)]
     Top(TopArgs),
     /// Draw recorded connections over time: a page each
-    #[command(after_help = plot::EXAMPLES)]
-    Plot(plot::PlotArgs),
+    #[command(after_help = PLOT_EXAMPLES)]
+    Plot(PlotArgs),
     /// Tell what happened in a capture, connection by connection, and what went wrong
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(ExplainArgs),
@@ -159,101 +111,6 @@ pub(crate) struct RunArgs {
     /// The command and its arguments
     #[arg(last = true, required = true, num_args = 1.., value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
-}
-
-/// `ustack replay`.
-#[derive(Debug, Args)]
-pub(crate) struct ReplayArgs {
-    /// The capture: pcap or pcapng
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// The end whose place the stack takes [default: one after the other]
-    #[arg(long = "as", value_name = "END")]
-    pub(crate) end: Option<End>,
-    /// Print every segment: the recorded ones, and the stack's beside them
-    #[arg(long)]
-    pub(crate) show: bool,
-    /// Only this conversation, by its number in the list
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) conversation: Option<usize>,
-    /// Only conversations in which an end has this port
-    #[arg(long)]
-    pub(crate) port: Option<u16>,
-    /// Only conversations in which an end has this address
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) host: Option<IpAddr>,
-}
-
-/// `ustack ss`.
-#[derive(Debug, Args)]
-pub(crate) struct SsArgs {
-    /// A connection a line, as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// What was counted, instead of connections
-    #[arg(long, conflicts_with_all = ["state", "port", "host"])]
-    pub(crate) counters: bool,
-    /// Which host and which connections
-    #[command(flatten)]
-    pub(crate) of: Watched,
-}
-
-/// `ustack top`.
-#[derive(Debug, Args)]
-pub(crate) struct TopArgs {
-    /// Seconds between two looks
-    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
-    pub(crate) interval: f64,
-    /// Which host and which connections
-    #[command(flatten)]
-    pub(crate) of: Watched,
-}
-
-/// Whom to ask, and for what.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Watched {
-    /// The control socket of the host [default: that of the only one running]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) socket: Option<PathBuf>,
-    /// Only connections in this state, repeatable, such as established or time-wait
-    #[arg(long, value_name = "STATE", value_delimiter = ',')]
-    pub(crate) state: Vec<String>,
-    /// Only connections of which an end has this port
-    #[arg(long)]
-    pub(crate) port: Option<u16>,
-    /// Only connections of which an end has this address
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) host: Option<IpAddr>,
-/// `ustack explain`.
-#[derive(Debug, Args)]
-pub(crate) struct ExplainArgs {
-    /// The capture: pcap or pcapng
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// Print a JSON object a line instead of text; the last one is of the whole file
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Only this conversation, by its number in the list
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) conversation: Option<usize>,
-    /// Only conversations in which an end has this port
-    #[arg(long)]
-    pub(crate) port: Option<u16>,
-    /// Only conversations in which an end has this address
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) host: Option<IpAddr>,
-    /// Only conversations between these two ends
-    #[arg(long, value_name = "ADDR:PORT,ADDR:PORT")]
-    pub(crate) flow: Option<Flow>,
-}
-
-/// One end of a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum End {
-    /// It was connected to.
-    Server,
-    /// It connected.
-    Client,
 }
 
 /// Everything that flags and the configuration file can say. What is `None` or empty was not
