@@ -8,6 +8,7 @@ mod input;
 mod invariants;
 mod memory;
 mod observed;
+mod option_sets;
 mod passive;
 mod queued;
 mod rest;
@@ -45,6 +46,7 @@ use crate::wheel::{LowTick, Wheel};
 
 use counters::Counting;
 use memory::Memory;
+use option_sets::OptionSets;
 use rest::Dormitory;
 pub(crate) use time_wait::TimeWait;
 
@@ -132,6 +134,8 @@ pub struct Tcp {
     ack_overdue: bool,
     fast_open: FastOpenCache,
     dormitory: Dormitory,
+    /// What connections have in common.
+    option_sets: OptionSets,
     /// What all buffers may take together.
     memory: Option<Box<Memory>>,
     counters: Counters,
@@ -165,6 +169,7 @@ impl Tcp {
             ack_overdue: false,
             fast_open: FastOpenCache::default(),
             dormitory: Dormitory::new(),
+            option_sets: OptionSets::default(),
             counters: Counters::default(),
             observer: None,
             #[cfg(debug_assertions)]

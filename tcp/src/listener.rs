@@ -2,10 +2,12 @@
 
 use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::num::NonZeroU32;
 
+use crate::config::SocketOptions;
 use crate::endpoint::{ConnId, ListenOptions, ListenerId};
 use crate::error::ListenError;
 use crate::time::{Duration, Instant};
@@ -18,6 +20,8 @@ const FAST_OPEN_RESET_LIFE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) options: ListenOptions,
+    /// What connections start with.
+    pub(crate) socket: Arc<SocketOptions>,
     /// Handshakes under way, held ones included.
     pub(crate) half_open: u32,
     /// They, oldest first; some have ended since.
@@ -34,9 +38,10 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    const fn new(options: ListenOptions) -> Self {
+    fn new(options: ListenOptions) -> Self {
         Self {
             options,
+            socket: Arc::new(options.socket),
             half_open: 0,
             oldest: VecDeque::new(),
             accept_queue: VecDeque::new(),
@@ -61,7 +66,7 @@ impl Listener {
         while self.fast_open_resets.front().is_some_and(|&end| end <= now) {
             self.fast_open_resets.pop_front();
         }
-        let limit = self.options.socket.fast_open.unwrap_or(0);
+        let limit = self.socket.fast_open.unwrap_or(0);
         usize::from(self.fast_open_pending) + self.fast_open_resets.len() < usize::from(limit)
     }
 

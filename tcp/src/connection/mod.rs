@@ -37,6 +37,7 @@ pub(crate) use rest::Resting;
 pub use state::State;
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::net::IpAddr;
 
 use bytes::Bytes;
@@ -125,7 +126,7 @@ impl TimestampState {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) flow: FlowKey,
-    pub(crate) options: SocketOptions,
+    pub(crate) options: Arc<SocketOptions>,
     /// Who accepts it; `None` once accepted, or when it was opened from here.
     pub(crate) listener: Option<ListenerId>,
     /// The handshake, where Fast Open has begun before it was complete.
@@ -205,7 +206,7 @@ impl Connection {
         let recv_max = options.recv_buffer.map_or(config.recv_buffer_max, |_| 0);
         Self {
             flow: *flow,
-            options: *options,
+            options: Arc::clone(options),
             listener: *listener,
             opening: None,
             state: State::Established,
@@ -274,10 +275,9 @@ impl Connection {
         &mut self,
         now: Instant,
         config: &Config,
-        change: impl FnOnce(&mut SocketOptions),
+        options: Arc<SocketOptions>,
     ) {
-        let before = self.options;
-        change(&mut self.options);
+        let before = core::mem::replace(&mut self.options, options);
         let algorithm = self.options.congestion.unwrap_or(config.congestion);
         if algorithm != before.congestion.unwrap_or(config.congestion) {
             self.change_controller(now, config, algorithm);

@@ -1,5 +1,7 @@
 //! What a handshake hands over, and the state that a connection begins with.
 
+use alloc::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::config::{Config, Pacing, SocketOptions};
@@ -18,7 +20,7 @@ use super::{TimestampState, payload_limit};
 #[derive(Debug)]
 pub(crate) struct Negotiated {
     pub(crate) flow: FlowKey,
-    pub(crate) options: SocketOptions,
+    pub(crate) options: Arc<SocketOptions>,
     pub(crate) listener: Option<ListenerId>,
     pub(crate) iss: WireSeq,
     pub(crate) irs: WireSeq,

@@ -321,7 +321,7 @@ impl Connection {
     }
 
     /// How IP and the device should treat a segment.
-    const fn meta<'a>(
+    fn meta<'a>(
         &'a self,
         segment: &'a Segment<()>,
         payload_len: u32,

@@ -139,12 +139,12 @@ impl Connection {
     }
 
     /// What lasts of it, if it is idle and once [`Connection::rest_at`] has come.
-    pub(crate) fn rest(&mut self, options: Arc<SocketOptions>) -> Option<Resting> {
+    pub(crate) fn rest(&mut self) -> Option<Resting> {
         let cc = self.cc.rest()?;
         let (snd, rcv) = (&self.snd, &self.rcv);
         Some(Resting {
             flow: Flow::new(&self.flow),
-            options,
+            options: Arc::clone(&self.options),
             listener: self.listener,
             snd: RestingSend {
                 una: snd.una,
@@ -249,7 +249,7 @@ impl Resting {
         let recv_max = unless(self.fixed_recv_buffer, config.recv_buffer_max);
         Connection {
             flow,
-            options: *self.options,
+            options: Arc::clone(&self.options),
             listener: self.listener,
             opening: None,
             state: State::Established,

@@ -104,6 +104,7 @@ impl Tcp {
         }
         let iss = self.secrets.isn(now, &flow);
         let offset = self.secrets.timestamp_offset(&flow);
+        let options = self.option_sets.share(&options);
         let mut ours = Ours::new(flow, options, iss, offset);
         ours.window_limit = self.first_window();
         Ok(ours)

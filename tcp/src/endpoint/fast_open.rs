@@ -1,6 +1,7 @@
 //! TCP Fast Open at a listener: a connection opens with its SYN (RFC 7413 §4.2.2).
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use crate::connection::Connection;
 use crate::endpoint::input::text_of_syn;
@@ -76,7 +77,7 @@ impl Tcp {
         let id = self.table.insert(Slot::Connection(conn));
         if let Some(Slot::Connection(conn)) = self.table.get_mut(id) {
             let mut opening = syn.with_fast_open(taken, cookie);
-            opening.ours.options.defer_accept = None; // it is accepted already
+            Arc::make_mut(&mut opening.ours.options).defer_accept = None; // it is accepted already
             conn.opening = Some(Box::new(opening));
         }
         if let Some(listener) = self.listeners.get_mut(listener_id) {

@@ -14,6 +14,7 @@ const ENTRY_COST: usize = 8;
 #[derive(Default)]
 struct Found {
     ready: usize,
+    awake: usize,
     time_waits: usize,
     orphans: usize,
     half_open: BTreeMap<ListenerId, u32>,
@@ -53,6 +54,7 @@ impl Tcp {
                     syn.deadline()
                 }
                 Slot::Connection(conn) => {
+                    found.awake += 1;
                     found.orphans += usize::from(conn.is_orphan());
                     charged += conn.accounted().total();
                     holds(
@@ -100,6 +102,10 @@ impl Tcp {
             "TIME-WAIT records equal a recount",
         )?;
         holds(self.orphans == found.orphans, "orphans equal a recount")?;
+        holds(
+            self.dormitory.awake() == found.awake,
+            "connections awake equal a recount",
+        )?;
         let alive = |id: &&_| self.table.is_ready(**id);
         holds(
             self.ready.iter().filter(alive).count() == found.ready,

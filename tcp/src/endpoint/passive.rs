@@ -2,7 +2,9 @@
 //! §3.10.7.4), with or without state (RFC 4987).
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
+use crate::config::SocketOptions;
 use crate::connection::{Connection, Negotiated};
 use crate::endpoint::input::can_open;
 use crate::endpoint::{ConnId, Event, ListenerId, Marking, Slot, Tcp, TimeWait};
@@ -43,7 +45,7 @@ impl Tcp {
             return Err(Dropped::BacklogFull);
         }
         let held = listener.options.hold;
-        let socket = listener.options.socket;
+        let socket = Arc::clone(&listener.socket);
         if held && !listener.can_hold() {
             self.counters.req_q_full_drop += 1;
             return Err(Dropped::BacklogFull);
@@ -58,7 +60,7 @@ impl Tcp {
             }
             self.drop_oldest(now);
         }
-        let mut ours = self.ours(now, flow, socket);
+        let mut ours = self.ours(now, flow, &socket);
         ours.window_limit = self.first_window();
         if let Some(before) = &before {
             ours.iss = before.next_iss(ours.iss);
@@ -74,9 +76,10 @@ impl Tcp {
     }
 
     /// This end of a passive open.
-    fn ours(&self, now: Instant, flow: &FlowKey, socket: crate::SocketOptions) -> Ours {
+    fn ours(&self, now: Instant, flow: &FlowKey, socket: &Arc<SocketOptions>) -> Ours {
         let iss = self.secrets.isn(now, flow);
-        Ours::new(*flow, socket, iss, self.secrets.timestamp_offset(flow))
+        let offset = self.secrets.timestamp_offset(flow);
+        Ours::new(*flow, Arc::clone(socket), iss, offset)
     }
 
     /// One more handshake is under way.
@@ -125,8 +128,8 @@ impl Tcp {
             return;
         };
         listener.cookies_until = Some(now + COOKIE_LIFE);
-        let socket = listener.options.socket;
-        let ours = self.ours(now, flow, socket);
+        let socket = Arc::clone(&listener.socket);
+        let ours = self.ours(now, flow, &socket);
         let segment = cookie_syn_ack(now, &self.config, &self.secrets, ours, peer);
         self.counters.syncookies_sent += 1;
         self.reply(flow, segment, Marking::of(&socket));
@@ -181,7 +184,7 @@ impl Tcp {
         seg: &Segment,
     ) -> Option<Negotiated> {
         let listener = self.expects_cookie(now, flow, id, seg)?;
-        let ours = self.ours(now, flow, listener.options.socket);
+        let ours = self.ours(now, flow, &listener.socket);
         crate::handshake::check_cookie(now, &self.config, &self.secrets, ours, id, seg)
     }
 

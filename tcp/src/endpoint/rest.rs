@@ -2,21 +2,18 @@
 //! connection again with the first segment or call.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::config::SocketOptions;
 use crate::connection::{Connection, Resting};
 use crate::endpoint::{ConnId, Slot, Tcp};
 use crate::time::Instant;
 
-/// Boxes that are kept for the next who needs one: as many connections may wake and rest without
-/// the allocator. More of them, scattered as they are, would keep the allocator from giving back what
-/// many connections took while they were awake.
-const MAX_SPARE: usize = 32;
-
-/// Sets of options that resting connections share: hosts use few.
-const MAX_SHARED: usize = 16;
+/// Boxes that are kept for the next who needs one: as many connections may wake and rest at once
+/// without the allocator. More of them, scattered as they are, would keep the allocator from giving
+/// back what many connections took while they were awake; so the more are awake, the more.
+fn max_spare(awake: usize) -> usize {
+    (awake / 128).max(32)
+}
 
 /// Boxes to be filled again.
 #[derive(Debug)]
@@ -37,19 +34,23 @@ impl<T> Pool<T> {
         }
     }
 
-    fn keep(&mut self, spare: Box<T>) {
-        if self.0.len() < MAX_SPARE {
+    /// Keeps `spare` as one of at most `most`; of more than that two go.
+    fn keep(&mut self, spare: Box<T>, most: usize) {
+        if self.0.len() < most {
             self.0.push(spare);
+        } else if self.0.len() > most {
+            self.0.pop();
         }
     }
 }
 
-/// What connections leave behind when they rest or wake, and what those at rest have in common.
+/// What connections leave behind when they rest or wake.
 #[derive(Debug)]
 pub(super) struct Dormitory {
     connections: Pool<Connection>,
     records: Pool<Resting>,
-    options: Vec<Arc<SocketOptions>>,
+    /// Connections in boxes.
+    awake: usize,
     /// Nothing rests.
     #[cfg(any(test, feature = "testing"))]
     is_shut: bool,
@@ -60,7 +61,7 @@ impl Dormitory {
         Self {
             connections: Pool(Vec::new()),
             records: Pool(Vec::new()),
-            options: Vec::new(),
+            awake: 0,
             #[cfg(any(test, feature = "testing"))]
             is_shut: false,
         }
@@ -68,6 +69,7 @@ impl Dormitory {
 
     /// A connection for the table, in the box and with the room for its lists of one before it.
     pub(super) fn boxed(&mut self, make: impl FnOnce() -> Connection) -> Box<Connection> {
+        self.awake += 1;
         match self.connections.0.pop() {
             Some(mut spare) => {
                 let mut conn = make();
@@ -81,20 +83,20 @@ impl Dormitory {
 
     /// A connection is gone: the next one takes its box.
     pub(super) fn keep(&mut self, mut conn: Box<Connection>) {
+        self.awake -= 1;
         conn.free();
-        self.connections.keep(conn);
+        self.connections.keep(conn, max_spare(self.awake));
     }
 
-    fn share(&mut self, options: &SocketOptions) -> Arc<SocketOptions> {
-        if let Some(same) = self.options.iter().find(|shared| ***shared == *options) {
-            return Arc::clone(same);
-        }
-        if self.options.len() == MAX_SHARED {
-            self.options.remove(0);
-        }
-        let shared = Arc::new(*options);
-        self.options.push(Arc::clone(&shared));
-        shared
+    /// A record is of no more use: the next one takes its box.
+    fn keep_record(&mut self, rest: Box<Resting>) {
+        self.records.keep(rest, max_spare(self.awake));
+    }
+
+    /// Connections in boxes, for a recount.
+    #[cfg(debug_assertions)]
+    pub(super) const fn awake(&self) -> usize {
+        self.awake
     }
 }
 
@@ -122,7 +124,7 @@ impl Tcp {
         if let Slot::Resting(rest) = slot {
             let conn = self.dormitory.boxed(|| rest.wake(&self.config));
             if let Slot::Resting(rest) = core::mem::replace(slot, Slot::Connection(conn)) {
-                self.dormitory.records.keep(rest);
+                self.dormitory.keep_record(rest);
             }
         }
     }
@@ -152,10 +154,9 @@ impl Tcp {
         let Slot::Connection(conn) = slot else {
             return;
         };
-        let options = self.dormitory.share(&conn.options);
         #[cfg(debug_assertions)]
         let before = conn.info(now, &self.config);
-        let Some(rest) = conn.rest(options) else {
+        let Some(rest) = conn.rest() else {
             return;
         };
         #[cfg(debug_assertions)]

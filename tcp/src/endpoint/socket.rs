@@ -247,9 +247,16 @@ impl Tcp {
     ) -> Result<(), SocketError> {
         self.wake(id);
         match self.table.get_mut(id) {
-            Some(Slot::Connection(conn)) => conn.set_options(now, &self.config, change),
-            Some(Slot::SynSent(syn)) => change(&mut syn.ours.options),
-            Some(Slot::SynReceived(syn)) => change(&mut syn.ours.options),
+            Some(Slot::Connection(conn)) => {
+                let options = self.option_sets.changed(&conn.options, change);
+                conn.set_options(now, &self.config, options);
+            }
+            Some(Slot::SynSent(syn)) => {
+                syn.ours.options = self.option_sets.changed(&syn.ours.options, change);
+            }
+            Some(Slot::SynReceived(syn)) => {
+                syn.ours.options = self.option_sets.changed(&syn.ours.options, change);
+            }
             Some(Slot::Resting(_) | Slot::TimeWait(..)) | None => {
                 return Err(SocketError::NotFound);
             }
@@ -265,17 +272,18 @@ impl Tcp {
         change: impl FnOnce(&mut SocketOptions),
     ) -> Result<(), SocketError> {
         let listener = self.listeners.get_mut(id).ok_or(SocketError::NotFound)?;
-        change(&mut listener.options.socket);
+        listener.socket = self.option_sets.changed(&listener.socket, change);
+        listener.options.socket = *listener.socket;
         Ok(())
     }
 
     /// The options of a live connection.
     pub fn options(&self, id: ConnId) -> Result<SocketOptions, SocketError> {
         match self.table.get(id) {
-            Some(Slot::Connection(conn)) => Ok(conn.options),
+            Some(Slot::Connection(conn)) => Ok(*conn.options),
             Some(Slot::Resting(rest)) => Ok(*rest.options()),
-            Some(Slot::SynSent(syn)) => Ok(syn.ours.options),
-            Some(Slot::SynReceived(syn)) => Ok(syn.ours.options),
+            Some(Slot::SynSent(syn)) => Ok(*syn.ours.options),
+            Some(Slot::SynReceived(syn)) => Ok(*syn.ours.options),
             Some(Slot::TimeWait(..)) | None => Err(SocketError::NotFound),
         }
     }

@@ -12,6 +12,7 @@ pub(crate) use fast_open::{CookieCheck, FastOpenCache, FastOpenKeys, FastOpenReq
 pub(crate) use syn_received::{SynReceived, SynReceivedOutcome};
 pub(crate) use syn_sent::{SynSent, SynSentOutcome, syn_data_room};
 
+use alloc::sync::Arc;
 use core::num::NonZeroU16;
 
 use bytes::Bytes;
@@ -33,7 +34,7 @@ use repeat::Repeat;
 #[derive(Debug)]
 pub(crate) struct Ours {
     pub(crate) flow: FlowKey,
-    pub(crate) options: SocketOptions,
+    pub(crate) options: Arc<SocketOptions>,
     pub(crate) iss: WireSeq,
     pub(crate) ts_offset: u32,
     /// What the application wants sent first (RFC 7413 §4.2.1).
@@ -88,7 +89,7 @@ impl PeerSyn {
 impl Ours {
     pub(crate) const fn new(
         flow: FlowKey,
-        options: SocketOptions,
+        options: Arc<SocketOptions>,
         iss: WireSeq,
         ts_offset: u32,
     ) -> Self {
@@ -114,7 +115,12 @@ impl Ours {
             announced: self.announced,
             window_limit: self.window_limit,
             repeat: Repeat::after_syn(),
-            ..Self::new(self.flow, self.options, self.iss, self.ts_offset)
+            ..Self::new(
+                self.flow,
+                Arc::clone(&self.options),
+                self.iss,
+                self.ts_offset,
+            )
         }
     }
 
@@ -236,7 +242,7 @@ impl Ours {
         let acked = (ack.0.wrapping_sub(self.iss.0).wrapping_sub(1)).min(self.syn_data);
         Negotiated {
             flow: self.flow,
-            options: self.options,
+            options: Arc::clone(&self.options),
             listener,
             iss: self.iss.wrapping_add(acked),
             irs: peer.irs,

@@ -19,7 +19,7 @@ fn connection() -> Connection {
             local: address("10.0.0.1:80"),
             remote: address("10.0.0.2:4000"),
         },
-        options: crate::SocketOptions::default(),
+        options: crate::SocketOptions::default().into(),
         listener: None,
         iss: WireSeq(u32::MAX - 100),
         irs: WireSeq(0),
