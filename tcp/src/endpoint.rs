@@ -212,10 +212,10 @@ impl Tcp {
     }
 
     fn on_deadline(&mut self, now: Instant, id: ConnId) {
-        let Some(slot) = self.table.get_mut(id) else {
+        let Some(entry) = self.table.entry_mut(id) else {
             return;
         };
-        match slot {
+        match entry.value {
             Slot::SynSent(syn) => {
                 if syn.on_timeout(now, &self.config) {
                     let unreachable = syn.soft_error;
@@ -236,6 +236,10 @@ impl Tcp {
                 }
             }
             Slot::Connection(conn) => {
+                let is_due = conn.deadline(&self.config).is_some_and(|at| at <= now);
+                if !is_due && !*entry.ready {
+                    return self.settle_now(now, id); // it is looked at again later, or rests
+                }
                 conn.on_timeout(now, &self.config);
                 if let Some(syn) = &mut conn.opening
                     && syn.on_timeout(now, &self.config)
@@ -458,7 +462,6 @@ impl Tcp {
                 }
                 #[cfg(debug_assertions)]
                 conn.check_invariants(now, &self.config, !*entry.ready);
-                let opening = conn.opening.as_ref().and_then(|syn| syn.deadline());
                 ends = matches!(conn.state(), State::Closed | State::TimeWait);
                 let rest_at = conn.rest_at();
                 // What is looked at by then anyway is asked then.
@@ -467,7 +470,7 @@ impl Tcp {
                 rests = idle && rest_at <= now;
                 let rest_at = Some(rest_at).filter(|_| idle && !rests);
                 (
-                    Instant::earliest([conn.poll_timeout(&self.config), opening, rest_at]),
+                    Instant::earliest([conn.deadline(&self.config), rest_at]),
                     core::mem::take(&mut conn.events),
                 )
             }

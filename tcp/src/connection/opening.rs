@@ -1,5 +1,6 @@
 //! A connection that Fast Open began before its handshake was complete (RFC 7413 §4.2.2).
 
+use crate::config::Config;
 use crate::error::CloseReason;
 use crate::seq::WireSeq;
 use crate::time::{Duration, Instant};
@@ -7,6 +8,12 @@ use crate::time::{Duration, Instant};
 use super::Connection;
 
 impl Connection {
+    /// The next deadline, its handshake's included.
+    pub(crate) fn deadline(&self, config: &Config) -> Option<Instant> {
+        let opening = self.opening.as_ref().and_then(|syn| syn.deadline());
+        Instant::earliest([self.poll_timeout(config), opening])
+    }
+
     /// SND.NXT: what an ACK may reach.
     pub(crate) fn snd_nxt(&self) -> WireSeq {
         self.snd.nxt.wire()
