@@ -38,8 +38,10 @@ pub(crate) trait Keyed {
 /// Slots of one allocation: a table that grows moves none of them.
 const CHUNK: usize = 256;
 
-/// A place in the slab; what is promised to its index stays when another flow takes it over.
+/// A place in the slab; what is promised to its index stays when another flow takes it over. With one
+/// of many flows it is in no cache, and it should not be in two lines of memory.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Slot<S> {
     value: Option<S>,
     generation: u32,

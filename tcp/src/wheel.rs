@@ -271,8 +271,13 @@ impl<T: Copy> Wheel<T> {
         level.used |= 1 << slot;
         let entries = &mut level.slots[slot];
         if entries.len() == entries.capacity() {
-            // Not twice as much: there may be as many entries as connections.
-            entries.reserve_exact(4 + entries.len() / 4);
+            // Beyond what is kept not twice as much: there may be as many entries as connections.
+            let more = if entries.len() < KEPT {
+                entries.len().max(ROOM)
+            } else {
+                entries.len() / 8
+            };
+            entries.reserve_exact(more);
         }
         entries.push((low, key));
     }
