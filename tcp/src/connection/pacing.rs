@@ -16,7 +16,7 @@ use super::Connection;
 const QUANTUM: Duration = Duration::from_millis(1);
 
 /// How far behind its time a connection may be and still catch up: timers and drivers are late.
-const CREDIT: Duration = Duration::from_millis(1);
+pub(super) const CREDIT: Duration = Duration::from_millis(1);
 
 /// Segments at the start of a connection, and after a pause that made the window the initial one
 /// again, that are not paced: that window leaves in one burst (RFC 9002 §7.7 allows for one of that

@@ -20,14 +20,19 @@ use crate::recv::{Dsacks, Reassembler, RecvSpace, RecvWindow, RestingTuning, Tun
 use crate::segment::FlowKey;
 use crate::send::{Fin, Flight, PathMtu, RestingPath, SendBuffer, SendSpace};
 use crate::seq::{SeqNum, WindowScale};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
-use super::ack::{Acks, RestingAcks};
+use super::ack::{Acks, DELAY, RestingAcks};
 use super::ecn::{EcnState, RestingEcn};
 use super::info::RestingStats;
+use super::pacing::CREDIT;
 use super::state::State;
 use super::timers::Timers;
 use super::{Connection, Events, TimestampState, payload_limit};
+
+/// How long data has not moved before a connection with nothing under way rests: as many are awake as
+/// have spoken just now. An ACK is delayed for as long, and what it would answer is forgotten then.
+const SILENCE: Duration = DELAY;
 
 /// What lasts of a connection at rest, in ESTABLISHED.
 #[derive(Debug)]
@@ -98,12 +103,19 @@ struct RestingTimestamps {
 }
 
 impl Connection {
-    /// From when on the connection can rest if nothing happens and it [is idle](Self::is_idle): an
-    /// RTO after data has moved, and not before what limits the ACKs of attacks has passed.
+    /// From when on the connection can rest if nothing happens and it [is idle](Self::is_idle): once
+    /// data has not moved for [`SILENCE`], or for an RTO as long as something may yet prove a repair
+    /// needless, and not before what limits the ACKs of attacks has passed.
     pub(crate) fn rest_at(&self) -> Instant {
         let rto = self.rtt.rto();
-        let sent = self.snd.last_sent.map(|at| self.rtt.rto_after(at));
-        let quiet = self.acks.rest_at(rto).max(sent).max(self.next_send_time);
+        let silence = if self.recovery.may_prove_needless() {
+            rto
+        } else {
+            rto.min(SILENCE)
+        };
+        let sent = self.snd.last_sent.map(|at| at + silence);
+        let paced = self.next_send_time.map(|at| at + CREDIT);
+        let quiet = self.acks.rest_at(silence).max(sent).max(paced);
         quiet.unwrap_or(Instant::ZERO)
     }
 

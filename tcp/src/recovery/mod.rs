@@ -115,6 +115,11 @@ impl Recovery {
         self.phase == Phase::Open && !self.is_urgent() && self.reorder_deadline().is_none()
     }
 
+    /// Whether what is still to come may show that a past repair was needless: rest forgets it.
+    pub(crate) const fn may_prove_needless(&self) -> bool {
+        self.undo.is_some()
+    }
+
     pub(crate) fn rest(&self, una: SeqNum) -> RestingRecovery {
         RestingRecovery {
             rack: self.rack.rest(),
