@@ -161,8 +161,10 @@ impl Teller<'_> {
                 "the file is damaged after packet {after}, what comes before is told: {reason}"
             ));
         }
-        lines.push(String::new());
-        print(&lines.join("\n"))
+        if lines.is_empty() {
+            return Ok(());
+        }
+        print(&(lines.join("\n") + "\n"))
     }
 }
 

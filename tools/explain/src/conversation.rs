@@ -1,5 +1,8 @@
 //! Two ends, and what passes between them.
 
+mod acks;
+mod text;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -343,6 +346,3 @@ impl Conversation {
         }
     }
 }
-
-mod acks;
-mod text;
