@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Test::new("a_socket_elsewhere_or_none", elsewhere).needs(&["ip"]),
         Test::new("nobody_there", nobody),
         Test::new("metrics_are_the_hosts", metrics).needs(&["ip", "curl"]),
+        Test::new("top_ends_with_its_terminal", hangup).needs(&["ip", "tmux"]),
         Test::new("top_shows_and_leaves_the_terminal_clean", top).needs(&["ip", "tmux"]),
     ])
 }
@@ -376,7 +377,7 @@ fn top() {
     });
     pane.keys("y");
     pane.wait("end", |screen| {
-        screen.contains("1 connections") && screen.contains("reset ")
+        screen.contains("1 connection ") && screen.contains("reset ")
     });
     let ended = |mut stream: &TcpStream| {
         stream.set_nonblocking(true).expect("a socket");
@@ -389,7 +390,7 @@ fn top() {
     pane.wait("prompt", clean);
     pane.keys("clear Enter");
     start();
-    pane.wait("list", |screen| screen.contains("1 connections"));
+    pane.wait("list", |screen| screen.contains("1 connection "));
     pane.keys("C-c");
     pane.wait("prompt after ^C", clean);
     // The terminal echoes again.
@@ -397,5 +398,27 @@ fn top() {
     pane.wait("echo", |screen| {
         screen.lines().any(|line| line.trim_end() == "ab")
     });
+    program.terminate();
+}
+
+/// Reading a terminal that is gone must not keep it busy for ever.
+fn hangup() {
+    let program = Ustack::start(&[]);
+    let path = socket(&program).display().to_string();
+    let pane = Pane::open(80, 24);
+    let binary = Ustack::path().display().to_string();
+    pane.keys(&format!(
+        "exec Space {binary} Space top Space --socket Space {path} Enter"
+    ));
+    pane.wait("list", |screen| screen.contains("0 connections"));
+    let pid = pane.tmux("display-message -p #{pane_pid}");
+    let process = PathBuf::from("/proc").join(pid.trim());
+    assert!(process.exists());
+    drop(pane);
+    let started = std::time::Instant::now();
+    while process.exists() {
+        assert!(started.elapsed() < SHORT, "it goes on without a terminal");
+        std::thread::yield_now();
+    }
     program.terminate();
 }

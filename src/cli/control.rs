@@ -172,12 +172,11 @@ fn directories() -> Vec<PathBuf> {
     let mut bases = Vec::new();
     let session = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     bases.extend(session.filter(|dir| dir.is_absolute() && is_ours(dir)));
+    bases.extend(Some(of_user(&user.as_raw().to_string())).filter(is_ours));
     if user.is_root() {
         bases.push(PathBuf::from("/run"));
         // Under sudo, the program has become the one who called it.
         bases.extend(env::var("SUDO_UID").ok().map(|uid| of_user(&uid)));
-    } else {
-        bases.extend(Some(of_user(&user.as_raw().to_string())).filter(is_ours));
     }
     bases.dedup();
     bases.iter().map(|base| base.join("ustack")).collect()

@@ -240,6 +240,15 @@ fn rates(info: &TcpInfo, words: &mut Vec<String>) {
     }
     if info.busy_time > 0 {
         words.push(format!("busy:{}ms", info.busy_time / 1000));
+        let share = |part: u64| part as f64 * 100.0 / info.busy_time as f64;
+        for (name, part) in [
+            ("rwnd_limited", info.rwnd_limited),
+            ("sndbuf_limited", info.sndbuf_limited),
+        ] {
+            if part > 0 {
+                words.push(format!("{name}:{}ms({:.1}%)", part / 1000, share(part)));
+            }
+        }
     }
 }
 
@@ -255,6 +264,7 @@ fn in_flight(info: &TcpInfo, words: &mut Vec<String>) {
     if info.reordering != 3 {
         words.extend(some("reordering", info.reordering.into()));
     }
+    words.extend(some("reord_seen", info.reord_seen.into()));
 }
 
 fn receiving(info: &TcpInfo, words: &mut Vec<String>) {

@@ -68,14 +68,21 @@ pub struct TcpInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery_rate: Option<u64>,
     pub busy_time: u64,
+    pub rwnd_limited: u64,
+    pub sndbuf_limited: u64,
     pub delivered: u64,
     pub delivered_ce: u64,
     pub bytes_sent: u64,
     pub bytes_retrans: u64,
     pub dsack_dups: u64,
+    pub reord_seen: u32,
     pub rcv_ooopack: u64,
     pub snd_wnd: u32,
     pub rcv_wnd: u32,
+    pub total_rto: u32,
+    pub total_rto_recoveries: u32,
+    /// In milliseconds.
+    pub total_rto_time: u64,
 }
 
 impl TcpInfo {
@@ -128,14 +135,20 @@ impl TcpInfo {
             data_segs_out: info.data_segs_out,
             delivery_rate: info.delivery_rate,
             busy_time: micros(info.busy_time),
+            rwnd_limited: micros(info.rwnd_limited),
+            sndbuf_limited: micros(info.sndbuf_limited),
             delivered: info.delivered,
             delivered_ce: info.delivered_ce,
             bytes_sent: info.bytes_sent,
             bytes_retrans: info.bytes_retrans,
             dsack_dups: info.dsack_dups,
+            reord_seen: info.reord_seen,
             rcv_ooopack: info.rcv_ooopack,
             snd_wnd: info.snd_wnd,
             rcv_wnd: info.rcv_wnd,
+            total_rto: info.total_rto,
+            total_rto_recoveries: info.total_rto_recoveries,
+            total_rto_time: millis(info.total_rto_time),
         }
     }
 }

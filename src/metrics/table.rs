@@ -91,6 +91,7 @@ table! { stats:
         TCPRenoRecovery Counter stats.tcp.counters.reno_recoveries, "episodes of loss recovery without SACK";
         TCPDSACKRecv Counter stats.tcp.counters.dsacks_received, "D-SACK blocks received";
         TCPOFOQueue Counter stats.tcp.counters.out_of_order, "segments queued above a gap";
+        TCPSACKReorder Counter stats.tcp.counters.reorderings, "ACKs that showed segments to have overtaken others";
         OfoPruned Counter stats.tcp.counters.ofo_pruned, "ranges above a gap dropped for want of memory";
         TCPOFODrop Counter stats.tcp.counters.ofo_drop, "segments above a gap dropped for want of memory";
         TCPRcvQDrop Counter stats.tcp.counters.rcv_q_drop, "segments in order dropped for want of memory";

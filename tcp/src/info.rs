@@ -22,6 +22,10 @@ pub enum CaState {
 }
 
 /// A connection from inside (`TCP_INFO`). Counts of segments are in units of `snd_mss`.
+///
+/// What `struct tcp_info` has besides says nothing here: `tcpi_fackets` and `tcpi_last_ack_sent` are
+/// 0 on Linux, too; there is no flow label to choose anew (`tcpi_rehash`), and no Accurate ECN.
+/// What became of Fast Open (`tcpi_fastopen_client_fail`) only counters tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
@@ -114,6 +118,11 @@ pub struct Info {
     pub delivery_rate_app_limited: bool,
     /// How long something has been unacknowledged, all in all (`tcpi_busy_time`).
     pub busy_time: Duration,
+    /// How long data waited for the peer's window (`tcpi_rwnd_limited`).
+    pub rwnd_limited: Duration,
+    /// How long a writer waited for room while all it had written was on its way
+    /// (`tcpi_sndbuf_limited`).
+    pub sndbuf_limited: Duration,
     /// Bytes written and not yet sent.
     pub notsent_bytes: u32,
     /// Segments received, super-segments counted as what they were on the wire.
@@ -134,6 +143,14 @@ pub struct Info {
     pub delivered_ce: u64,
     /// D-SACK blocks received.
     pub dsack_dups: u64,
+    /// ACKs that showed segments to have overtaken others.
+    pub reord_seen: u32,
     /// Segments received above a gap.
     pub rcv_ooopack: u64,
+    /// Retransmission timeouts.
+    pub total_rto: u32,
+    /// Of these, the first ones since SND.UNA had moved.
+    pub total_rto_recoveries: u32,
+    /// How long it took SND.UNA to move after those, all in all.
+    pub total_rto_time: Duration,
 }

@@ -4,6 +4,7 @@ mod errors;
 mod http;
 mod incoming;
 mod lifetime;
+mod listing;
 mod options;
 mod ping;
 mod shards;

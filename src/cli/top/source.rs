@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use ustack::control::{Client, Connection, Counters, Filter};
 
+/// How long the program may take to end once it is asked to.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// What is new.
 pub(super) enum Update {
     /// The connections and counters, as of now.
@@ -129,7 +132,11 @@ fn listen(to: SyncSender<Update>) -> io::Result<()> {
                 _ = hangup.recv() => {}
             }
         });
-        let _ = to.send(Update::Asked);
+        let _ = to.try_send(Update::Asked);
+        // A terminal that is gone keeps whoever reads it from ever returning.
+        std::thread::sleep(PATIENCE);
+        ratatui::restore();
+        std::process::exit(1);
     })?;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The screen: a head, the list, the selected connection if it is wanted, a line of keys.
 
+use std::net::SocketAddr;
+
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
@@ -13,6 +15,12 @@ use super::model::{Column, Mode, Model, Row};
 
 /// From this width on states and both addresses are written out.
 const WIDE: u16 = 110;
+
+/// The least that is shown of an address and its port.
+const MIN_END: usize = 8;
+
+/// What cwnd's past may have besides.
+const MAX_SPARK: usize = 60;
 
 /// Lines of the connection that is shown in detail.
 const DETAIL: u16 = 12;
@@ -61,6 +69,7 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         Span::from(right),
     ]);
     let shown = match model.rows.len() {
+        1 if model.count() == 1 => "1 connection".to_owned(),
         rows if rows == model.count() => format!("{rows} connections"),
         rows => format!("{rows} of {} connections", model.count()),
     };
@@ -85,42 +94,58 @@ struct Drawn {
     width: usize,
 }
 
-/// The columns that there is room for.
-fn columns(width: u16) -> Vec<Drawn> {
+/// The columns that there is room for; addresses have as much as those on the screen need, what is
+/// left shows more of cwnd's past.
+fn columns(width: u16, rows: &[Row]) -> Vec<Drawn> {
     let is_wide = width >= WIDE;
     let size = |wide, narrow| if is_wide { wide } else { narrow };
     let mut all = vec![
         (Column::State, "STATE", size(10, 5)),
-        (Column::Local, size_title(is_wide), size(0, 6)),
+        (
+            Column::Local,
+            if is_wide { "LOCAL" } else { "PORT" },
+            size(0, 6),
+        ),
         (Column::Peer, "PEER", 0),
         (Column::Received, "IN", 6),
         (Column::Sent, "OUT", 6),
         (Column::Rtt, "RTT ms", size(9, 6)),
-        (Column::Cwnd, "CWND", size(20, 11)),
-        (Column::Retransmitted, "RETR", size(8, 5)),
-        (Column::SendQueue, "SENDQ", size(7, 5)),
+        (Column::Cwnd, "CWND", size(14, 11)),
+        (Column::Retransmitted, "RETR", size(6, 5)),
+        (Column::SendQueue, "SENDQ", size(6, 5)),
     ];
     if is_wide {
-        all.push((Column::ReceiveQueue, "RECVQ", 7));
+        all.push((Column::ReceiveQueue, "RECVQ", 6));
     }
     let fixed: usize = all.iter().map(|(.., width)| width + 1).sum();
-    let flexible = all.iter().filter(|(.., width)| *width == 0).count();
     let left = usize::from(width).saturating_sub(fixed.saturating_sub(1));
-    let each = (left / flexible.max(1)).clamp(8, 48);
+    let needs = |end: fn(&Connection) -> SocketAddr| {
+        let ends = rows
+            .iter()
+            .map(|row| end(&row.connection).to_string().len());
+        ends.max().unwrap_or(0).max(MIN_END)
+    };
+    let needed = needs(|one| one.remote);
+    let local = match needs(|one| one.local) {
+        _ if !is_wide => 0,
+        local => local.min((left / 2).max(left.saturating_sub(needed))),
+    };
+    let peer = needed.min(left.saturating_sub(local)).max(MIN_END);
+    let spare = left.saturating_sub(local + peer).min(MAX_SPARK);
     let drawn = all.into_iter().map(|(column, title, width)| Drawn {
         column,
         title,
-        width: if width == 0 { each } else { width },
+        width: match column {
+            Column::Local if is_wide => local.max(MIN_END),
+            Column::Peer => peer,
+            Column::Cwnd => width + spare,
+            _ => width,
+        },
     });
     drawn.collect()
 }
 
-const fn size_title(is_wide: bool) -> &'static str {
-    if is_wide { "LOCAL" } else { "PORT" }
-}
-
 fn draw_list(frame: &mut Frame<'_>, area: Rect, model: &mut Model) {
-    let columns = columns(area.width);
     let visible = usize::from(area.height.saturating_sub(1)).max(1);
     model.page = visible as isize;
     model.first = model.first.min(model.cursor);
@@ -128,6 +153,8 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, model: &mut Model) {
         model.first = model.cursor + 1 - visible;
     }
     let is_wide = area.width >= WIDE;
+    let last = model.rows.len().min(model.first + visible);
+    let columns = columns(area.width, &model.rows[model.first.min(last)..last]);
     let head = columns.iter().map(|drawn| {
         let is_sorted = drawn.column == model.sort;
         let arrow = match (is_sorted, model.descending) {

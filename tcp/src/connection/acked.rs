@@ -9,6 +9,7 @@ use crate::seq::SeqNum;
 use crate::time::Instant;
 
 use super::Connection;
+use super::info::Limit;
 use super::state::Edge;
 
 impl Connection {
@@ -114,6 +115,10 @@ impl Connection {
         if outcome.dsack.is_some() {
             self.events.count().dsacks_received += 1;
         }
+        if outcome.reordered > 0 {
+            self.stats.on_reordering();
+            self.events.count().reorderings += 1;
+        }
         if response == Response::default() && !self.recovery.is_repairing() {
             return self.tell_losses(now);
         }
@@ -174,7 +179,14 @@ impl Connection {
 
     /// SND.UNA moved: progress for the timers, and perhaps our FIN is there.
     pub(super) fn on_una_moved(&mut self, now: Instant) {
-        self.stats.on_busy(now, self.snd.flight.outstanding() > 0);
+        let busy = self.snd.flight.outstanding() > 0;
+        self.stats.on_busy(now, busy);
+        self.stats.on_progress(now);
+        if !self.stats.awaits_window() {
+            let starved = busy && self.write_blocked && self.snd.unsent() == 0;
+            let limit = starved.then_some(Limit::SendBuffer);
+            self.stats.on_limited(now, limit);
+        }
         self.timers.retransmits = 0;
         self.timers.persist_backoff = 0;
         self.timers.stalled_since = None;

@@ -33,6 +33,31 @@ pub(crate) struct Stats {
     /// Something is unacknowledged since then; and how long that was so before.
     busy_since: Option<Instant>,
     busy: Duration,
+    /// What has kept data from being sent since when.
+    limited: Option<(Instant, Limit)>,
+    /// SND.UNA has not moved since this timeout.
+    rto_since: Option<Instant>,
+    rare: Rare,
+}
+
+/// What has happened to few connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Rare {
+    reord_seen: u32,
+    total_rto: u32,
+    total_rto_recoveries: u32,
+    rto_time: Duration,
+    rwnd_limited: Duration,
+    sndbuf_limited: Duration,
+}
+
+/// What keeps data from being sent that could leave otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// The peer's window.
+    PeerWindow,
+    /// Our send buffer: the writer waits, and all it has written is on its way.
+    SendBuffer,
 }
 
 /// Stats of a connection at rest, and what it counts itself.
@@ -48,7 +73,7 @@ pub(super) struct RestingStats {
 #[derive(Debug)]
 enum Counts {
     Small([u32; 13], Seen),
-    Large(Box<([u64; 13], Seen)>),
+    Large(Box<([u64; 13], Seen, Rare)>),
 }
 
 /// What has happened at least once.
@@ -58,15 +83,24 @@ struct Seen {
     syn_data: bool,
 }
 
+impl Rare {
+    const fn limited_mut(&mut self, by: Limit) -> &mut Duration {
+        match by {
+            Limit::PeerWindow => &mut self.rwnd_limited,
+            Limit::SendBuffer => &mut self.sndbuf_limited,
+        }
+    }
+}
+
 impl RestingStats {
     /// What the connection counts itself.
     pub(super) fn totals(&self) -> [u64; 3] {
-        let ([.., received, acked, again], _) = self.counts();
+        let ([.., received, acked, again], ..) = self.counts();
         [received, acked, again]
     }
 
     pub(super) fn wake(&self) -> ([u64; 3], Stats) {
-        let (counts, seen) = self.counts();
+        let (counts, seen, rare) = self.counts();
         let [
             segs_in,
             segs_out,
@@ -96,13 +130,16 @@ impl RestingStats {
             data_received_at: self.data_received_at,
             busy_since: None,
             busy: Duration::from_nanos(self.busy),
+            limited: None,
+            rto_since: None,
+            rare,
         };
         (totals, stats)
     }
 
-    fn counts(&self) -> ([u64; 13], Seen) {
+    fn counts(&self) -> ([u64; 13], Seen, Rare) {
         match &self.counts {
-            Counts::Small(counts, seen) => (counts.map(u64::from), *seen),
+            Counts::Small(counts, seen) => (counts.map(u64::from), *seen, Rare::default()),
             Counts::Large(counts) => **counts,
         }
     }
@@ -111,7 +148,7 @@ impl RestingStats {
 impl Stats {
     /// Whether everything is acknowledged.
     pub(super) const fn is_at_rest(&self) -> bool {
-        self.busy_since.is_none()
+        self.busy_since.is_none() && self.limited.is_none() && self.rto_since.is_none()
     }
 
     /// Together with the `totals` of the connection itself.
@@ -136,12 +173,13 @@ impl Stats {
             ecn: self.ecn_seen,
             syn_data: self.syn_data,
         };
-        let is_small = counts.iter().all(|&count| count <= u32::MAX.into());
+        let is_small =
+            counts.iter().all(|&count| count <= u32::MAX.into()) && self.rare == Rare::default();
         RestingStats {
             counts: if is_small {
                 Counts::Small(counts.map(|count| count as u32), seen)
             } else {
-                Counts::Large(Box::new((counts, seen)))
+                Counts::Large(Box::new((counts, seen, self.rare)))
             },
             data_received_at: self.data_received_at,
             busy: u64::try_from(self.busy.as_nanos()).unwrap_or(u64::MAX),
@@ -201,6 +239,43 @@ impl Stats {
         }
     }
 
+    /// What keeps data from being sent from now on, if anything does.
+    pub(super) fn on_limited(&mut self, now: Instant, by: Option<Limit>) {
+        if self.limited.map(|(_, before)| before) == by {
+            return;
+        }
+        if let Some((since, before)) = self.limited.take() {
+            *self.rare.limited_mut(before) += now - since;
+        }
+        self.limited = by.map(|by| (now, by));
+    }
+
+    /// Whether data waits for the peer's window.
+    pub(super) const fn awaits_window(&self) -> bool {
+        matches!(self.limited, Some((_, Limit::PeerWindow)))
+    }
+
+    /// The retransmission timer fired, for the first time since SND.UNA moved or again.
+    pub(super) fn on_rto(&mut self, now: Instant) {
+        self.rare.total_rto += 1;
+        if self.rto_since.is_none() {
+            self.rare.total_rto_recoveries += 1;
+            self.rto_since = Some(now);
+        }
+    }
+
+    /// SND.UNA moved.
+    pub(super) fn on_progress(&mut self, now: Instant) {
+        if let Some(since) = self.rto_since.take() {
+            self.rare.rto_time += now - since;
+        }
+    }
+
+    /// Something was delivered out of order.
+    pub(super) const fn on_reordering(&mut self) {
+        self.rare.reord_seen += 1;
+    }
+
     /// What an ACK and its SACK blocks say.
     pub(super) fn on_delivered(&mut self, outcome: &AckOutcome, mss: u32, seg: &Segment) {
         let segments = u64::from(outcome.delivered.div_ceil(mss.max(1)));
@@ -212,7 +287,18 @@ impl Stats {
     }
 
     fn info(&self, now: Instant) -> Info {
+        let mut rare = self.rare;
+        if let Some((since, by)) = self.limited {
+            *rare.limited_mut(by) += now - since;
+        }
+        let in_rto = self.rto_since.map_or(Duration::ZERO, |since| now - since);
         Info {
+            reord_seen: rare.reord_seen,
+            total_rto: rare.total_rto,
+            total_rto_recoveries: rare.total_rto_recoveries,
+            total_rto_time: rare.rto_time + in_rto,
+            rwnd_limited: rare.rwnd_limited,
+            sndbuf_limited: rare.sndbuf_limited,
             ecn_seen: self.ecn_seen,
             syn_data: self.syn_data,
             busy_time: self.busy + self.busy_since.map_or(Duration::ZERO, |since| now - since),

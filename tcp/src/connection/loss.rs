@@ -105,6 +105,7 @@ impl Connection {
             return;
         }
         self.events.count().timeouts += 1;
+        self.stats.on_rto(now);
         self.suspect_path(now);
         let repeated = self.timers.retransmits > 0;
         if !repeated {

@@ -13,6 +13,7 @@ use crate::send::Fin;
 use crate::seq::SeqNum;
 use crate::time::Instant;
 
+use super::info::Limit;
 use super::pacing::Grant;
 use super::state::{Edge, State};
 use super::{Connection, header_overhead};
@@ -61,6 +62,9 @@ impl Connection {
             if range.is_none() && self.timers.loss.is_none() && self.timers.pacing.is_none() {
                 self.update_loss_timer(now, false); // what waits for the window is probed for
             }
+            if range.is_none() {
+                self.note_limit(now);
+            }
             let probe = range.is_none() && core::mem::take(&mut self.timers.probe_owed);
             if range.is_none() && !probe && !self.acks.is_due() {
                 return false;
@@ -80,6 +84,14 @@ impl Connection {
             }
         }
         true
+    }
+
+    /// Nothing leaves: is that for want of the peer's window?
+    fn note_limit(&mut self, now: Instant) {
+        let unsent = self.snd.unsent();
+        if self.snd.usable_window() < unsent.min(self.snd.mss) {
+            self.stats.on_limited(now, Some(Limit::PeerWindow));
+        }
     }
 
     /// Whether there may be more to send than an ACK, or IP is to hear of something.
@@ -224,6 +236,7 @@ impl Connection {
             }
             self.on_sent_new(now, &range, mss);
             self.stats.on_busy(now, true);
+            self.stats.on_limited(now, None);
             self.note_window_use();
             self.wake_writer();
         }

@@ -46,6 +46,8 @@ pub struct Counters {
     pub dsacks_received: u64,
     /// Segments above a gap that were queued (`TCPOFOQueue`).
     pub out_of_order: u64,
+    /// ACKs that showed segments to have overtaken others (`TCPSACKReorder`).
+    pub reorderings: u64,
     /// Probes of a closed window (`TCPWinProbe`).
     pub window_probes: u64,
     /// Probes of an idle peer (`TCPKeepAlive`).
@@ -119,6 +121,7 @@ pub(crate) struct Tally {
     pub(crate) undos: u16,
     pub(crate) dsacks_received: u16,
     pub(crate) out_of_order: u16,
+    pub(crate) reorderings: u16,
     pub(crate) window_probes: u16,
     pub(crate) keepalives: u16,
 }
@@ -135,6 +138,7 @@ impl AddAssign<&Tally> for Counters {
             undos,
             dsacks_received,
             out_of_order,
+            reorderings,
             window_probes,
             keepalives,
         } = *tally;
@@ -147,6 +151,7 @@ impl AddAssign<&Tally> for Counters {
         self.undos += u64::from(undos);
         self.dsacks_received += u64::from(dsacks_received);
         self.out_of_order += u64::from(out_of_order);
+        self.reorderings += u64::from(reorderings);
         self.window_probes += u64::from(window_probes);
         self.keepalives += u64::from(keepalives);
     }
@@ -221,7 +226,7 @@ impl AddAssign for Counters {
         add_fields!(self += other {
             active_opens, passive_opens, attempt_fails, estab_resets, in_segs, out_segs,
             out_rsts, retrans_segs, syn_retrans, timeouts, loss_probes, loss_probe_recoveries,
-            sack_recoveries, reno_recoveries, undos, dsacks_received, out_of_order, window_probes,
+            sack_recoveries, reno_recoveries, undos, dsacks_received, out_of_order, reorderings, window_probes,
             keepalives, abort_on_timeout,
             listen_overflows, req_q_full_drop, syncookies_sent, syncookies_recv,
             syncookies_failed, defer_accept_drop, fast_open_active, fast_open_active_fail,

@@ -106,11 +106,8 @@ fn answers_beyond_the_bound_are_dropped_and_counted() {
                 .on_segment(host.now, &peer.flow, true, Ecn::NotEct, syn);
             assert_eq!(done, Err(Dropped::NoSocket));
         }
-        let counters = host.tcp.counters();
-        assert_eq!(
-            (counters.out_rsts, counters.replies_dropped),
-            (300, 300 - 256)
-        );
+        assert_eq!(host.tcp.counters().replies_dropped, 300 - 256);
         assert_eq!(host.drain().len(), 256);
+        assert_eq!(host.tcp.counters().out_rsts, 256, "those that have left");
     });
 }

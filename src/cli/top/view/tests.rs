@@ -102,8 +102,8 @@ fn hit(model: &mut Model, code: KeyCode) -> Effect {
 }
 
 /// Every cell of the list lies within its column: between two of them is nothing.
-fn check_columns(lines: &[String], width: u16) {
-    let drawn = columns(width);
+fn check_columns(lines: &[String], width: u16, rows: &[Row]) {
+    let drawn = columns(width, rows);
     let mut at = 0;
     let mut borders = BTreeSet::new();
     for column in &drawn[..drawn.len() - 1] {
@@ -128,7 +128,7 @@ fn nothing_overlaps_and_what_is_cut_says_so() {
         let mut model = model(12);
         let lines = shown(&mut model, width, height);
         println!("{}", lines.join("\n"));
-        check_columns(&lines[2..15], width);
+        check_columns(&lines[2..15], width, &model.rows);
         for number in 1..=12_u16 {
             let port = (40_000 + number).to_string();
             let line = lines

@@ -81,6 +81,13 @@ impl Fields {
         fields.u64(112, info.max_pacing_rate.unwrap_or(u64::MAX));
         fields.u64(160, info.delivery_rate.unwrap_or(0));
         fields.u64(168, info.busy_time.as_micros() as u64);
+        fields.u64(176, info.rwnd_limited.as_micros() as u64);
+        fields.u64(184, info.sndbuf_limited.as_micros() as u64);
+        fields.u32(
+            240,
+            info.total_rto.min(0xffff) | info.total_rto_recoveries.min(0xffff) << 16,
+        );
+        fields.u32(244, info.total_rto_time.as_millis() as u32);
         fields.u64(120, info.bytes_acked);
         fields.u64(128, info.bytes_received);
         fields.u32(144, info.notsent_bytes);
@@ -119,6 +126,7 @@ impl Fields {
         self.u64(200, info.bytes_sent);
         self.u64(208, info.bytes_retrans);
         self.u32(216, info.dsack_dups as u32);
+        self.u32(220, info.reord_seen);
         self.u32(224, info.rcv_ooopack as u32);
     }
 
