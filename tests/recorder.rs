@@ -132,7 +132,7 @@ fn silenced(setting: Setting) -> TcpStream {
 
 fn timeouts(setting: Setting) {
     let folder = temp_dir();
-    let ustack = start(setting, folder.path(), &["--impair-in", "drop=12-"]);
+    let ustack = start(setting, folder.path(), &["--impair-in", "drop=12-100000"]);
     let mut stream = silenced(setting);
     let mut rest = Vec::new();
     stream

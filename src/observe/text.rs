@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use ustack_tcp::State;
 use ustack_tcp::observe::{Outcome, Packet, Record, Variables, What, Why};
-use ustack_tcp::{Flags, State};
 
 use super::names;
 use super::turn::Part;
@@ -92,7 +92,12 @@ fn packet(record: &Record, part: &Part<'_>, text: &mut String) {
                     now.unread = now.unread.saturating_sub(after);
                 }
             }
-            received(packet, &outcome, text);
+            let moves = |note: &Note| match &note.what {
+                Noted::Tcp(record) => matches!(record.what, What::State { .. }),
+                _ => false,
+            };
+            let is_news = part.notes.iter().any(moves);
+            received(&outcome, is_news, text);
             let _ = write!(text, "; {}", record.state);
             variables(now.as_ref(), text);
         }
@@ -122,7 +127,8 @@ fn sent(state: State, why: Why, text: &mut String) {
     let _ = write!(text, "; {state}");
 }
 
-fn received(packet: &Packet, outcome: &Outcome, text: &mut String) {
+/// `is_news`: it has changed the connection's state.
+fn received(outcome: &Outcome, is_news: bool, text: &mut String) {
     let before = text.len();
     let mut say = |bytes: u32, what: &str| {
         if bytes > 0 {
@@ -144,8 +150,7 @@ fn received(packet: &Packet, outcome: &Outcome, text: &mut String) {
         let _ = write!(text, "{comma}RTT ");
         time(rtt, text);
     } else if text.len() == before {
-        let is_handshake = packet.flags.contains(Flags::SYN);
-        text.push_str(if is_handshake { "taken" } else { "nothing new" });
+        text.push_str(if is_news { "taken" } else { "nothing new" });
     }
 }
 
