@@ -88,8 +88,6 @@ pub struct TcpInfo {
 impl TcpInfo {
     /// `state`, since a connection knows its own only once its handshake is over.
     pub(super) fn new(info: &Info, state: State) -> Self {
-        let micros = |time: Duration| time.as_micros() as u64;
-        let millis = |time: Duration| time.as_millis() as u64;
         let mss = info.snd_mss.max(1);
         Self {
             state: linux_state(state),
@@ -151,6 +149,14 @@ impl TcpInfo {
             total_rto_time: millis(info.total_rto_time),
         }
     }
+}
+
+const fn micros(time: Duration) -> u64 {
+    time.as_micros() as u64
+}
+
+const fn millis(time: Duration) -> u64 {
+    time.as_millis() as u64
 }
 
 fn options(info: &Info) -> u8 {

@@ -194,13 +194,7 @@ impl Connection {
         } else {
             self.options_mss()
         };
-        let mut flags = Flags::ACK;
-        if range.end > data_end {
-            flags = flags | Flags::FIN;
-        }
-        if data_end == self.snd.buffer.end() && payload_len > 0 {
-            flags = flags | Flags::PSH; // MUST-60
-        }
+        let flags = self.data_flags(&range, payload_len);
         let is_new = payload_len > 0 && range.start >= self.snd.nxt;
         if is_new {
             self.acks.on_answer(now, self.bytes_acked > 0);
@@ -247,6 +241,20 @@ impl Connection {
         if let Some(why) = why {
             tx.on_sent(why, || self.view());
         }
+    }
+
+    /// What the segment of `range` says besides its numbers; `payload_len` of it is text.
+    #[inline]
+    fn data_flags(&self, range: &Range<SeqNum>, payload_len: u32) -> Flags {
+        let data_end = range.start + payload_len;
+        let mut flags = Flags::ACK;
+        if range.end > data_end {
+            flags = flags | Flags::FIN;
+        }
+        if data_end == self.snd.buffer.end() && payload_len > 0 {
+            flags = flags | Flags::PSH; // MUST-60
+        }
+        flags
     }
 
     /// The ACK that is owed.
