@@ -3,7 +3,7 @@
 use ustack_tcp::time::Instant;
 
 use crate::batch::{Frame, Offload, TxFrame};
-use crate::observe::{Entry, Frames, Note, Turn};
+use crate::observe::{Entry, Note, Part, Turn, with_consequences};
 
 /// Bytes kept of each packet: headers and the first of what they carry.
 pub(super) const KEPT: usize = 128;
@@ -167,34 +167,43 @@ impl Heads {
     }
 }
 
-/// Turns a copy back into entries for whoever writes them: each packet with its notes.
-pub(super) fn each(slots: &[Slot], mut tell: impl FnMut(&Slot, &[Note], u32, u32)) {
-    let mut notes: Vec<Note> = Vec::new();
+/// Turns a copy back into packets for whoever writes them, each with its notes.
+pub(super) fn each(slots: &[Slot], mut tell: impl FnMut(&Slot, &Part<'_>)) {
+    let (mut before, mut notes) = (Vec::new(), Vec::new());
     let (mut index, mut count) = (0, 1);
+    let mut told = 0; // events to come that the last packet has told
     for (at, slot) in slots.iter().enumerate() {
-        if slot.kind == Kind::Event {
-            continue;
-        }
-        if let Some(note) = slot.note {
-            notes.clear();
-            notes.push(note);
-            (index, count) = (0, slot.count.max(1));
-            // What follows the last of its frames.
-            let last = at + count as usize;
-            let events = slots.get(last..).unwrap_or_default().iter();
-            let events = events.take_while(|slot| slot.kind == Kind::Event);
-            notes.extend(events.filter_map(|slot| slot.note));
-            let own = crate::observe::with_consequences(&notes).len();
-            notes.truncate(own);
-        } else {
-            index += 1;
-            if slot.count <= 1 || index >= count {
-                notes.clear(); // nothing was noted of it, or its note is not in the ring any more
-                (index, count) = (0, 1);
+        match (slot.kind, slot.note) {
+            (Kind::Event, _) if told > 0 => told -= 1,
+            (Kind::Event, note) => before.extend(note),
+            (_, Some(note)) => {
+                (index, count) = (0, slot.count.max(1));
+                notes.clear();
+                notes.push(note);
+                let events = slots.get(at + count as usize..).unwrap_or_default();
+                let events = events.iter().take_while(|slot| slot.kind == Kind::Event);
+                notes.extend(events.filter_map(|slot| slot.note));
+                notes.truncate(with_consequences(&notes).len());
+                told = notes.len() - 1;
+            }
+            (_, None) => {
+                index += 1;
+                if slot.count <= 1 || index >= count {
+                    notes.clear(); // nothing was noted of it, or its note is not in the ring any more
+                    (index, count) = (0, 1);
+                }
             }
         }
-        debug_assert!(notes.is_empty() || notes[0].frames != Frames::None);
-        tell(slot, &notes, index, count);
+        if slot.kind != Kind::Event {
+            let part = Part {
+                before: &before,
+                notes: &notes,
+                index,
+                count,
+            };
+            tell(slot, &part);
+            before.clear();
+        }
     }
 }
 

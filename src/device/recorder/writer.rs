@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::RecorderOptions;
 use super::ring::{self, KEPT, Kind, Slot};
 use crate::device::capture::{CaptureOptions, CapturedHead, write_heads};
-use crate::observe::Part;
 
 /// What files of recorders are called first.
 const PREFIX: &str = "ustack-";
@@ -57,7 +56,7 @@ impl Writer {
         let epoch = self.epoch.duration_since(UNIX_EPOCH).unwrap_or_default();
         write_heads(file, &options, |write| {
             let mut result = Ok(());
-            ring::each(slots, |slot, notes, index, count| {
+            ring::each(slots, |slot, part| {
                 if result.is_ok() {
                     let since_start = slot.at - ustack_tcp::time::Instant::ZERO;
                     result = write(&CapturedHead {
@@ -65,12 +64,7 @@ impl Writer {
                         is_sent: slot.kind == Kind::Sent,
                         data: slot.head.bytes(),
                         len: slot.head.len as usize,
-                        part: Part {
-                            before: &[],
-                            notes,
-                            index,
-                            count,
-                        },
+                        part: *part,
                     });
                 }
             });
