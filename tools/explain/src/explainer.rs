@@ -17,6 +17,9 @@ const MAX_NAMED: usize = 8;
 /// How long after its end a conversation may say something yet: twice the MSL of Linux and others.
 const LINGER: Duration = Duration::from_secs(60);
 
+/// No capture is so long; files may say anything, and times are summed.
+const LATEST: Duration = Duration::from_secs(1 << 32);
+
 /// What may be kept in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -105,7 +108,7 @@ impl Explainer {
         let recorded = &packet.recorded;
         let now = Moment {
             packet: recorded.number,
-            at: recorded.time,
+            at: recorded.time.min(LATEST),
         };
         self.totals.packets += 1;
         let is_cut = packet.cut.is_some();

@@ -133,9 +133,11 @@ pub(crate) struct Repeats {
     recent: VecDeque<Recent>,
     pub(crate) segments: u64,
     pub(crate) bytes: u64,
-    /// Repetitions of what was seen acknowledged, since anything new was sent; the first of them.
+    /// Repetitions of what was seen acknowledged, since anything new was sent; the first and
+    /// the last of them.
     pub(crate) unheard: u32,
     pub(crate) unheard_since: Option<Moment>,
+    pub(crate) unheard_last: Option<Moment>,
     /// Ranges received twice that nobody was seen to repeat.
     pub(crate) doubled: u32,
 }
@@ -159,6 +161,7 @@ impl Repeats {
                 self.unheard_since = Some(again.now);
             }
             self.unheard += 1;
+            self.unheard_last = Some(again.now);
         }
         let Some(index) = self.open_episode(again) else {
             return;

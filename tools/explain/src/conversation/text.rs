@@ -209,8 +209,8 @@ impl Conversation {
             return Cause::Signal;
         }
         let is_early = now.since(before.last) < EARLY;
-        let is_tail = seen.end == own.flight.nxt && (seen.seq > own.flight.una || is_early);
-        if is_tail && before.times <= 1 && !timed_out {
+        let is_tail = seen.end == own.flight.nxt && seen.seq > own.flight.una;
+        if (is_tail || is_early) && before.times <= 1 && !timed_out {
             return Cause::Probe;
         }
         Cause::Timeout

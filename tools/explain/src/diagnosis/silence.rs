@@ -92,8 +92,13 @@ fn large_vanish(one: &Conversation, side: usize) -> Option<Finding> {
 
 /// What arrives is acknowledged, and the sender goes on repeating it.
 fn acknowledgments_vanish(one: &Conversation, side: usize) -> Option<Finding> {
-    let repeats = &one.sides[side].repeats;
+    let end = &one.sides[side];
+    let repeats = &end.repeats;
     let since = repeats.unheard_since.filter(|_| repeats.unheard >= 3)?;
+    // Whoever says something else has heard something.
+    if end.last != repeats.unheard_last {
+        return None;
+    }
     Some(Finding {
         name: "acknowledgments-lost",
         severity: Severity::Broken,
