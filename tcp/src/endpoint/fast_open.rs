@@ -123,7 +123,8 @@ impl Tcp {
                 self.end_opening(now, id, true);
                 Err(Dropped::Reset)
             }
-            SynReceivedOutcome::Connected(settled) => {
+            SynReceivedOutcome::Connected(ack, wnd) => {
+                let settled = syn.settle(now, &self.config, ack, wnd);
                 conn.on_handshake_complete(now, settled.rtt);
                 let done = conn.on_segment(now, ecn, seg);
                 self.end_opening(now, id, false);

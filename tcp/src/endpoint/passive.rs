@@ -1,7 +1,6 @@
 //! Passive opens: a SYN for a listener, and the handshake that follows (RFC 9293 §3.10.7.2,
 //! §3.10.7.4), with or without state (RFC 4987).
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use crate::config::SocketOptions;
@@ -85,7 +84,8 @@ impl Tcp {
     /// One more handshake is under way.
     pub(super) fn begin(&mut self, now: Instant, syn: SynReceived) {
         let (flow, irs, held, listener) = (syn.ours.flow, syn.peer.irs, syn.held, syn.listener);
-        let id = self.table.insert(Slot::SynReceived(Box::new(syn)));
+        let syn = self.dormitory.handshake(syn);
+        let id = self.table.insert(Slot::SynReceived(syn));
         if let Some(listener) = listener
             && let Some(waiting) = self.listeners.get_mut(listener)
         {
@@ -237,13 +237,14 @@ impl Tcp {
                 self.drop_half_open(now, id, reason);
                 Err(Dropped::Reset)
             }
-            SynReceivedOutcome::Connected(settled) => {
-                let queue = settled.listener.and_then(|id| self.listeners.get(id));
+            SynReceivedOutcome::Connected(ack, wnd) => {
+                let queue = syn.listener.and_then(|id| self.listeners.get(id));
                 if !queue.is_none_or(Listener::can_queue) {
                     // The SYN,ACK will go out again, and its ACK find room perhaps (SY-4).
                     self.counters.listen_overflows += 1;
                     return Err(Dropped::BacklogFull);
                 }
+                let settled = syn.settle(now, &self.config, ack, wnd);
                 self.on_opened(now, id, &settled);
                 if seg.has(Flags::SYN) {
                     self.settle(now, id); // a crossed SYN,ACK: nothing in it is new
@@ -279,7 +280,11 @@ impl Tcp {
         let conn = || Connection::new(now, &self.config, settled);
         let mut conn = self.dormitory.boxed(conn);
         conn.queue_taken(settled.data.clone());
-        self.replace(id, Slot::Connection(conn));
+        if let Some(slot) = self.table.get_mut(id)
+            && let Slot::SynReceived(syn) = core::mem::replace(slot, Slot::Connection(conn))
+        {
+            self.dormitory.keep_handshake(syn);
+        }
     }
 
     /// A handshake came to nothing: the flow is free, or in TIME-WAIT as before (MAY-2).

@@ -4,8 +4,11 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use crate::connection::{Connection, Resting};
 use crate::endpoint::{ConnId, Slot, Tcp};
+use crate::handshake::SynReceived;
 use crate::time::Instant;
 
 /// Boxes that are kept for the next who needs one: as many connections may wake and rest at once
@@ -44,11 +47,12 @@ impl<T> Pool<T> {
     }
 }
 
-/// What connections leave behind when they rest or wake.
+/// What connections leave behind when they rest or wake, and handshakes when they are complete.
 #[derive(Debug)]
 pub(super) struct Dormitory {
     connections: Pool<Connection>,
     records: Pool<Resting>,
+    handshakes: Pool<SynReceived>,
     /// Connections in boxes.
     awake: usize,
     /// Nothing rests.
@@ -61,6 +65,7 @@ impl Dormitory {
         Self {
             connections: Pool(Vec::new()),
             records: Pool(Vec::new()),
+            handshakes: Pool(Vec::new()),
             awake: 0,
             #[cfg(any(test, feature = "testing"))]
             is_shut: false,
@@ -91,6 +96,17 @@ impl Dormitory {
     /// A record is of no more use: the next one takes its box.
     fn keep_record(&mut self, rest: Box<Resting>) {
         self.records.keep(rest, max_spare(self.awake));
+    }
+
+    /// A handshake for the table, in the box of one before it.
+    pub(super) fn handshake(&mut self, syn: SynReceived) -> Box<SynReceived> {
+        self.handshakes.fill(syn)
+    }
+
+    /// A handshake is complete: the next one takes its box.
+    pub(super) fn keep_handshake(&mut self, mut syn: Box<SynReceived>) {
+        syn.ours.data = Bytes::new();
+        self.handshakes.keep(syn, max_spare(self.awake));
     }
 
     /// Connections in boxes, for a recount.

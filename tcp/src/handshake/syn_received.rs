@@ -1,6 +1,5 @@
 //! SYN-RECEIVED: a SYN that was answered, or waits for its answer (RFC 9293 §3.10.7.4).
 
-use alloc::boxed::Box;
 use core::num::NonZeroU16;
 
 use bytes::Bytes;
@@ -49,8 +48,9 @@ pub(crate) enum SynReceivedOutcome {
     Reply(Segment<()>),
     /// The peer changed its mind.
     Reset,
-    /// The handshake is complete; the segment itself is still to be processed.
-    Connected(Box<Negotiated>),
+    /// The handshake is complete by what was acknowledged, with that many bytes to spare: for
+    /// [`SynReceived::settle`]. The segment itself is still to be processed.
+    Connected(WireSeq, u32),
 }
 
 impl SynReceived {
@@ -98,7 +98,7 @@ impl SynReceived {
         if seg.has(Flags::SYN) && !seg.has(Flags::RST) {
             // MUST-10: the peer's SYN,ACK has crossed ours.
             if seg.seq == self.peer.irs && seg.has(Flags::ACK) && ack_acceptable {
-                return self.connected(now, config, seg.ack, self.peer.wnd);
+                return SynReceivedOutcome::Connected(seg.ack, self.peer.wnd);
             }
             return self.on_syn(now, config, seg);
         }
@@ -128,7 +128,7 @@ impl SynReceived {
         let wnd = seg
             .window
             .bytes(self.peer.options.window_scale.unwrap_or_default());
-        self.connected(now, config, seg.ack, wnd)
+        SynReceivedOutcome::Connected(seg.ack, wnd)
     }
 
     /// Our SYN,ACK was lost (SM-16), or the peer begins anew (fourth of RFC 9293 §3.10.7.4), or the
@@ -222,25 +222,22 @@ impl SynReceived {
         wait.is_some_and(|wait| age < wait)
     }
 
-    fn connected(
+    /// What both ends can do, once [`SynReceivedOutcome::Connected`] says so.
+    pub(crate) fn settle(
         &self,
         now: Instant,
         config: &Config,
         ack: WireSeq,
         wnd: u32,
-    ) -> SynReceivedOutcome {
-        let settled = self
-            .ours
-            .settle(now, config, &self.peer, (ack, wnd), self.listener);
-        SynReceivedOutcome::Connected(Box::new(settled))
+    ) -> Negotiated {
+        self.ours
+            .settle(now, config, &self.peer, (ack, wnd), self.listener)
     }
 
     /// The connection that a valid Fast Open cookie opens before the handshake is complete
     /// (RFC 7413 §4.2.2).
     pub(crate) fn fast_opened(&self, now: Instant, config: &Config) -> Negotiated {
-        let edge = (self.snd_nxt(), self.peer.wnd);
-        self.ours
-            .settle(now, config, &self.peer, edge, self.listener)
+        self.settle(now, config, self.snd_nxt(), self.peer.wnd)
     }
 
     /// The number that follows our SYN.
