@@ -161,14 +161,6 @@ impl TcpInfo {
     }
 }
 
-const fn micros(time: Duration) -> u64 {
-    time.as_micros() as u64
-}
-
-const fn millis(time: Duration) -> u64 {
-    time.as_millis() as u64
-}
-
 fn options(info: &Info) -> u8 {
     let bits = [
         info.timestamps,
