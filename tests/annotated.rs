@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     all.push(Test::new("secrets", move || secrets(setting)));
     all.push(Test::new("the_event_log", move || event_log(setting)));
     let all = all.into_iter().map(|test| {
-        test.needs(&["ip", "curl", "tshark"])
+        test.needs(&["ip", "curl", "tshark", "capinfos"])
             .limit(Duration::from_secs(300))
     });
     common::main_at_once(2, all.collect())

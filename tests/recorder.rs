@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Test::new("a_panic", panic),
     ];
     let all = all.into_iter().map(|test| {
-        test.needs(&["ip", "curl", "tshark"])
+        test.needs(&["ip", "curl", "tshark", "capinfos"])
             .limit(Duration::from_secs(120))
     });
     common::main(all.collect())

@@ -22,7 +22,7 @@ use super::control::Outlook;
 use super::error::{Error, ExitStatus, reason};
 use super::settings::Settings;
 use super::threads::Threads;
-use super::{events, forward, services};
+use super::{events, flight, forward, services};
 
 /// What devices have lost, with what it was lost to.
 type Losses = Box<dyn Fn() -> Vec<(u64, &'static str)> + Send>;
@@ -102,7 +102,7 @@ impl Host {
             (queues, counters.capture) = capture.record(queues, interface.clone(), &impairment)?;
         }
         if let Some(recorder) = &settings.recorder {
-            let recorder = recorder.record(queues, interface, &impairment)?;
+            let recorder = flight::record(recorder, queues, interface, &impairment)?;
             (queues, counters.recorder) = (recorder.0, Some(recorder.1));
         }
         let mut config = config(settings);

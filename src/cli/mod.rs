@@ -12,6 +12,7 @@ mod device;
 mod error;
 mod events;
 mod explain;
+mod flight;
 mod forward;
 mod host;
 mod logging;

@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use super::args::Options;
 use super::device;
 use super::error::{Error, ExitStatus};
+use super::flight;
 use super::host::{Ending, Host};
 use super::privilege::Caller;
-use super::recorder;
 use super::settings::{self, Settings};
 
 /// How long requests under way may go on after the first signal.
@@ -38,7 +38,7 @@ pub(crate) fn main(options: Options) -> Result<ExitCode, Error> {
         let mut again = interrupts.clone();
         let host = Host::start(&settings, attached)?;
         if let Some(recorder) = host.recorder() {
-            recorder::write_on_signal(recorder)
+            flight::write_on_signal(recorder)
                 .map_err(|error| Error::new(ExitStatus::Other, format!("no signals: {error}")))?;
         }
         say(&announcement(&settings, &host, &made, user.as_deref()));

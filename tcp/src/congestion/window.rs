@@ -67,6 +67,7 @@ impl Window {
     /// is left of the acknowledged bytes beyond it is congestion avoidance's; `None` when HyStart++
     /// ended it, and ssthresh is here. Later slow starts have no cap per ACK: a GRO peer
     /// acknowledges 64 KiB at once.
+    #[inline]
     pub(super) fn slow_start(&mut self, ack: &AckSample) -> Option<u32> {
         let Growth::By(bytes) = self.hystart.on_ack(ack, self.mss) else {
             self.ssthresh = self.cwnd;

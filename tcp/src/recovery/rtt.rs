@@ -86,6 +86,7 @@ impl RttEstimator {
     /// RFC 6298 §2.2–2.3, α = 1/8, β = 1/4. RTTVAR moves first: it is defined on the old SRTT.
     /// Karn's rule (§3) is the caller's: a sample of retransmitted data never gets here, unless a
     /// timestamp says which transmission it measures.
+    #[inline]
     pub(crate) fn on_sample(&mut self, now: Instant, rtt: Duration) {
         let sample = Span::of(rtt.min(2 * MAX_RTO)); // what took longer says nothing more
         self.latest = (sample, self.latest.1.wrapping_add(1));
