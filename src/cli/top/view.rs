@@ -9,7 +9,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row as TableRow, Sparkline, Table, Wrap};
 use ustack::control::Connection;
 
-use super::super::ss::{details, millis, scaled};
+use super::super::ss::{details, scaled};
 use super::keys::HELP;
 use super::model::{Column, Mode, Model, Row};
 
@@ -22,16 +22,18 @@ const MIN_END: usize = 8;
 /// What cwnd's past may have besides.
 const MAX_SPARK: usize = 60;
 
-/// Lines of the connection that is shown in detail.
-const DETAIL: u16 = 12;
+/// Lines of the graph in a connection's detail.
+const GRAPH: u16 = 4;
+
+/// Lines that are never the detail's: head, foot and a little of the list.
+const OTHERS: u16 = 6;
 
 /// Draws everything.
 pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model) {
     let room = frame.area();
-    let detail = if model.detail && room.height > DETAIL + 6 {
-        DETAIL
-    } else {
-        0
+    let detail = match model.current().filter(|_| model.detail) {
+        Some(row) => detail_height(room, &row.connection),
+        None => 0,
     };
     let [head, list, below, foot] = Layout::vertical([
         Constraint::Length(2),
@@ -240,7 +242,7 @@ fn short_state(state: &str) -> &str {
 
 /// Milliseconds with as many digits as there is room for.
 fn fit_millis(micros: u64, width: usize) -> String {
-    let exact = millis(micros);
+    let exact = format!("{}.{:03}", micros / 1000, micros % 1000);
     if exact.len() <= width {
         return exact;
     }
@@ -296,6 +298,20 @@ fn uptime(nanos: u64) -> String {
     format!("{hours}:{minutes:02}:{:02}", seconds % 60)
 }
 
+/// Lines for all words, the graph and a border; none where there is no room for them.
+fn detail_height(room: Rect, connection: &Connection) -> u16 {
+    let width = usize::from(room.width).saturating_sub(4).max(1);
+    // A word more or less on each line.
+    let words = details(connection).chars().count().div_ceil(width) + 1;
+    let wanted = (words.max(5) as u16).saturating_add(GRAPH + 2);
+    let most = room.height.saturating_sub(OTHERS);
+    if most < GRAPH + 4 {
+        0
+    } else {
+        wanted.min(most)
+    }
+}
+
 fn draw_detail(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let Some(row) = model.current() else {
         return;
@@ -309,7 +325,8 @@ fn draw_detail(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let block = Block::bordered().title(title);
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let [text, graph] = Layout::vertical([Constraint::Min(5), Constraint::Length(4)]).areas(inner);
+    let [text, graph] =
+        Layout::vertical([Constraint::Min(2), Constraint::Length(GRAPH)]).areas(inner);
     let words = match details(connection) {
         words if words.is_empty() => "No more is known of it in this state.".to_owned(),
         words => words,
