@@ -32,8 +32,8 @@ pub type Setup = fn() -> Box<dyn Workload>;
 const WARM_UP: u64 = 6_000;
 
 /// Units more before allocations are counted, which costs nothing without valgrind: each of the timer
-/// wheel's slots allocates once, and some are rarely visited.
-const MORE_WARM_UP: u64 = 50_000;
+/// wheel's slots allocates once, and those of eight milliseconds come round in half a second.
+const MORE_WARM_UP: u64 = 300_000;
 
 macro_rules! row {
     ($name:literal, $unit:literal, $units:literal, fresh: $fresh:literal,

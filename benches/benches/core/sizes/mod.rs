@@ -57,7 +57,7 @@ pub(crate) fn main(arguments: &[String]) -> io::Result<bool> {
 fn print(name: &str, connections: u32, size: &Size, bar: f64) {
     let verdict = if size.bytes <= bar { "" } else { "  above" };
     println!(
-        "{name:24} {connections:>11} {:>10.0} {bar:>8.0} {:>12.1}{verdict}",
+        "{name:24} {connections:>11} {:>10.1} {bar:>8.0} {:>12.1}{verdict}",
         size.bytes,
         size.peak as f64 / 1e6,
     );
