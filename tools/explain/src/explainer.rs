@@ -224,7 +224,7 @@ impl Explainer {
         self.held = self.held.saturating_sub(one.held());
         self.waiting.insert(one.number, Report::new(&one));
         while let Some(first) = self.waiting.first_entry() {
-            let is_next = *first.key() == self.next;
+            let is_next = *first.key() <= self.next;
             if !is_next && self.waiting.len() <= self.limits.waiting {
                 break;
             }
