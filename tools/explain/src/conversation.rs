@@ -235,13 +235,18 @@ impl Conversation {
             self.sides[side].on_syn(now, tcp);
         }
         let isn = *self.sides[side].isn.get_or_insert(tcp.seq.wrapping_sub(1));
-        if self.began == Began::Middle && self.sides[side].flight.nxt == 0 {
-            self.sides[side].flight.acknowledge(now, 1);
+        if !tcp.has(SYN) {
+            self.sides[side].flight.begin();
         }
         let seq = position(isn, self.sides[side].flight.nxt, tcp.seq);
         let ack = tcp.has(ACK).then(|| {
             let peer = &mut self.sides[1 - side];
-            let isn = *peer.isn.get_or_insert(tcp.ack.wrapping_sub(1));
+            if peer.isn.is_none() {
+                // Its SYN was not recorded: what it says begins here.
+                peer.isn = Some(tcp.ack.wrapping_sub(1));
+                peer.flight.begin();
+            }
+            let isn = peer.isn.unwrap_or_default();
             position(isn, peer.flight.nxt, tcp.ack)
         });
         let end = seq + tcp.seq_len();

@@ -75,6 +75,8 @@ pub(crate) struct Flight {
     signaled: u64,
     /// Ranges that had to be forgotten.
     pub(crate) forgotten: u64,
+    /// Bytes that arrived and never came by here.
+    pub(crate) missed: u64,
 }
 
 impl Flight {
@@ -97,6 +99,13 @@ impl Flight {
     /// The first range that nobody has acknowledged, in part or by SACK.
     pub(crate) fn first(&self) -> Option<&Sent> {
         self.ranges.iter().find(|range| !range.sacked)
+    }
+
+    /// The SYN lies behind, seen or not.
+    pub(crate) fn begin(&mut self) {
+        if self.nxt == 0 {
+            (self.una, self.nxt) = (1, 1);
+        }
     }
 
     /// A segment passes.
@@ -192,6 +201,7 @@ impl Flight {
         }
         self.split(ack);
         acked.bytes = ack - self.una;
+        self.missed += ack.saturating_sub(self.nxt.max(self.una));
         self.una = ack;
         self.nxt = self.nxt.max(ack);
         while self.ranges.front().is_some_and(|range| range.start < ack) {
@@ -203,7 +213,9 @@ impl Flight {
             } else if range.times > 1 {
                 acked.after = None;
             }
-            if range.times > 0 {
+            if range.times == 0 {
+                self.missed += range.end - range.start;
+            } else {
                 acked.wire = acked.wire.max(range.wire);
             }
             if self.past.len() == MAX_PAST {

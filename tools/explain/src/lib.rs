@@ -28,6 +28,7 @@ mod explainer;
 mod flight;
 mod growth;
 mod moment;
+mod notes;
 mod repeats;
 pub mod report;
 mod rules;

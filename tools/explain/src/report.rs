@@ -10,6 +10,7 @@ use crate::conversation::{Began, Conversation, Icmp, Pause, Reset};
 use crate::diagnosis::{self, Finding};
 use crate::growth::Growth;
 use crate::moment::{Moment, seconds};
+use crate::notes;
 use crate::repeats::Episode;
 use crate::side::{Count, Offer, Side};
 use crate::story;
@@ -140,7 +141,7 @@ impl Report {
             resets: one.resets.clone(),
             icmp: one.icmp.clone(),
             pauses: one.pauses.clone(),
-            notes: notes(one),
+            notes: notes::notes(one),
         }
     }
 
@@ -189,64 +190,4 @@ impl End {
             fin: side.fin,
         }
     }
-}
-
-/// What could not be told, and why.
-fn notes(one: &Conversation) -> Vec<String> {
-    let mut notes = Vec::new();
-    let mut note = |applies: bool, text: String| {
-        if applies {
-            notes.push(text);
-        }
-    };
-    note(
-        one.began == Began::Middle,
-        "the capture begins in the middle: who connected is a guess, and windows may be larger than \
-         they look, as their scale is unknown"
-            .to_owned(),
-    );
-    note(
-        one.began == Began::SynAck,
-        "the capture begins with the server's SYN: the client's was not recorded".to_owned(),
-    );
-    note(
-        one.cut > 0,
-        format!(
-            "{} of {} packets were recorded in part: checksums and the rules of the wire are not \
-                 judged",
-            one.cut, one.packets
-        ),
-    );
-    let forgotten: u64 = one.sides.iter().map(|side| side.flight.forgotten).sum();
-    note(
-        forgotten > 0,
-        format!(
-            "{forgotten} ranges on their way were forgotten to save memory: losses among them are \
-                 not told"
-        ),
-    );
-    note(
-        one.rules.stopped && one.cut == 0,
-        "memory was scarce: the rules of the wire were judged only at the beginning".to_owned(),
-    );
-    note(
-        one.was_dropped,
-        "told before its end, to make room for others".to_owned(),
-    );
-    let supers = one.sides.iter().map(|side| side.supers).sum::<u64>();
-    note(
-        supers > 0,
-        format!(
-            "{supers} packets are larger than any wire's: the capture was made between a stack and \
-                 a device that cuts or joins segments"
-        ),
-    );
-    let uncounted: usize = (one.sides.iter())
-        .map(|side| side.repeats.uncounted + side.window.uncounted)
-        .sum();
-    note(
-        uncounted > 0,
-        format!("{uncounted} more losses and closed windows are only counted"),
-    );
-    notes
 }

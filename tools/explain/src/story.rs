@@ -165,7 +165,7 @@ fn slow_start(one: &Conversation, side: usize) -> Option<Phase> {
         began,
         ended: growth.stopped.map(|(_, at)| at),
         text: format!(
-            "the {}'s bytes on their way grow from {} to {}, {end}",
+            "slow start: the {}'s bytes on their way grow from {} to {}, {end}",
             ENDS[side],
             bytes(growth.initial),
             bytes(growth.peak)

@@ -5,15 +5,17 @@ use std::time::Duration;
 /// The ends of a conversation.
 pub(crate) const ENDS: [&str; 2] = ["client", "server"];
 
-/// `1.204 s`, or `38 ms` and `0.4 ms` below a second.
+/// `1.204 s`, `38 ms`, `0.4 ms`, `7 µs`.
 pub(crate) fn time(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     if seconds >= 1.0 {
         format!("{seconds:.3} s")
     } else if seconds >= 0.01 {
         format!("{:.0} ms", seconds * 1e3)
-    } else {
+    } else if seconds >= 0.000_1 {
         format!("{:.1} ms", seconds * 1e3)
+    } else {
+        format!("{:.0} µs", seconds * 1e6)
     }
 }
 
@@ -78,6 +80,7 @@ mod tests {
     #[test]
     fn numbers_read_well() {
         assert_eq!(time(Duration::from_micros(400)), "0.4 ms");
+        assert_eq!(time(Duration::from_micros(7)), "7 µs");
         assert_eq!(time(Duration::from_millis(38)), "38 ms");
         assert_eq!(time(Duration::from_millis(1204)), "1.204 s");
         assert_eq!(

@@ -217,6 +217,40 @@ fn join(packets: &[Packet]) -> Vec<Packet> {
     joined
 }
 
+/// Recorders lose packets, too: nobody is accused of that.
+#[test]
+fn packets_that_the_recorder_missed_are_no_loss() {
+    let mut packets = read("download");
+    let before = packets.len();
+    packets.retain(|packet| packet.recorded.number % 9 != 0);
+    assert!(packets.len() < before);
+    let report = &explain(&packets)[0];
+    let told = text::describe(report);
+    assert!(report.findings.is_empty(), "{told}");
+    assert!(
+        told.contains("bytes arrived that the capture does not have"),
+        "{told}"
+    );
+}
+
+#[test]
+fn one_direction_is_half_of_a_story() {
+    for (name, client) in [("download", true), ("download", false), ("upload", true)] {
+        let mut packets = read(name);
+        let address = if client {
+            [10, 88, 0, 1]
+        } else {
+            [10, 88, 0, 2]
+        };
+        packets.retain(|packet| packet.recorded.data[12..16] == address);
+        let reports = explain(&packets);
+        let told = text::describe(&reports[0]);
+        assert_eq!(reports.len(), 1);
+        assert!(reports[0].findings.is_empty(), "{told}");
+        assert!(told.contains("half of the story is missing"), "{told}");
+    }
+}
+
 /// A segment with a wrong checksum is lost to its receiver, who gets it once more.
 #[test]
 fn damage_is_told() {

@@ -74,9 +74,17 @@ const FOUND: &[(&str, &str, &str)] = &[
         "path-mtu",
         "is an ICMP error that names it",
     ),
-    ("broken-window", "broken-rule", "outside-window"),
-    ("broken-shrink", "broken-rule", "window-shrunk"),
-    ("broken-ack", "broken-rule", "ack-unseen"),
+    (
+        "broken-window",
+        "broken-rule",
+        "ends at 3421, the window at 2921",
+    ),
+    ("broken-shrink", "broken-rule", "takes its window back"),
+    (
+        "broken-ack",
+        "broken-rule",
+        "acknowledges 101, only 6 arrived",
+    ),
 ];
 
 #[test]

@@ -42,6 +42,10 @@ impl Conversation {
         if tcp.has(FIN) {
             own.fin.get_or_insert(now);
             own.fin_at = Some(seen.end - 1);
+            // More was acknowledged than there is: nothing is missing here.
+            if seen.end < own.flight.una {
+                own.flight.missed = 0;
+            }
         }
         let passing = Passing {
             now,

@@ -72,7 +72,8 @@ fn unreachable(one: &Conversation) -> Option<Finding> {
 
 fn unanswered(one: &Conversation) -> Option<Finding> {
     let [client, server] = &one.sides;
-    if server.segments > 0 {
+    // Whoever says more than SYN was answered, seen or not.
+    if server.segments > 0 || client.segments > u64::from(client.syn_count) {
         return None;
     }
     let last = client.syns.last()?;

@@ -1,7 +1,10 @@
 //! Segments that are wrong in themselves: options, checksums, rules of the wire.
 
+use referee::Violation;
+
 use super::{Finding, Severity};
 use crate::conversation::Conversation;
+use crate::side::Side;
 use crate::words::{ENDS, clock, many};
 
 /// Violations that are told; the rest is counted.
@@ -73,21 +76,21 @@ fn damaged(one: &Conversation, side: usize) -> Option<Finding> {
 fn rules(one: &Conversation) -> Option<Finding> {
     let violations = &one.rules.violations;
     let first = violations.first()?;
-    // Segments that somebody else has forged or rewritten break rules, and more of them follow.
+    // What the recorder missed looks like acknowledgments of nothing, and gaps.
+    let is_whole = |side: &Side| side.segments > 0 && side.flight.missed == 0;
+    if !one.sides.iter().all(is_whole) {
+        return None;
+    }
     let by = one.side(first.flow.source);
-    let mut evidence: Vec<String> = violations
-        .iter()
-        .take(TOLD)
-        .map(|violation| {
-            let (rule, packet, what) = (violation.rule, violation.packet, &violation.what);
-            let at = clock(violation.at);
-            let name = ENDS[one.side(violation.flow.source)];
-            format!(
-                "packet {packet} at {at}: the {name}'s segment {what} ({rule}, {})",
-                rule.source()
-            )
-        })
-        .collect();
+    let describe = |violation: &Violation| {
+        let Violation { packet, what, .. } = violation;
+        let at = clock(violation.at);
+        let name = ENDS[one.side(violation.flow.source)];
+        format!("packet {packet} at {at}: the {name}'s segment {what}")
+    };
+    let mut evidence = vec![describe(first)];
+    let more = violations.iter().take(TOLD).skip(1);
+    evidence.extend(more.map(|it| format!("{} ({}, {})", describe(it), it.rule, it.rule.source())));
     if one.rules.count > TOLD {
         evidence.push(format!(
             "{} in all",
