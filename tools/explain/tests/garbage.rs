@@ -65,13 +65,13 @@ fn nothing_makes_it_panic() {
                 0 => packets.swap(one, other),
                 1 => {
                     packets[one].recorded.time =
-                        packets[other].recorded.time * random.below(1 << 20) as u32
+                        packets[other].recorded.time * random.below(1 << 20) as u32;
                 }
                 2 => {
                     packets[one].cut = Some(Cut {
                         held: 60,
                         length: 1500,
-                    })
+                    });
                 }
                 _ => spoil(&mut random, &mut packets[one]),
             }
