@@ -116,11 +116,11 @@ fn half_open(reset: &Reset) -> Option<Finding> {
 }
 
 /// An end gives up before both have said all.
-fn aborted(one: &Conversation, reset: &Reset) -> Option<Finding> {
+fn aborted(reset: &Reset) -> Option<Finding> {
     let by = ENDS[reset.by];
-    let own = usize::from(reset.by == 1);
-    let unheard = reset.in_flight[1 - own];
-    if reset.fins == [true; 2] || (reset.fins[own] && unheard == 0) {
+    let other = 1 - reset.by;
+    let unheard = reset.in_flight[other];
+    if reset.fins == [true; 2] || (reset.fins[reset.by] && unheard == 0) {
         return None;
     }
     let state = match reset.fins {
@@ -128,12 +128,8 @@ fn aborted(one: &Conversation, reset: &Reset) -> Option<Finding> {
         fins => format!("only the {} had said FIN", ENDS[usize::from(fins[1])]),
     };
     let lost = match unheard {
-        0 => format!("nothing of the {} was on its way", ENDS[1 - own]),
-        count => format!(
-            "{} of the {} were on their way",
-            bytes(count),
-            ENDS[1 - own]
-        ),
+        0 => format!("nothing of the {} was on its way", ENDS[other]),
+        count => format!("{} of the {} were on their way", bytes(count), ENDS[other]),
     };
     Some(Finding {
         name: "reset",
@@ -145,11 +141,7 @@ fn aborted(one: &Conversation, reset: &Reset) -> Option<Finding> {
             clock(reset.now.at)
         )],
         packets: vec![reset.now.packet],
-        source: if one.sides[1 - own].flight.size() > 0 {
-            "RFC 9293 §3.10.4 (ABORT), RFC 1122 §4.2.2.13"
-        } else {
-            "RFC 9293 §3.10.5 (ABORT)"
-        },
+        source: "RFC 9293 §3.10.5, §3.6.1",
         advice: "a program that closes with bytes unread, or with SO_LINGER 0, does this; so does one that crashes",
         weight: 45,
     })
