@@ -21,7 +21,7 @@ pub(super) fn find(one: &Conversation, findings: &mut Vec<Finding>) {
     let forged = one.resets.iter().find_map(|reset| forged(one, reset));
     let found = forged
         .or_else(|| half_open(reset))
-        .or_else(|| aborted(one, reset));
+        .or_else(|| aborted(reset));
     findings.extend(found);
 }
 
