@@ -203,6 +203,9 @@ impl Reckoner {
             self.rcv_nxt = 1;
             return;
         }
+        if packet.comment.starts_with("dropped: stale timestamp") {
+            return; // overtaken by a repair (RFC 7323 §5.3, R1)
+        }
         let seq = expand(self.rcv_nxt, self.irs, packet.seq);
         let end = seq + packet.len + u64::from(packet.flags & FIN != 0);
         if end > self.rcv_nxt {

@@ -261,6 +261,9 @@ fn add(one: &mut Conversation, now: Moment, packet: &Packet, loose: &Loose) {
     let side = one.side(tcp.source);
     if loose.damaged.is_some() {
         one.sides[side].damaged.add(now);
+        if tcp.has(SYN) {
+            one.rules.stop(); // what it offered may have been agreed on all the same
+        }
     }
     if let Some(fault) = &loose.options {
         let end = &mut one.sides[side];

@@ -2,75 +2,9 @@
 
 mod common;
 
-use std::time::Duration;
-
-use common::{explain, read};
+use common::{again, explain, read};
 use explain::{Explainer, Limits, text};
-use referee::capture::{Cut, Packet, Recorded};
-
-/// A conversation of a recording again, from another port and at another time.
-fn again(packets: &[Packet], number: usize, count: usize) -> Vec<Packet> {
-    let port = 1024 + (number % 60_000) as u16;
-    let later = Duration::from_millis(10 * number as u64);
-    let packets = packets.iter().enumerate().map(|(index, packet)| {
-        let mut data = packet.recorded.data.to_vec();
-        let at = if data[12..16] == [10, 88, 0, 1] {
-            20
-        } else {
-            22
-        };
-        data[at..at + 2].copy_from_slice(&port.to_be_bytes());
-        common::edit::finish(&mut data);
-        Packet {
-            recorded: Recorded {
-                number: count + index + 1,
-                time: packet.recorded.time + later,
-                lost: false,
-                data: data.into(),
-            },
-            cut: None,
-        }
-    });
-    packets.collect()
-}
-
-/// What this process has in memory, in bytes.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM:"))
-        .expect("a high-water mark");
-    let kilobytes = line.split_whitespace().nth(1).expect("a number");
-    1024 * kilobytes.parse::<usize>().expect("a number")
-}
-
-/// 64 MB of conversations, of which each begins before the last one ends.
-#[test]
-fn memory_is_bounded() {
-    let one = read("download");
-    let size: usize = one.iter().map(|packet| packet.recorded.data.len()).sum();
-    let before = resident();
-    let mut explainer = Explainer::default();
-    let (mut told, mut count) = (0, 0);
-    let wanted = (64 << 20) / size;
-    for number in 0..wanted {
-        let packets = again(&one, number, count);
-        count += packets.len();
-        for packet in &packets {
-            explainer.on_packet(packet);
-        }
-        while let Some(report) = explainer.poll_report() {
-            told += 1;
-            assert!(report.findings.is_empty(), "{}", text::describe(&report));
-        }
-    }
-    explainer.finish();
-    told += std::iter::from_fn(|| explainer.poll_report()).count();
-    assert_eq!((told, explainer.totals().dropped), (wanted, 0));
-    let grown = resident().saturating_sub(before);
-    assert!(grown < 48 << 20, "{grown} bytes more for {count} packets");
-}
+use referee::capture::{Cut, Packet};
 
 #[test]
 fn what_is_too_much_is_told_early_and_counted() {

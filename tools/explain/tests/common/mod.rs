@@ -424,3 +424,29 @@ pub(crate) fn headline(report: &Report) -> String {
     let text = text::describe(report);
     text.lines().take(3).collect::<Vec<_>>().join("\n")
 }
+
+/// A conversation of a recording again, from another port and at another time.
+pub(crate) fn again(packets: &[Packet], number: usize, count: usize) -> Vec<Packet> {
+    let port = 1024 + (number % 60_000) as u16;
+    let later = Duration::from_millis(10 * number as u64);
+    let packets = packets.iter().enumerate().map(|(index, packet)| {
+        let mut data = packet.recorded.data.to_vec();
+        let at = if data[12..16] == [10, 88, 0, 1] {
+            20
+        } else {
+            22
+        };
+        data[at..at + 2].copy_from_slice(&port.to_be_bytes());
+        edit::finish(&mut data);
+        Packet {
+            recorded: Recorded {
+                number: count + index + 1,
+                time: packet.recorded.time + later,
+                lost: false,
+                data: data.into(),
+            },
+            cut: None,
+        }
+    });
+    packets.collect()
+}
