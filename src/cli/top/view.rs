@@ -364,17 +364,16 @@ fn draw_foot(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     }
     let mut spans = Vec::new();
     let mut used = 0;
-    let mut add = |text: String, style: Style| {
-        let len = text.chars().count();
-        if used + len <= width {
-            used += len;
-            spans.push(Span::styled(text, style));
-        }
-    };
     let key = Style::new().add_modifier(Modifier::REVERSED);
+    let pad = if width < WIDE.into() { "" } else { " " };
     for (name, what) in HELP {
-        add(format!(" {name} "), key);
-        add(format!(" {what} "), Style::new());
+        let (name, what) = (format!("{pad}{name}{pad}"), format!(" {what} "));
+        used += name.chars().count() + what.chars().count();
+        if used > width {
+            break;
+        }
+        spans.push(Span::styled(name, key));
+        spans.push(Span::raw(what));
     }
     let said = match (model.filter.as_str(), model.said.as_str()) {
         ("", said) => said.to_owned(),
