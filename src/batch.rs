@@ -322,8 +322,8 @@ impl TxBatch {
     }
 
     /// What became of the segments pushed since the last call.
-    pub(crate) fn take_pushes(&mut self) -> Vec<Frames> {
-        self.pushes.as_mut().map(std::mem::take).unwrap_or_default()
+    pub(crate) fn take_pushes(&mut self) -> impl Iterator<Item = Frames> + '_ {
+        self.pushes.iter_mut().flat_map(|pushes| pushes.drain(..))
     }
 
     /// The oldest frame not yet sent.

@@ -9,6 +9,7 @@
 mod ring;
 mod writer;
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;
 use ustack_tcp::observe::{Record, Timer, What};
 use ustack_tcp::time::Instant;
-use ustack_tcp::{CloseReason, State};
+use ustack_tcp::{CloseReason, FlowKey, State};
 
 use super::{Caps, Device, LostPacket, RxBatch, TxBatch};
 use crate::observe::{Note, Noted, Turn};
@@ -33,6 +34,9 @@ const TIMEOUTS: u8 = 3;
 
 /// Orders that may wait for the thread; more are counted only.
 const ORDERS: usize = 4;
+
+/// Stalls that are remembered, so that each has one file.
+const MAX_STALLS: usize = 256;
 
 /// Where a recorder writes to, and how much.
 #[derive(Clone, Debug)]
@@ -109,6 +113,8 @@ impl FlightRecorder {
             let thread = std::thread::Builder::new()
                 .name("recorder".into())
                 .spawn(move || {
+                    // The stack goes first, where there are not cores for both.
+                    let _ = rustix::process::nice(10);
                     while let Ok(why) = waiting.recv() {
                         let Some(shared) = shared.upgrade() else {
                             break;
@@ -140,6 +146,7 @@ impl FlightRecorder {
             heads: Heads::default(),
             received_at: Instant::ZERO,
             recorded: 0,
+            stalls: VecDeque::new(),
         }
     }
 
@@ -252,6 +259,8 @@ pub struct Recorder<D> {
     received_at: Instant,
     /// Frames at the front of the batch to send that are recorded already.
     recorded: usize,
+    /// Stalls that had their file: the flow, and since when. The last few.
+    stalls: VecDeque<(FlowKey, Instant)>,
 }
 
 impl<D> Recorder<D> {
@@ -273,10 +282,11 @@ impl<D> Recorder<D> {
         self.heads.clear();
     }
 
-    fn look_for_trouble(&self, now: Instant, notes: &[Note]) {
+    fn look_for_trouble(&mut self, now: Instant, notes: &[Note]) {
         for note in notes {
             if let Noted::Tcp(record) = &note.what
                 && let Some(why) = trouble(record, self.flight.0.options.stall)
+                && (why != STALL || self.is_new_stall(record))
             {
                 let (local, remote) = (record.flow.local, record.flow.remote);
                 let why = format!("{why} ({local} to {remote})");
@@ -284,7 +294,26 @@ impl<D> Recorder<D> {
             }
         }
     }
+
+    /// A stall goes on for as long as nobody ends it: only its beginning is news.
+    fn is_new_stall(&mut self, record: &Record) -> bool {
+        let since = record.now.and_then(|now| now.stalled_since);
+        let Some(stall) = since.map(|since| (record.flow, since)) else {
+            return false;
+        };
+        if self.stalls.contains(&stall) {
+            return false;
+        }
+        if self.stalls.len() == MAX_STALLS {
+            self.stalls.pop_front();
+        }
+        self.stalls.push_back(stall);
+        true
+    }
 }
+
+/// Nothing was acknowledged for long.
+const STALL: &str = "stall";
 
 /// What is worth a file.
 fn trouble(record: &Record, stall: Duration) -> Option<&'static str> {
@@ -296,7 +325,7 @@ fn trouble(record: &Record, stall: Duration) -> Option<&'static str> {
         What::Timer(Timer::Retransmission(TIMEOUTS)) => Some("three timeouts in a row"),
         What::Timer(Timer::Retransmission(_) | Timer::Persist(_)) => {
             let since = record.now.and_then(|now| now.stalled_since)?;
-            (record.at - since >= stall).then_some("stall")
+            (record.at - since >= stall).then_some(STALL)
         }
         _ => None,
     }

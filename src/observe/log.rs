@@ -199,6 +199,9 @@ fn first_line(options: &EventLogOptions) -> String {
     line
 }
 
+/// What is taken off the writing thread's priority.
+const NICE: i32 = 10;
+
 /// Text is written at the latest when this much has been collected.
 const BUFFER: usize = 256 << 10;
 
@@ -213,6 +216,8 @@ struct Sink<W> {
 
 impl<W: Write> Sink<W> {
     fn run(mut self, batches: &Receiver<Batch>) {
+        // The stack goes first, where there are not cores for both.
+        let _ = rustix::process::nice(NICE);
         while let Ok(batch) = batches.recv() {
             let mut events = self.format(&batch);
             while self.text.len() < BUFFER

@@ -55,7 +55,7 @@ impl Notes {
 
     /// Segments were pushed to `tx`: the records since then are about them.
     pub(crate) fn on_sent(&mut self, tcp: &mut Tcp, tx: &mut TxBatch) {
-        let mut pushes = tx.take_pushes().into_iter();
+        let mut pushes = tx.take_pushes();
         self.collect(tcp, |what| match what {
             What::Sent(..) => pushes.next().unwrap_or(Frames::None),
             _ => Frames::None,
