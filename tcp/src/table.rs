@@ -187,6 +187,7 @@ impl<S: Keyed> Table<S> {
         full + self.chunks.last().map_or(0, Vec::len)
     }
 
+    #[cfg(any(test, debug_assertions))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &S)> + '_ {
         self.iter_in(0..self.slot_count() as u32)
     }
