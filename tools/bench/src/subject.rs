@@ -21,6 +21,13 @@ pub enum Subject {
     Ustack,
     /// The program with offload, polling before it sleeps.
     UstackBusyPoll,
+    /// The program with offload, with nobody looking: no recorder, no control socket.
+    UstackUnobserved,
+    /// The program with offload, and all that may always be on: recorder, control socket, event log,
+    /// metrics.
+    UstackObserved,
+    /// The program with offload, and an annotated capture of 128 bytes a packet besides.
+    UstackAnnotated,
     /// The program on a plain device.
     UstackPlain,
     /// The library with offload, in a host whose datagram services count.
@@ -60,6 +67,9 @@ impl fmt::Display for Subject {
             ProbePlain => "plain probe",
             Ustack => "ustack",
             UstackBusyPoll => "ustack, busy-polling",
+            UstackUnobserved => "ustack, unobserved",
+            UstackObserved => "ustack, observed",
+            UstackAnnotated => "ustack, capturing",
             UstackPlain => "ustack, plain device",
             Library => "ustack, the library",
             LibraryPlain => "ustack, the library, plain device",
@@ -155,6 +165,11 @@ impl Subject {
             let why = "this ustack has no --busy-poll";
             return Err(Absent::NotInUstack(why.to_owned()));
         }
+        let is_observed = matches!(self, UstackUnobserved | UstackObserved | UstackAnnotated);
+        if is_observed && !programs.knows("--events") {
+            let why = "this ustack has no --events, --recorder and --metrics";
+            return Err(Absent::NotInUstack(why.to_owned()));
+        }
         let Some(name) = self.peer() else {
             return Ok(());
         };
@@ -195,6 +210,11 @@ impl Subject {
             ProbePlain => bench(&format!("probe {DEVICE} plain")),
             Ustack => programs.ustack_command("offload", ""),
             UstackBusyPoll => programs.ustack_command("offload", "--busy-poll 50us"),
+            UstackUnobserved => {
+                programs.ustack_command("offload", "--recorder off --control off")
+            }
+            UstackObserved => programs.ustack_command("offload", &programs.observed()),
+            UstackAnnotated => programs.ustack_command("offload", &programs.annotated()),
             UstackPlain => programs.ustack_command("plain", ""),
             Library => bench(&format!("host {DEVICE}")),
             LibraryPlain => bench(&format!("host {DEVICE} --plain")),
@@ -210,6 +230,17 @@ impl Subject {
 }
 
 impl Programs {
+    /// Files go where the run's own are, and with them.
+    fn observed(&self) -> String {
+        let root = self.http_root.display();
+        format!("--recorder {root}/flight --events {root}/events.jsonl --metrics 9100")
+    }
+
+    fn annotated(&self) -> String {
+        let root = self.http_root.display();
+        format!("--recorder off --capture {root}/all.pcapng --annotate --snaplen 128")
+    }
+
     fn ustack_command(&self, device: &str, more: &str) -> Vec<String> {
         // One core is all that there is for it.
         let queues = if self.knows("--queues") {

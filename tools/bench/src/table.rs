@@ -133,6 +133,8 @@ pub fn rows() -> Vec<Row> {
         flows("flows-down", "bulk down, 64 flows", one_down, many_down),
         plain("plain-up", "bulk up, plain device", one),
         plain("plain-down", "bulk down, plain device", one_down),
+        observed("observed-up", "bulk up, observed", one),
+        observed("observed-down", "bulk down, observed", one_down),
         round_trips(),
         busy_poll(),
         connect(
@@ -321,6 +323,27 @@ fn round_trips() -> Row {
         bars: vec![
             Bar::new(P50, "ustack", &["probe"]).at_most(1.05),
             Bar::new(P50, "ustack", &["linux"]),
+        ],
+    }
+}
+
+/// What it costs to look.
+fn observed(name: &'static str, title: &'static str, work: Work) -> Row {
+    Row {
+        name,
+        title,
+        figure: GBIT,
+        contestants: contestants(
+            work,
+            [
+                ("unobserved", UstackUnobserved),
+                ("observed", UstackObserved),
+                ("capturing", UstackAnnotated),
+            ],
+        ),
+        bars: vec![
+            Bar::new(GBIT, "observed", &["unobserved"]).at_least(0.95),
+            Bar::new(GBIT, "capturing", &["unobserved"]),
         ],
     }
 }
