@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 
 use rustix::process::geteuid;
 use tokio::runtime::Builder;
-use tracing::warn;
+use tracing::{info, warn};
 use ustack::Stack;
 use ustack::control::{self, About, Bound, Limits};
 use ustack::service::{self, Stopper};
@@ -107,7 +107,7 @@ fn bind(choice: &ControlChoice, device: &str) -> Result<Option<Bound>, Error> {
         ControlChoice::Default => directories().into_iter().next(),
     };
     let Some(directory) = path else {
-        warn!("no control socket: there is no $XDG_RUNTIME_DIR; --control PATH makes one");
+        info!("no control socket: there is no $XDG_RUNTIME_DIR; --control PATH makes one");
         return Ok(None);
     };
     sweep(&directory);
