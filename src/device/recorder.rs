@@ -114,7 +114,7 @@ impl FlightRecorder {
                 .name("recorder".into())
                 .spawn(move || {
                     // The stack goes first, where there are not cores for both.
-                    let _ = rustix::process::nice(10);
+                    let _ = rustix::process::nice(19);
                     while let Ok(why) = waiting.recv() {
                         let Some(shared) = shared.upgrade() else {
                             break;

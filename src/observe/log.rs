@@ -200,7 +200,7 @@ fn first_line(options: &EventLogOptions) -> String {
 }
 
 /// What is taken off the writing thread's priority.
-const NICE: i32 = 10;
+const NICE: i32 = 19;
 
 /// Text is written at the latest when this much has been collected.
 const BUFFER: usize = 256 << 10;

@@ -138,7 +138,11 @@ impl Observer {
     /// Moves what there is to `into`; returns how many records have been dropped since the last
     /// time.
     pub(crate) fn take(&mut self, into: &mut Vec<Record>) -> u64 {
-        into.append(&mut self.records);
+        if into.is_empty() {
+            core::mem::swap(into, &mut self.records);
+        } else {
+            into.append(&mut self.records);
+        }
         core::mem::take(&mut self.dropped)
     }
 
