@@ -210,9 +210,7 @@ impl Subject {
             ProbePlain => bench(&format!("probe {DEVICE} plain")),
             Ustack => programs.ustack_command("offload", ""),
             UstackBusyPoll => programs.ustack_command("offload", "--busy-poll 50us"),
-            UstackUnobserved => {
-                programs.ustack_command("offload", "--recorder off --control off")
-            }
+            UstackUnobserved => programs.ustack_command("offload", "--recorder off --control off"),
             UstackObserved => programs.ustack_command("offload", &programs.observed()),
             UstackAnnotated => programs.ustack_command("offload", &programs.annotated()),
             UstackPlain => programs.ustack_command("plain", ""),
