@@ -191,8 +191,8 @@ impl Tcp {
 
     /// Deals with every deadline up to `now`.
     pub fn on_timeout(&mut self, now: Instant) {
-        let mut fired = core::mem::take(&mut self.fired);
-        while self.wheel.expire(now, &mut fired) {
+        while self.wheel.expire(now, &mut self.fired) {
+            let mut fired = core::mem::take(&mut self.fired);
             for (tick, index) in fired.drain(..) {
                 // A deadline that moved earlier left its old entry behind, which counts no more.
                 let armed = self.table.armed_mut(index);
@@ -206,8 +206,8 @@ impl Tcp {
                     }
                 }
             }
+            self.fired = fired;
         }
-        self.fired = fired;
         self.on_memory_timeout(now);
     }
 
@@ -438,8 +438,7 @@ impl Tcp {
             conn.check_invariants(now, &self.config, false);
             ends = conn.state() == State::Closed && conn.opening.is_some();
             if !conn.events.is_empty() {
-                let events = core::mem::take(&mut conn.events);
-                self.publish(id, events);
+                publish(&mut conn.events, id, &mut self.events, &mut self.counters);
             }
         }
         if ends || self.is_backlogged {
@@ -453,9 +452,9 @@ impl Tcp {
             return;
         };
         let (mut rests, mut ends) = (false, false);
-        let (deadline, events) = match entry.value {
-            Slot::SynSent(syn) => (syn.deadline(), Events::default()),
-            Slot::SynReceived(syn) => (syn.deadline(), Events::default()),
+        let deadline = match entry.value {
+            Slot::SynSent(syn) => syn.deadline(),
+            Slot::SynReceived(syn) => syn.deadline(),
             Slot::Connection(conn) => {
                 if let Some(memory) = &mut self.memory {
                     memory.settle(now, id, conn, &mut self.counters);
@@ -463,25 +462,22 @@ impl Tcp {
                 #[cfg(debug_assertions)]
                 conn.check_invariants(now, &self.config, !*entry.ready);
                 ends = matches!(conn.state(), State::Closed | State::TimeWait);
+                if !conn.events.is_empty() {
+                    publish(&mut conn.events, id, &mut self.events, &mut self.counters);
+                }
                 let rest_at = conn.rest_at();
                 // What is looked at by then anyway is asked then.
                 let is_due = rest_at <= now || !self.wheel.covers(*entry.armed, rest_at);
                 let idle = is_due && !*entry.ready && conn.is_idle();
                 rests = idle && rest_at <= now;
                 let rest_at = Some(rest_at).filter(|_| idle && !rests);
-                (
-                    Instant::earliest([conn.deadline(&self.config), rest_at]),
-                    core::mem::take(&mut conn.events),
-                )
+                Instant::earliest([conn.deadline(&self.config), rest_at])
             }
-            Slot::Resting(rest) => (rest.poll_timeout(), Events::default()),
-            Slot::TimeWait(_, record) => (Some(record.expires(now)), Events::default()),
+            Slot::Resting(rest) => rest.poll_timeout(),
+            Slot::TimeWait(_, record) => Some(record.expires(now)),
         };
         let deadline = deadline.map(|deadline| deadline.min(now + MAX_SLEEP));
         self.wheel.arm(id.index, entry.armed, deadline);
-        if !events.is_empty() {
-            self.publish(id, events);
-        }
         if rests {
             self.rest(now, id);
         } else if ends {
@@ -492,39 +488,6 @@ impl Tcp {
     fn arm(&mut self, id: ConnId, deadline: Option<Instant>) {
         if let Some(armed) = self.table.armed_mut(id.index) {
             self.wheel.arm(id.index, armed, deadline);
-        }
-    }
-
-    fn publish(&mut self, id: ConnId, events: Events) {
-        let Events {
-            readable,
-            writable,
-            urgent,
-            pruned,
-            stalled,
-            closed,
-            ..
-        } = events;
-        if let Some(tally) = events.tally() {
-            self.counters += tally;
-        }
-        self.counters.ofo_pruned += u64::from(pruned);
-        if urgent {
-            self.events.push_back(Event::Urgent(id));
-        }
-        if readable {
-            self.events.push_back(Event::Readable(id));
-        }
-        if stalled {
-            self.events.push_back(Event::Stalled(id));
-        }
-        if writable {
-            self.events.push_back(Event::Writable(id));
-        }
-        if let Some(reason) = closed {
-            self.counters.estab_resets += u64::from(reason == CloseReason::Reset);
-            self.counters.abort_on_timeout += u64::from(reason == CloseReason::TimedOut);
-            self.events.push_back(Event::Closed(id, reason));
         }
     }
 
@@ -629,6 +592,53 @@ fn push_reply(flow: &FlowKey, segment: &Segment<()>, marking: Marking, tx: &mut 
     };
     tx.push(&meta, core::iter::empty::<Bytes>());
     tx.on_sent(Why::Reply, || View::NONE);
+}
+
+/// Applications and counters hear of what has happened to `id`.
+#[inline]
+fn publish(events: &mut Events, id: ConnId, queue: &mut VecDeque<Event>, counters: &mut Counters) {
+    if events.is_rare() {
+        return publish_all(core::mem::take(events), id, queue, counters);
+    }
+    if core::mem::take(&mut events.readable) {
+        queue.push_back(Event::Readable(id));
+    }
+    if core::mem::take(&mut events.writable) {
+        queue.push_back(Event::Writable(id));
+    }
+}
+
+fn publish_all(events: Events, id: ConnId, queue: &mut VecDeque<Event>, counters: &mut Counters) {
+    let Events {
+        readable,
+        writable,
+        urgent,
+        pruned,
+        stalled,
+        closed,
+        ..
+    } = events;
+    if let Some(tally) = events.tally() {
+        *counters += tally;
+    }
+    counters.ofo_pruned += u64::from(pruned);
+    if urgent {
+        queue.push_back(Event::Urgent(id));
+    }
+    if readable {
+        queue.push_back(Event::Readable(id));
+    }
+    if stalled {
+        queue.push_back(Event::Stalled(id));
+    }
+    if writable {
+        queue.push_back(Event::Writable(id));
+    }
+    if let Some(reason) = closed {
+        counters.estab_resets += u64::from(reason == CloseReason::Reset);
+        counters.abort_on_timeout += u64::from(reason == CloseReason::TimedOut);
+        queue.push_back(Event::Closed(id, reason));
+    }
 }
 
 /// What a wire segment's size is when there is none.

@@ -22,6 +22,7 @@ pub struct Followers {
 
 impl Followers {
     /// Forgets all packets; those that come have `header_len` bytes before their text.
+    #[inline]
     pub fn reset(&mut self, header_len: usize) {
         self.packets.clear();
         self.header_len = header_len;

@@ -51,18 +51,27 @@ impl Instant {
 
     /// The first of several deadlines, where there is one.
     pub(crate) fn earliest<const N: usize>(deadlines: [Option<Self>; N]) -> Option<Self> {
-        let mut first = u64::MAX;
-        for deadline in deadlines {
-            first = first.min(deadline.map_or(u64::MAX, |at| at.0.get()));
-        }
-        NonZeroU64::new(first)
-            .map(Self)
-            .filter(|_| first < u64::MAX)
+        // None is zero in memory, and one less than that is later than any other.
+        let rank = |at: Option<Self>| at.map_or(0, |at| at.0.get()).wrapping_sub(1);
+        let ranks = deadlines.into_iter().map(rank);
+        let first = ranks.fold(u64::MAX, u64::min);
+        NonZeroU64::new(first.wrapping_add(1)).map(Self)
+    }
+
+    /// The last of several points in time, where there is one.
+    pub(crate) fn latest<const N: usize>(times: [Option<Self>; N]) -> Option<Self> {
+        let numbers = times.into_iter().map(|at| at.map_or(0, |at| at.0.get()));
+        NonZeroU64::new(numbers.fold(0, u64::max)).map(Self)
     }
 
     /// The time from `earlier` to `self`, zero when `earlier` is later.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.as_nanos().saturating_sub(earlier.as_nanos()))
+    }
+
+    /// The instant `nanos` nanoseconds after this one.
+    pub(crate) const fn after_nanos(self, nanos: u64) -> Self {
+        Self::from_nanos(self.as_nanos().saturating_add(nanos))
     }
 
     /// The instant `by` before this one, [`Instant::ZERO`] at the earliest.
@@ -157,7 +166,7 @@ impl Add<Duration> for Instant {
     type Output = Self;
 
     fn add(self, rhs: Duration) -> Self {
-        Self::from_nanos(self.as_nanos().saturating_add(nanos(rhs)))
+        self.after_nanos(nanos(rhs))
     }
 }
 
@@ -165,7 +174,7 @@ impl Add<Span> for Instant {
     type Output = Self;
 
     fn add(self, rhs: Span) -> Self {
-        Self::from_nanos(self.as_nanos().saturating_add(rhs.nanos()))
+        self.after_nanos(rhs.nanos())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::outlet::Outlet;
 use crate::recv::MAX_UNREPORTED;
 use crate::segment::Flags;
 use crate::seq::SeqNum;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Span};
 
 use super::Connection;
 
@@ -78,11 +78,13 @@ impl Acks {
     }
 
     /// When data that has come, and the budgets of attacks, are forgotten: `None`, they are.
-    pub(super) fn rest_at(&self, rto: Duration) -> Option<Instant> {
-        let data = self.data_at.map(|at| at + rto.max(DELAY));
+    pub(super) fn rest_at(&self, rto: Span) -> Option<Instant> {
+        let data = self
+            .data_at
+            .map(|at| at + rto.max(const { Span::of(DELAY) }));
         let challenges = self.challenges_since.map(|at| at + CHALLENGE_PERIOD);
         let answers = self.out_of_window_at.map(|at| at + OUT_OF_WINDOW_PERIOD);
-        data.max(challenges).max(answers)
+        Instant::latest([data, challenges, answers])
     }
 
     pub(super) fn rest(&self) -> RestingAcks {
@@ -249,11 +251,15 @@ impl Acks {
 impl Connection {
     /// The ACKs of one turn, but for the last. Data would carry them, but not count as duplicates;
     /// and one ACK alone has not the room to tell of many new ranges: the oldest come first.
+    #[inline]
     pub(super) fn send_duplicates(&mut self, now: Instant, tx: &mut impl Outlet) {
         let has_news = self.sack && self.rcv.reassembler.has_news();
-        if self.acks.duplicates == 0 && !has_news {
-            return;
+        if self.acks.duplicates != 0 || has_news {
+            self.send_all_duplicates(now, has_news, tx);
         }
+    }
+
+    fn send_all_duplicates(&mut self, now: Instant, has_news: bool, tx: &mut impl Outlet) {
         let counted = usize::from(self.acks.take_duplicates());
         let news = if has_news {
             self.rcv.reassembler.unreported()

@@ -15,28 +15,28 @@ impl Connection {
         &mut self,
         now: Instant,
         ecn: Ecn,
-        mut seg: Segment,
+        seg: &mut Segment,
     ) -> Result<(), Dropped> {
         if self.state == State::Closed {
             return Err(Dropped::NoSocket); // only its RST is still to leave
         }
-        self.stats.on_received(now, ecn, &seg);
-        if let Some(predicted) = self.predict(ecn, &seg) {
+        self.stats.on_received(now, ecn, seg);
+        if let Some(predicted) = self.predict(ecn, seg) {
             return self.on_predicted(now, seg, predicted);
         }
-        self.check_syn(now, &seg)?; // fourth, but whatever its number or timestamp (RFC 5961 §4.2)
-        let seq = self.check_sequence(now, &seg)?; // first: PAWS, then the window
-        self.check_rst(now, seq, &seg)?; // second
-        let ack = self.check_ack(now, &seg)?; // fifth
+        self.check_syn(now, seg)?; // fourth, but whatever its number or timestamp (RFC 5961 §4.2)
+        let seq = self.check_sequence(now, seg)?; // first: PAWS, then the window
+        self.check_rst(now, seq, seg)?; // second
+        let ack = self.check_ack(now, seg)?; // fifth
         self.on_sign_of_life(now);
-        self.update_ts_recent(now, seq, &seg);
-        self.process_urgent(seq, &seg); // sixth
-        self.process_ecn(ecn, &seg);
-        let beyond = self.trim(seq, &mut seg);
-        self.process_ack(now, seq, ack, &seg); // SND.UNA, SACK, RTT, loss, cwnd, SND.WND
-        self.note_fin(seq, &seg);
-        self.process_text(now, seq, &seg, seg.payload.clone()); // seventh: keeps the payload, moves RCV.NXT
-        self.process_fin(now, &seg); // eighth, once RCV.NXT has reached it
+        self.update_ts_recent(now, seq, seg);
+        self.process_urgent(seq, seg); // sixth
+        self.process_ecn(ecn, seg);
+        let beyond = self.trim(seq, seg);
+        self.process_ack(now, seq, ack, seg); // SND.UNA, SACK, RTT, loss, cwnd, SND.WND
+        self.note_fin(seq, seg);
+        self.process_text(now, seq, seg, seg.payload.clone()); // seventh: keeps the payload, moves RCV.NXT
+        self.process_fin(now, seg); // eighth, once RCV.NXT has reached it
         if beyond {
             self.acks.owe(AckWhy::BeyondWindow); // a probe of a closed window, or too much for an open one
         }

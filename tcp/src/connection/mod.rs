@@ -82,8 +82,12 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) const fn is_empty(&self) -> bool {
-        let some = self.readable | self.writable | self.urgent | self.stalled | self.counted;
-        !some && self.pruned == 0 && self.closed.is_none()
+        !(self.readable | self.writable) && !self.is_rare()
+    }
+
+    /// Whether there is more than news for a reader or writer.
+    pub(crate) const fn is_rare(&self) -> bool {
+        self.urgent | self.stalled | self.counted || self.pruned != 0 || self.closed.is_some()
     }
 
     /// For adding to what the endpoint is to count.
@@ -410,6 +414,7 @@ impl Connection {
         self.write_blocked = true;
     }
 
+    #[inline]
     pub(crate) fn read(&mut self, now: Instant, max: usize) -> Result<Read, SocketError> {
         if let Some(data) = self.rcv.read(max) {
             self.on_read(now, data.len() as u32);

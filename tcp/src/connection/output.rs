@@ -167,11 +167,16 @@ impl Connection {
 
     /// How many SACK blocks the next segment carries.
     fn sack_room(&self) -> usize {
-        if self.rcv.dsack.is_empty() && !self.rcv.reassembler.has_gap() || !self.sack {
+        if !self.has_reports() || !self.sack {
             return 0;
         }
         let duplicate = self.rcv.dsack.first();
         usize::from(duplicate.is_some()) + self.sack_gaps(duplicate).len()
+    }
+
+    /// Whether there is anything for SACK blocks to report.
+    fn has_reports(&self) -> bool {
+        !self.rcv.dsack.is_empty() || self.rcv.reassembler.has_gap()
     }
 
     /// Blocks above the gap, as many as fit beside the report of a `duplicate`.
@@ -331,12 +336,14 @@ impl Connection {
             timestamps: self.timestamps_now(now),
             ..Default::default()
         };
-        let duplicate = self.rcv.dsack.pop();
-        if let Some(duplicate) = &duplicate {
-            let (left, right) = (duplicate.start.wire(), duplicate.end.wire());
-            options.sack.push(SackBlock { left, right });
+        if self.has_reports() {
+            let duplicate = self.rcv.dsack.pop();
+            if let Some(duplicate) = &duplicate {
+                let (left, right) = (duplicate.start.wire(), duplicate.end.wire());
+                options.sack.push(SackBlock { left, right });
+            }
+            options.sack.extend(self.sack_gaps(duplicate.as_ref()));
         }
-        options.sack.extend(self.sack_gaps(duplicate.as_ref()));
         self.rcv.reassembler.on_reported();
         Options::Segment(options)
     }

@@ -42,6 +42,7 @@ pub(super) enum Grant {
 
 impl Connection {
     /// Bytes per second at which data leaves; `None`: as fast as it can.
+    #[inline]
     pub(super) fn pacing_rate(&self) -> Option<u64> {
         let wanted = self.cc.pacing_rate().or_else(|| self.window_rate());
         let most = self.options.max_pacing_rate.map(NonZeroU64::get);
@@ -53,6 +54,7 @@ impl Connection {
 
     /// The connection's own rule, from the window and the round trip. A window that is answered
     /// within a quantum's time is paced by its ACKs.
+    #[inline]
     fn window_rate(&self) -> Option<u64> {
         let quantum = const { QUANTUM.as_nanos() as u64 };
         let srtt = self.rtt.srtt_nanos().filter(|&srtt| srtt > quantum)?;
@@ -116,7 +118,7 @@ impl Connection {
             let earliest = now.saturating_before(CREDIT);
             let from = self.next_send_time.map_or(now, |at| at.max(earliest));
             let nanos = u64::from(bytes) * 1_000_000_000 / rate.max(1);
-            from + Duration::from_nanos(nanos)
+            from.after_nanos(nanos)
         });
     }
 }

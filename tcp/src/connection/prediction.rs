@@ -61,25 +61,39 @@ impl Connection {
     pub(super) fn on_predicted(
         &mut self,
         now: Instant,
-        mut seg: Segment,
+        seg: &mut Segment,
         predicted: Predicted,
     ) -> Result<(), Dropped> {
         let seq = self.rcv.reassembler.nxt();
-        self.check_timestamps(now, &seg)?;
+        self.check_timestamps(now, seg)?;
         self.on_sign_of_life(now);
-        self.update_ts_recent(now, seq, &seg);
+        self.update_ts_recent(now, seq, seg);
         match predicted {
             Predicted::Text => {
                 (self.snd.wl1, self.snd.wl2) = (seq, self.snd.una);
-                let payload = core::mem::take(&mut seg.payload);
-                self.process_text(now, seq, &seg, payload);
+                self.append_text(now, seq, seg);
             }
             Predicted::Ack(ack) => {
-                self.update_window(seq, ack, &seg);
-                self.advance_plainly(now, ack, &seg);
+                self.update_window(seq, ack, seg);
+                self.advance_plainly(now, ack, seg);
             }
         }
         Ok(())
+    }
+
+    /// [`Connection::process_text`] without what gaps, FIN and orphans bring.
+    fn append_text(&mut self, now: Instant, seq: SeqNum, seg: &mut Segment) {
+        let text = core::mem::take(&mut seg.payload);
+        if text.is_empty() {
+            return;
+        }
+        if !self.has_memory_for(seq, text.len()) {
+            self.acks.owe_duplicate(self.sack); // the peer sends it again
+            return;
+        }
+        let bytes = text.len() as u32;
+        self.rcv.reassembler.append(text);
+        self.on_text_in_order(now, bytes, seg);
     }
 
     /// `seg` and all that follow it, if every one is as expected: the next bytes in order, and

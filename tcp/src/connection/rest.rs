@@ -20,7 +20,7 @@ use crate::recv::{Dsacks, Reassembler, RecvSpace, RecvWindow, RestingTuning, Tun
 use crate::segment::FlowKey;
 use crate::send::{Fin, Flight, PathMtu, RestingPath, SendBuffer, SendSpace};
 use crate::seq::{SeqNum, WindowScale};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Span};
 
 use super::ack::{Acks, DELAY, RestingAcks};
 use super::ecn::{EcnState, RestingEcn};
@@ -107,15 +107,15 @@ impl Connection {
     /// data has not moved for [`SILENCE`], or for an RTO as long as something may yet prove a repair
     /// needless, and not before what limits the ACKs of attacks has passed.
     pub(crate) fn rest_at(&self) -> Instant {
-        let rto = self.rtt.rto();
+        let rto = self.rtt.rto_span();
         let silence = if self.recovery.may_prove_needless() {
             rto
         } else {
-            rto.min(SILENCE)
+            rto.min(const { Span::of(SILENCE) })
         };
         let sent = self.snd.last_sent.map(|at| at + silence);
         let paced = self.next_send_time.map(|at| at + CREDIT);
-        let quiet = self.acks.rest_at(silence).max(sent).max(paced);
+        let quiet = Instant::latest([self.acks.rest_at(silence), sent, paced]);
         quiet.unwrap_or(Instant::ZERO)
     }
 

@@ -142,13 +142,13 @@ impl Tcp {
         &mut self,
         now: Instant,
         id: ConnId,
-        seg: Segment,
+        seg: &mut Segment,
     ) -> Result<(), Dropped> {
         let Some(Slot::SynSent(syn)) = self.table.get_mut(id) else {
             return Err(Dropped::NoSocket);
         };
         let flow = syn.ours.flow;
-        match syn.on_segment(now, &self.config, &seg) {
+        match syn.on_segment(now, &self.config, seg) {
             SynSentOutcome::Ignore => return Err(Dropped::BadFlags),
             SynSentOutcome::Reply(segment) => {
                 self.reset(&flow, segment);
@@ -203,12 +203,12 @@ impl Tcp {
     }
 
     /// What a SYN,ACK carried besides, and the ACK that it wants.
-    fn on_rest(&mut self, now: Instant, id: ConnId, seg: Segment) {
+    fn on_rest(&mut self, now: Instant, id: ConnId, seg: &Segment) {
         if let Some(Slot::Connection(conn)) = self.table.get_mut(id) {
             conn.owe_ack(AckWhy::Opened);
             if !seg.payload.is_empty() || seg.has(Flags::FIN) {
                 // Whatever is wrong with it, the handshake stands.
-                let _ = conn.on_segment(now, Ecn::NotEct, text_of_syn(seg));
+                let _ = conn.on_segment(now, Ecn::NotEct, &mut text_of_syn(seg));
             }
         }
     }

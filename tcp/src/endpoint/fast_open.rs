@@ -63,14 +63,14 @@ impl Tcp {
         let settled = syn.fast_opened(now, &self.config);
         let conn = || Connection::new(now, &self.config, &settled);
         let mut conn = self.dormitory.boxed(conn);
-        let mut text = text_of_syn(seg.clone());
+        let mut text = text_of_syn(seg);
         // Its ACK is still to come, and a FIN will come again with it.
         text.flags = Flags::ACK | Flags::PSH;
         text.ack = syn.snd_nxt();
         if let Some(memory) = &mut self.memory {
             memory.grant(&mut conn, text.payload.len());
         }
-        let _ = conn.on_segment(now, Ecn::NotEct, text); // what the window does not take comes again, too
+        let _ = conn.on_segment(now, Ecn::NotEct, &mut text); // what the window does not take comes again, too
         conn.on_syn_ack_due();
         let taken = conn.rcv_nxt().0.wrapping_sub(syn.rcv_nxt().0);
         conn.note_syn_data(taken > 0);
@@ -94,7 +94,7 @@ impl Tcp {
         now: Instant,
         id: ConnId,
         ecn: Ecn,
-        seg: Segment,
+        seg: &mut Segment,
     ) -> Result<(), Dropped> {
         let Some(Slot::Connection(conn)) = self.table.get_mut(id) else {
             return Err(Dropped::NoSocket);
@@ -103,7 +103,7 @@ impl Tcp {
         let Some(syn) = &mut conn.opening else {
             return Err(Dropped::NoSocket);
         };
-        let outcome = syn.on_segment(now, &self.config, &seg, nxt);
+        let outcome = syn.on_segment(now, &self.config, seg, nxt);
         let flow = conn.flow;
         let done = match outcome {
             SynReceivedOutcome::Noted | SynReceivedOutcome::Deferred => Ok(()),

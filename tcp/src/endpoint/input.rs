@@ -21,7 +21,7 @@ impl Tcp {
         flow: &FlowKey,
         local: bool,
         ecn: Ecn,
-        segment: Segment,
+        mut segment: Segment,
     ) -> Result<(), Dropped> {
         if self.is_observed() {
             let call = |tcp: &mut Self, segment| -> Result<_, Infallible> {
@@ -32,7 +32,7 @@ impl Tcp {
         }
         self.ack_overdue = false;
         let done = match self.table.lookup_again(flow) {
-            Some(id) => self.on_flow_segment(now, id, local, ecn, segment),
+            Some(id) => self.on_flow_segment(now, id, local, ecn, &mut segment),
             None => self.on_unknown(now, flow, local, &segment),
         };
         self.counters.on_segment(done);
@@ -47,7 +47,7 @@ impl Tcp {
         flow: &FlowKey,
         local: bool,
         ecn: Ecn,
-        segment: Segment,
+        mut segment: Segment,
     ) -> Result<Result<(), Dropped>, Segment> {
         if self.is_observed() {
             return self.observe_segment(now, flow, segment, |tcp, segment| {
@@ -56,7 +56,7 @@ impl Tcp {
         }
         self.ack_overdue = false;
         let done = match self.table.lookup_again(flow) {
-            Some(id) => self.on_flow_segment(now, id, local, ecn, segment),
+            Some(id) => self.on_flow_segment(now, id, local, ecn, &mut segment),
             None if self.is_awaited(now, flow, local, &segment) => {
                 self.on_unknown(now, flow, local, &segment)
             }
@@ -105,13 +105,14 @@ impl Tcp {
         self.table.lookup(flow).is_some()
     }
 
+    /// A segment of a flow that the table knows. Its payload is taken out if it is kept.
     pub(super) fn on_flow_segment(
         &mut self,
         now: Instant,
         id: ConnId,
         local: bool,
         ecn: Ecn,
-        segment: Segment,
+        segment: &mut Segment,
     ) -> Result<(), Dropped> {
         let Some(slot) = self.table.get_mut(id) else {
             return Err(Dropped::NoSocket);
@@ -141,7 +142,7 @@ impl Tcp {
             Slot::SynReceived(_) => self.on_syn_received(now, id, ecn, segment),
             Slot::TimeWait(_, record) => {
                 let record = *record;
-                self.on_time_wait(now, id, record, local, &segment)
+                self.on_time_wait(now, id, record, local, segment)
             }
         }
     }
@@ -255,7 +256,8 @@ const fn close_reason(error: IcmpError) -> Option<CloseReason> {
 
 /// What a SYN or SYN,ACK carried besides: text and FIN come one number after the SYN, and the window
 /// was not scaled.
-pub(super) fn text_of_syn(mut seg: Segment) -> Segment {
+pub(super) fn text_of_syn(seg: &Segment) -> Segment {
+    let mut seg = seg.clone();
     let Options::Syn(options) = &seg.options else {
         return seg;
     };

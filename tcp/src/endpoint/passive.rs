@@ -158,7 +158,7 @@ impl Tcp {
         let conn = self.dormitory.boxed(conn);
         let id = self.table.insert(Slot::Connection(conn));
         self.queue_accept(id, listener_id);
-        Some(self.on_flow_segment(now, id, true, Ecn::NotEct, seg.clone()))
+        Some(self.on_flow_segment(now, id, true, Ecn::NotEct, &mut seg.clone()))
     }
 
     /// The listener, if it has sent cookies lately and this may be one.
@@ -202,14 +202,14 @@ impl Tcp {
         now: Instant,
         id: ConnId,
         ecn: Ecn,
-        seg: Segment,
+        seg: &mut Segment,
     ) -> Result<(), Dropped> {
         let Some(Slot::SynReceived(syn)) = self.table.get_mut(id) else {
             return Err(Dropped::NoSocket);
         };
         let flow = syn.ours.flow;
         let nxt = syn.snd_nxt();
-        match syn.on_segment(now, &self.config, &seg, nxt) {
+        match syn.on_segment(now, &self.config, seg, nxt) {
             SynReceivedOutcome::Noted => {
                 self.settle(now, id);
                 Ok(())

@@ -97,15 +97,15 @@ impl Tcp {
         id: ConnId,
         record: TimeWait,
         local: bool,
-        seg: Segment,
+        seg: &mut Segment,
     ) -> Result<(), Dropped> {
-        if let Some(done) = self.reopen(now, id, record, local, &seg) {
+        if let Some(done) = self.reopen(now, id, record, local, seg) {
             return done;
         }
         let Some(Slot::Connection(conn)) = self.table.get_mut(id) else {
             return Err(Dropped::NoSocket);
         };
-        let done = if seg.has(Flags::RST) && record.is_closed_by(&seg) && !self.config.rfc1337 {
+        let done = if seg.has(Flags::RST) && record.is_closed_by(seg) && !self.config.rfc1337 {
             conn.end_time_wait();
             Err(Dropped::Reset)
         } else {

@@ -153,6 +153,11 @@ impl RttEstimator {
         self.rto.duration()
     }
 
+    /// [`RttEstimator::rto`] in four bytes.
+    pub(crate) const fn rto_span(&self) -> Span {
+        self.rto
+    }
+
     /// The RTO as it is to be armed: doubled once per back-off, up to 120 s (RFC 6298 §5.5).
     pub(crate) fn backed_off_rto(&self) -> Duration {
         self.timeout().duration()

@@ -93,13 +93,16 @@ impl RecvSpace {
     }
 
     /// The next bytes for the reader, at most `max`; they stop at the urgent mark.
+    #[inline]
     pub(crate) fn read(&mut self, max: usize) -> Option<Bytes> {
         let max = match self.urgent_left() {
             Some(left @ 1..) => max.min(left as usize),
             _ => max,
         };
         let data = self.reassembler.read(max)?;
-        self.urgent = self.urgent.filter(|urgent| *urgent >= self.reader());
+        if self.urgent.is_some_and(|urgent| urgent < self.reader()) {
+            self.urgent = None;
+        }
         Some(data)
     }
 

@@ -257,6 +257,7 @@ impl Reassembler {
     }
 
     /// As [`Reassembler::insert`] for the next bytes in order, where there is no gap.
+    #[inline]
     pub(crate) fn append(&mut self, data: Bytes) {
         debug_assert!(!self.has_gap() && !data.is_empty());
         let len = data.len() as u32;

@@ -8,10 +8,9 @@ use core::num::NonZeroU16;
 
 use arrayvec::ArrayVec;
 use bytes::{Buf, Bytes};
-use etherparse::TcpHeaderSlice;
 
 use crate::error::Malformed;
-use crate::segment::{Flags, Segment};
+use crate::segment::{Flags, Options, Segment};
 use crate::seq::{WireSeq, WireWindow};
 
 /// Offset of the checksum field from the start of a TCP header.
@@ -19,6 +18,9 @@ pub const CHECKSUM_OFFSET: u16 = 16;
 
 /// Offset of the byte with the flags from CWR to FIN.
 pub const FLAGS_OFFSET: usize = 13;
+
+/// Bytes of a header without options.
+const HEADER_LEN: usize = 20;
 
 /// A TCP header with all its options, 60 bytes at most.
 pub type HeaderBytes = ArrayVec<u8, 60>;
@@ -38,40 +40,52 @@ pub struct Parsed {
 ///
 /// `gso_size` is the payload of the wire segments that offload joined, if it joined any. The
 /// payload of the result is what is left of `bytes`, not a copy.
+#[inline]
 pub fn parse(mut bytes: Bytes, gso_size: Option<NonZeroU16>) -> Result<Parsed, Malformed> {
-    let header = TcpHeaderSlice::from_slice(&bytes).map_err(|_| {
-        if bytes.get(12).is_some_and(|offset| offset >> 4 < 5) {
-            Malformed::DataOffset
-        } else {
-            Malformed::Truncated
-        }
-    })?;
-    let raw = header.slice();
-    let flags = Flags(u16::from_be_bytes([raw[12] & 1, raw[13]]));
-    let header_len = raw.len();
-    let payload_len = bytes.len() - header_len;
-    let alone = NonZeroU16::new(payload_len.min(u16::MAX as usize) as u16);
-    let (source_port, destination_port) = (header.source_port(), header.destination_port());
-    let mut segment = Segment {
-        seq: WireSeq(header.sequence_number()),
-        ack: WireSeq(header.acknowledgment_number()),
-        window: WireWindow(header.window_size()),
-        flags,
-        options: options::parse(header.options(), flags.contains(Flags::SYN)),
-        urgent: header.urgent_pointer(),
-        mss: gso_size.or(alone).unwrap_or(NonZeroU16::MIN),
-        payload: Bytes::new(),
+    let (&[a, b, c, d, e, ..], _) = bytes.as_chunks::<4>() else {
+        return Err(malformed(&bytes));
+    };
+    let [ports, seq, ack, control, urgent] = [a, b, c, d, e].map(u32::from_be_bytes);
+    let header_len = (control >> 28) as usize * 4;
+    if header_len < HEADER_LEN || header_len > bytes.len() {
+        return Err(malformed(&bytes));
+    }
+    let flags = Flags((control >> 16) as u16 & 0x1ff);
+    let options = if header_len == HEADER_LEN && !flags.contains(Flags::SYN) {
+        Options::none()
+    } else {
+        options::parse(&bytes[HEADER_LEN..header_len], flags.contains(Flags::SYN))
     };
     bytes.advance(header_len);
-    segment.payload = bytes;
+    let alone = NonZeroU16::new(bytes.len().min(u16::MAX as usize) as u16);
     Ok(Parsed {
-        source_port,
-        destination_port,
-        segment,
+        source_port: (ports >> 16) as u16,
+        destination_port: ports as u16,
+        segment: Segment {
+            seq: WireSeq(seq),
+            ack: WireSeq(ack),
+            window: WireWindow(control as u16),
+            flags,
+            options,
+            urgent: urgent as u16,
+            mss: gso_size.or(alone).unwrap_or(NonZeroU16::MIN),
+            payload: bytes,
+        },
     })
 }
 
+/// Why `bytes` do not begin with a header.
+#[cold]
+fn malformed(bytes: &[u8]) -> Malformed {
+    if bytes.get(12).is_some_and(|offset| offset >> 4 < 5) {
+        Malformed::DataOffset
+    } else {
+        Malformed::Truncated
+    }
+}
+
 /// Builds the header of `segment`, its checksum field zero.
+#[inline]
 pub fn emit(segment: &Segment<()>, source_port: u16, destination_port: u16) -> HeaderBytes {
     let words = [
         u32::from(source_port) << 16 | u32::from(destination_port),
@@ -82,7 +96,9 @@ pub fn emit(segment: &Segment<()>, source_port: u16, destination_port: u16) -> H
     ];
     let mut header = HeaderBytes::new();
     options::put(&mut header, words.map(u32::to_be_bytes).as_flattened());
-    options::emit(&segment.options, &mut header);
+    if !segment.options.is_empty() {
+        options::emit(&segment.options, &mut header);
+    }
     // Options are whole words by construction.
     header[12] |= (header.len() as u8 / 4) << 4;
     header
