@@ -224,6 +224,7 @@ impl TxBatch {
     }
 
     /// What was written since the last frame is one.
+    #[inline]
     pub(crate) fn finish(&mut self, offload: Offload) {
         let (headers, chunks) = self.ends();
         let payload = self.chunks[chunks as usize..].iter().map(Bytes::len);

@@ -22,6 +22,7 @@ impl Sum {
 
     /// The sum of the pseudo-header of RFC 768, RFC 9293 §3.1 or RFC 8200 §8.1. Addresses of
     /// different families never share a packet.
+    #[inline]
     pub fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, len: u32) -> Self {
         let words = address(source)
             + address(destination)
@@ -61,6 +62,7 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 }
 
 /// The checksum of a header given as numbers, 32 bits each, its own field zero.
+#[inline]
 pub(crate) fn checksum_of<const N: usize>(words: [u32; N]) -> u16 {
     !fold(words.into_iter().map(u64::from).sum())
 }
@@ -74,6 +76,7 @@ const fn fold(mut sum: u64) -> u16 {
 }
 
 /// The words of an address: one of 32 bits weighs as much as its halves, since 2¹⁶ counts 1.
+#[inline]
 fn address(ip: IpAddr) -> u64 {
     match ip {
         IpAddr::V4(ip) => u32::from_ne_bytes(ip.octets()).into(),

@@ -59,27 +59,32 @@ pub(crate) const VERIFIED: Offload = Offload {
 };
 
 /// Takes the next frame, and to `followers` the packets behind it that continue it.
+#[inline]
 pub(crate) fn next_train(
     frames: &mut Drain<'_, Frame>,
     followers: &mut Followers,
 ) -> Option<Frame> {
-    followers.reset(0);
     let mut frame = frames.next()?;
-    let Some(next) = frames.as_slice().first() else {
-        return Some(frame);
-    };
-    let Some(mut train) = Train::behind(&frame, next) else {
-        return Some(frame);
+    followers.reset(0);
+    if !frames.as_slice().is_empty() {
+        take_followers(&mut frame, frames, followers);
+    }
+    Some(frame)
+}
+
+fn take_followers(frame: &mut Frame, frames: &mut Drain<'_, Frame>, followers: &mut Followers) {
+    let next = frames.as_slice().first();
+    let Some(mut train) = next.and_then(|next| Train::behind(frame, next)) else {
+        return;
     };
     frame.offload = VERIFIED;
     followers.reset(train.header_len);
     while let Some(next) = frames.as_slice().first()
-        && train.takes(&frame, next)
+        && train.takes(frame, next)
         && let Some(next) = frames.next()
     {
         followers.push(next.data);
     }
-    Some(frame)
 }
 
 /// A segment that others may continue.

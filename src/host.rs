@@ -252,7 +252,9 @@ impl Host {
 
     /// Datagrams and ICMP.
     pub(crate) fn poll_transmit_datagrams(&mut self, now: Instant, tx: &mut TxBatch) {
-        self.udp.poll_transmit(&mut self.ip.output(now, tx));
+        if self.udp.has_ready() {
+            self.udp.poll_transmit(&mut self.ip.output(now, tx));
+        }
         self.ip.poll_transmit(now, tx);
         self.settle_memory(now);
     }

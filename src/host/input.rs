@@ -24,18 +24,22 @@ impl Host {
             self.ip.on_frame(now, frame)
         };
         let frames = u32::from(!is_loopback);
-        let input = match input {
-            Ok(Some(input)) => input,
+        let from = self.place.index;
+        let (pays, dropped) = match input {
+            Ok(Some(Input::Tcp {
+                flow,
+                local,
+                ecn,
+                segment,
+            })) => (self.on_tcp(now, (&flow, local, ecn), segment, from), None),
+            Ok(Some(input)) => (self.take_in(now, input, from), None),
             // IP dealt with it, and counted it.
             dealt_with => {
                 self.settle_memory(now); // it may have been a fragment
-                self.note_received(frames, dealt_with.err());
-                return false;
+                (false, dealt_with.err())
             }
         };
-        let from = self.place.index;
-        let pays = self.take_in(now, input, from);
-        self.note_received(frames, None);
+        self.note_received(frames, dropped);
         pays
     }
 
@@ -51,6 +55,7 @@ impl Host {
     }
 
     /// As [`Host::input`], of a frame from the device and those that continue it.
+    #[inline]
     pub(crate) fn input_train(
         &mut self,
         now: Instant,
@@ -58,8 +63,13 @@ impl Host {
         followers: &mut Followers,
     ) -> bool {
         if followers.is_empty() {
-            return self.input(now, frame, false);
+            self.input(now, frame, false)
+        } else {
+            self.input_followed(now, frame, followers)
         }
+    }
+
+    fn input_followed(&mut self, now: Instant, frame: Frame, followers: &mut Followers) -> bool {
         let pays = match self.ip.on_frame(now, frame) {
             Ok(Some(Input::Tcp {
                 flow,
@@ -74,7 +84,9 @@ impl Host {
                         self.note_received(1 + packets as u32, None);
                         return self.tcp.ack_overdue();
                     }
-                    Err(segment) => self.on_tcp(now, (flow, local, ecn), segment, self.place.index),
+                    Err(segment) => {
+                        self.on_tcp(now, (&flow, local, ecn), segment, self.place.index)
+                    }
                 }
             }
             dealt_with => {
@@ -104,7 +116,6 @@ impl Host {
     }
 
     /// As [`Host::input`], of what IP made of a frame that came in at shard `from`.
-    #[inline]
     fn take_in(&mut self, now: Instant, input: Input, from: usize) -> bool {
         match input {
             Input::Tcp {
@@ -112,7 +123,7 @@ impl Host {
                 local,
                 ecn,
                 segment,
-            } => return self.on_tcp(now, (flow, local, ecn), segment, from),
+            } => return self.on_tcp(now, (&flow, local, ecn), segment, from),
             Input::Udp {
                 datagram,
                 local,
@@ -153,18 +164,18 @@ impl Host {
     fn on_tcp(
         &mut self,
         now: Instant,
-        (flow, local, ecn): (FlowKey, bool, Ecn),
+        (flow, local, ecn): (&FlowKey, bool, Ecn),
         segment: Segment,
         from: usize,
     ) -> bool {
         let owner = self.place.owner(flow.local.port());
         let done = match self.place.around(owner, from) {
-            None => self.tcp.on_segment(now, &flow, local, ecn, segment),
-            Some(next) => match self.tcp.offer_segment(now, &flow, local, ecn, segment) {
+            None => self.tcp.on_segment(now, flow, local, ecn, segment),
+            Some(next) => match self.tcp.offer_segment(now, flow, local, ecn, segment) {
                 Ok(done) => done,
                 Err(segment) => {
                     let input = Input::Tcp {
-                        flow,
+                        flow: *flow,
                         local,
                         ecn,
                         segment,
@@ -175,10 +186,15 @@ impl Host {
             },
         };
         if let Err(reason) = done {
-            tracing::trace!(%flow.local, %flow.remote, ?reason, "segment dropped");
-            *self.dropped.entry(reason).or_default() += 1;
+            self.note_dropped(flow, reason);
         }
         self.tcp.ack_overdue()
+    }
+
+    #[cold]
+    fn note_dropped(&mut self, flow: &FlowKey, reason: ustack_tcp::Dropped) {
+        tracing::trace!(%flow.local, %flow.remote, ?reason, "segment dropped");
+        *self.dropped.entry(reason).or_default() += 1;
     }
 
     fn on_udp(&mut self, now: Instant, input: (Datagram, bool, Bytes), from: usize) {

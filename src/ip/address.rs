@@ -33,6 +33,7 @@ impl Addresses {
         Self { v4, v6, broadcasts }
     }
 
+    #[inline]
     pub(super) fn is_own(&self, ip: IpAddr) -> bool {
         match ip {
             IpAddr::V4(ip) => self.v4.binary_search(&ip.to_bits()).is_ok(),
@@ -41,36 +42,47 @@ impl Addresses {
     }
 
     /// Limited broadcast, or the directed broadcast of one of our subnets.
+    #[inline]
     fn is_broadcast(&self, ip: Ipv4Addr) -> bool {
         ip.is_broadcast() || self.broadcasts.binary_search(&ip.to_bits()).is_ok()
     }
 
     /// Whether `ip` may be one end of a conversation at all (IP-4, V6-18).
+    #[inline]
     pub(super) fn is_unicast(&self, ip: IpAddr) -> bool {
-        let is_broadcast = match ip {
-            IpAddr::V4(ip) => self.is_broadcast(ip),
-            IpAddr::V6(_) => false,
-        };
-        !(is_reserved(ip) || ip.is_multicast() || is_broadcast)
+        match ip {
+            IpAddr::V4(ip) => !(is_reserved_v4(ip) || ip.is_multicast() || self.is_broadcast(ip)),
+            IpAddr::V6(ip) => !(is_reserved_v6(ip) || ip.is_multicast()),
+        }
     }
 
     /// Refuses sources that no packet from outside has. Our own ones are right on the loopback
     /// only.
+    #[inline]
     pub(super) fn check_source(&self, ip: IpAddr, loopback: bool) -> Result<(), Dropped> {
         let is_fine = if self.is_own(ip) {
             loopback
         } else {
             self.is_unicast(ip)
         };
-        is_fine.then_some(()).ok_or(Dropped::Source)
+        if is_fine {
+            Ok(())
+        } else {
+            Err(Dropped::Source)
+        }
     }
 
     /// Whether the destination is ours; refuses those that never are anybody's, and those of
     /// others unless `transparent`.
+    #[inline]
     pub(super) fn check_destination(&self, ip: IpAddr, transparent: bool) -> Result<bool, Dropped> {
         if self.is_own(ip) {
             return Ok(true);
         }
+        self.check_foreign(ip, transparent)
+    }
+
+    fn check_foreign(&self, ip: IpAddr, transparent: bool) -> Result<bool, Dropped> {
         let is_group = match ip {
             IpAddr::V4(ip) => ip.is_multicast() || self.is_broadcast(ip),
             IpAddr::V6(ip) => ip.is_multicast(),
@@ -115,20 +127,12 @@ pub(crate) fn directed_broadcasts(addresses: &[(IpAddr, u8)]) -> impl Iterator<I
     })
 }
 
-/// Whether `ip` never stands in a packet between hosts.
-const fn is_reserved(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => is_reserved_v4(ip),
-        IpAddr::V6(ip) => is_reserved_v6(ip),
-    }
-}
-
-/// "This network", loopback, class E.
+/// Never between hosts: "this network", loopback, class E.
 const fn is_reserved_v4(ip: Ipv4Addr) -> bool {
     matches!(ip.octets()[0], 0 | 127 | 240..)
 }
 
-/// Unspecified, loopback, v4-mapped.
+/// Never between hosts: unspecified, loopback, v4-mapped.
 const fn is_reserved_v6(ip: Ipv6Addr) -> bool {
     ip.is_unspecified() || ip.is_loopback() || ip.to_ipv4_mapped().is_some()
 }

@@ -44,10 +44,12 @@ impl Packet {
 
     /// Whether the transport checksum over `bytes` (what it covers, field included) is right, or
     /// somebody trustworthy has said so.
+    #[inline]
     pub(super) fn is_checksum_right(&self, bytes: &[u8]) -> bool {
-        if self.offload.checksum != Checksum::Complete {
-            return true;
-        }
+        self.offload.checksum != Checksum::Complete || self.sums_up(bytes)
+    }
+
+    fn sums_up(&self, bytes: &[u8]) -> bool {
         let len = bytes.len() as u32;
         let mut sum = Sum::pseudo_header(self.source, self.destination, self.protocol, len);
         sum.add(bytes);
@@ -98,6 +100,7 @@ impl Ip {
         None
     }
 
+    #[inline]
     fn on_v4(
         &mut self,
         now: Instant,
@@ -375,13 +378,20 @@ impl Ip {
         Err(Dropped::Fragment)
     }
 
+    #[inline]
     fn deliver(&mut self, now: Instant, packet: Packet) -> Result<Option<Input>, Dropped> {
         if !is_offload_plausible(&packet) {
             return Err(Dropped::Header);
         }
+        if IpNumber(packet.protocol) == IpNumber::TCP {
+            return on_tcp(packet);
+        }
+        self.deliver_other(now, packet)
+    }
+
+    fn deliver_other(&mut self, now: Instant, packet: Packet) -> Result<Option<Input>, Dropped> {
         let is_v4 = packet.source.is_ipv4();
         match IpNumber(packet.protocol) {
-            IpNumber::TCP => on_tcp(packet),
             IpNumber::UDP => on_udp(packet).map(Some),
             IpNumber::ICMP | IpNumber::IPV6_ICMP if let Some(stray) = self.stray_icmp(&packet) => {
                 Ok(Some(stray))
@@ -409,6 +419,7 @@ fn v6_key(packet: &Packet, header: &FragmentHeader) -> Key {
 }
 
 /// A device that joins packets says of which kind; it must be the kind that the packet is (D-15).
+#[inline]
 fn is_offload_plausible(packet: &Packet) -> bool {
     let Some(gso) = packet.offload.gso else {
         return true;
@@ -421,20 +432,34 @@ fn is_offload_plausible(packet: &Packet) -> bool {
     }
 }
 
-fn on_tcp(mut packet: Packet) -> Result<Option<Input>, Dropped> {
+#[inline]
+fn on_tcp(packet: Packet) -> Result<Option<Input>, Dropped> {
     if !packet.is_checksum_right(&packet.data[packet.payload_at..]) {
         return Err(Dropped::TcpChecksum);
     }
-    let mut bytes = std::mem::take(&mut packet.data);
-    bytes.advance(packet.payload_at);
-    let parsed =
-        wire::parse(bytes, super::stride(&packet.offload)).map_err(|_| Dropped::TcpMalformed)?;
-    Ok(Some(Input::Tcp {
-        flow: packet.flow(parsed.source_port, parsed.destination_port),
-        local: packet.local,
-        ecn: packet.ecn,
-        segment: parsed.segment,
-    }))
+    let Packet {
+        source,
+        destination,
+        local,
+        ecn,
+        payload_at,
+        data: mut bytes,
+        offload,
+        ..
+    } = packet;
+    bytes.advance(payload_at);
+    match wire::parse(bytes, super::stride(&offload)) {
+        Ok(parsed) => Ok(Some(Input::Tcp {
+            flow: FlowKey {
+                local: SocketAddr::new(destination, parsed.destination_port),
+                remote: SocketAddr::new(source, parsed.source_port),
+            },
+            local,
+            ecn,
+            segment: parsed.segment,
+        })),
+        Err(_) => Err(Dropped::TcpMalformed),
+    }
 }
 
 fn on_udp(packet: Packet) -> Result<Input, Dropped> {

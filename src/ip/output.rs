@@ -73,6 +73,7 @@ impl Envelope {
     }
 
     /// Writes the IP header of a packet with `len` bytes behind it.
+    #[inline]
     fn emit(&self, len: usize, fragmentation: Fragmentation, headers: &mut Vec<u8>) {
         match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -102,6 +103,7 @@ impl Envelope {
         }
     }
 
+    #[inline]
     fn pseudo_header(&self, len: usize) -> Sum {
         Sum::pseudo_header(self.source, self.destination, self.protocol, len as u32)
     }
@@ -157,6 +159,7 @@ impl<'a> Output<'a> {
 
     /// What the header of a packet with `len` bytes of transport says, and the keyed hash of its
     /// flow: 0 where nobody needs one, for small IPv4 packets (pure ACKs above all).
+    #[inline]
     fn envelope(
         &self,
         tuple: &Tuple,
@@ -187,6 +190,7 @@ impl<'a> Output<'a> {
     }
 
     /// Which way a packet goes, if anywhere.
+    #[inline]
     fn route(&self, destination: IpAddr) -> Option<Route> {
         let addresses = &self.ip.addresses;
         if addresses.is_own(destination) {
@@ -197,22 +201,24 @@ impl<'a> Output<'a> {
     }
 
     /// Sends the packet whose headers and chunks the batch has.
+    #[inline]
     fn send(&mut self, route: Route, offload: Offload) {
         self.ip.counters.out_requests += 1;
         match route {
             Route::Device => self.tx.finish(offload),
-            Route::Loopback => {
-                // Verified says more than the checksum fields do: a partial sum would not pass
-                // elsewhere.
-                let offload = Offload {
-                    checksum: Checksum::Verified,
-                    ..offload
-                };
-                let frame = self.tx.divert(offload, &mut self.ip.pool);
-                if !self.ip.loopback.push(frame.data.len(), frame) {
-                    self.discard();
-                }
-            }
+            Route::Loopback => self.loop_back(offload),
+        }
+    }
+
+    fn loop_back(&mut self, offload: Offload) {
+        // Verified says more than the checksum fields do: a partial sum would not pass elsewhere.
+        let offload = Offload {
+            checksum: Checksum::Verified,
+            ..offload
+        };
+        let frame = self.tx.divert(offload, &mut self.ip.pool);
+        if !self.ip.loopback.push(frame.data.len(), frame) {
+            self.discard();
         }
     }
 
@@ -349,8 +355,17 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Adds headers and chunks at the end of the batch.
+    fn add_packet(&mut self, sum: &mut Sum, headers_at: usize, chunks_at: usize) {
+        sum.add(&self.tx.headers()[headers_at..]);
+        for chunk in &self.tx.chunks()[chunks_at..] {
+            sum.add(chunk);
+        }
+    }
+
     /// The checksum and offload of the segment whose headers and chunks stand at the end of the
     /// batch, TCP's from `tcp_at` on.
+    #[inline]
     fn seal_tcp(
         &mut self,
         envelope: &Envelope,
@@ -362,10 +377,7 @@ impl<'a> Output<'a> {
         // A super-segment has no checksum of its own: whoever cuts it completes them.
         let is_partial = self.ip.caps.tx_checksum || gso.is_some();
         if !is_partial {
-            sum.add(&self.tx.headers()[tcp_at..]);
-            for chunk in &self.tx.chunks()[chunks_at..] {
-                sum.add(chunk);
-            }
+            self.add_packet(&mut sum, tcp_at, chunks_at);
         }
         let (value, checksum) = if is_partial {
             let partial = Checksum::Partial {
@@ -414,6 +426,7 @@ fn emit_fragment_headers(
 
 impl Output<'_> {
     /// Sends one segment, or super-segment that somebody else cuts, with `len` bytes of payload.
+    #[inline]
     fn send_segment(
         &mut self,
         route: Route,

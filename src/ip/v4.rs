@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 
-use etherparse::Ipv4HeaderSlice;
 use ustack_tcp::Ecn;
 
 use super::counters::Dropped;
@@ -41,40 +40,52 @@ impl Header {
 }
 
 /// Checks a header: lengths, checksum, options (IP-1 to IP-3, IP-9).
+#[inline]
 pub(super) fn parse(data: &[u8]) -> Result<Header, Dropped> {
-    let slice = Ipv4HeaderSlice::from_slice(data).map_err(|_| Dropped::Header)?;
-    let header_len = slice.slice().len();
-    let total_len = usize::from(slice.total_len());
-    if total_len < header_len {
+    let (&[a, b, c, d, e, ..], _) = data.as_chunks::<4>() else {
+        return Err(Dropped::Header);
+    };
+    let words = [a, b, c, d, e].map(u32::from_be_bytes);
+    let [lengths, fragment, lifetime, source, destination] = words;
+    let header_len = (lengths >> 24 & 0xf) as usize * 4;
+    let total_len = (lengths & 0xffff) as usize;
+    if lengths >> 28 != 4 || header_len < HEADER_LEN || total_len < header_len {
         return Err(Dropped::Header);
     }
-    if total_len > data.len() {
-        return Err(Dropped::Truncated);
+    if header_len == HEADER_LEN && total_len <= data.len() {
+        if checksum_of(words) != 0 {
+            return Err(Dropped::HeaderChecksum);
+        }
+    } else {
+        check_long(data, header_len, total_len)?;
     }
-    if header_checksum(slice.slice()) != 0 {
-        return Err(Dropped::HeaderChecksum);
-    }
-    check_options(slice.options())?;
+    let traffic_class = (lengths >> 16) as u8;
     Ok(Header {
-        source: slice.source_addr(),
-        destination: slice.destination_addr(),
-        protocol: slice.protocol().0,
-        dscp: slice.dcp().value(),
-        ecn: Ecn::from_bits(slice.ecn().value()),
-        ttl: slice.ttl(),
-        id: slice.identification(),
+        source: Ipv4Addr::from_bits(source),
+        destination: Ipv4Addr::from_bits(destination),
+        protocol: (lifetime >> 16) as u8,
+        dscp: traffic_class >> 2,
+        ecn: Ecn::from_bits(traffic_class),
+        ttl: (lifetime >> 24) as u8,
+        id: (fragment >> 16) as u16,
         payload_at: header_len,
         total_len,
-        offset: usize::from(slice.fragments_offset().value()) * 8,
-        more: slice.more_fragments(),
+        offset: (fragment & 0x1fff) as usize * 8,
+        more: fragment & 0x2000 != 0,
     })
 }
 
-fn header_checksum(header: &[u8]) -> u16 {
-    match header.as_chunks() {
-        (&[a, b, c, d, e], []) => checksum_of([a, b, c, d, e].map(u32::from_be_bytes)),
-        _ => checksum(header),
+/// The checks of a header with options, or of a packet that is cut off.
+#[cold]
+fn check_long(data: &[u8], header_len: usize, total_len: usize) -> Result<(), Dropped> {
+    let header = data.get(..header_len).ok_or(Dropped::Header)?;
+    if total_len > data.len() {
+        return Err(Dropped::Truncated);
     }
+    if checksum(header) != 0 {
+        return Err(Dropped::HeaderChecksum);
+    }
+    check_options(&header[HEADER_LEN..])
 }
 
 /// Options are skipped, source routes refused; each is at least two bytes, so this ends.
@@ -115,6 +126,7 @@ pub(super) enum Fragmentation {
 }
 
 /// Builds a header without options for `payload_len` bytes (header and payload ≤ 65,535).
+#[inline]
 pub(super) fn emit(
     source: Ipv4Addr,
     destination: Ipv4Addr,
