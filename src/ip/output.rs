@@ -73,7 +73,11 @@ impl Envelope {
     }
 
     /// Writes the IP header of a packet with `len` bytes behind it.
-    #[inline]
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "all of it is numbers that are known where it is called"
+    )]
     fn emit(&self, len: usize, fragmentation: Fragmentation, headers: &mut Vec<u8>) {
         match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -365,7 +369,11 @@ impl<'a> Output<'a> {
 
     /// The checksum and offload of the segment whose headers and chunks stand at the end of the
     /// batch, TCP's from `tcp_at` on.
-    #[inline]
+    #[inline(always)]
+    #[allow(
+        clippy::inline_always,
+        reason = "all of it is numbers that are known where it is called"
+    )]
     fn seal_tcp(
         &mut self,
         envelope: &Envelope,
@@ -460,7 +468,7 @@ impl Output<'_> {
     /// it. FIN and PSH stay on the last one; one with CWR or URG comes alone.
     fn send_cut(
         &mut self,
-        envelope: &Envelope,
+        envelope: Envelope,
         mut tcp: wire::HeaderBytes,
         (mut payload, len): (impl Iterator<Item = Bytes>, usize),
         size: usize,
@@ -488,7 +496,7 @@ impl Output<'_> {
                 missing -= piece.len();
                 Some(piece).filter(|piece| !piece.is_empty())
             });
-            self.send_segment(Route::Device, envelope, &tcp, (pieces, text), None);
+            self.send_segment(Route::Device, &envelope, &tcp, (pieces, text), None);
         }
     }
 }
@@ -555,7 +563,7 @@ impl Output<'_> {
         let text = meta.payload_len as usize;
         match gso_size {
             Some(size) if route == Route::Device && !self.ip.caps.tso => {
-                self.send_cut(&envelope, tcp, (payload, text), size.get().into());
+                self.send_cut(envelope, tcp, (payload, text), size.get().into());
             }
             _ => self.send_segment(route, &envelope, &tcp, (payload, text), gso_size),
         }

@@ -465,12 +465,14 @@ impl Tcp {
                 if !conn.events.is_empty() {
                     publish(&mut conn.events, id, &mut self.events, &mut self.counters);
                 }
-                let rest_at = conn.rest_at();
-                // What is looked at by then anyway is asked then.
-                let is_due = rest_at <= now || !self.wheel.covers(*entry.armed, rest_at);
-                let idle = is_due && !*entry.ready && conn.is_idle();
-                rests = idle && rest_at <= now;
-                let rest_at = Some(rest_at).filter(|_| idle && !rests);
+                let mut rest_at = None;
+                if !*entry.ready && !conn.is_answer_due() {
+                    let at = conn.rest_at();
+                    rests = at <= now && conn.is_idle();
+                    // What is looked at by then anyway is asked then.
+                    let is_news = at > now && !self.wheel.covers(*entry.armed, at);
+                    rest_at = Some(at).filter(|_| is_news && conn.is_idle());
+                }
                 Instant::earliest([conn.deadline(&self.config), rest_at])
             }
             Slot::Resting(rest) => rest.poll_timeout(),

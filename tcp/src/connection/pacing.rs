@@ -42,7 +42,6 @@ pub(super) enum Grant {
 
 impl Connection {
     /// Bytes per second at which data leaves; `None`: as fast as it can.
-    #[inline]
     pub(super) fn pacing_rate(&self) -> Option<u64> {
         let wanted = self.cc.pacing_rate().or_else(|| self.window_rate());
         let most = self.options.max_pacing_rate.map(NonZeroU64::get);
@@ -52,18 +51,23 @@ impl Connection {
         }
     }
 
-    /// The connection's own rule, from the window and the round trip. A window that is answered
+    /// SRTT in nanoseconds, if the connection's own rule sets the pace. A window that is answered
     /// within a quantum's time is paced by its ACKs.
-    #[inline]
-    fn window_rate(&self) -> Option<u64> {
+    fn paced_srtt(&self) -> Option<u64> {
         let quantum = const { QUANTUM.as_nanos() as u64 };
         let srtt = self.rtt.srtt_nanos().filter(|&srtt| srtt > quantum)?;
+        let paces = match self.pacing {
+            Pacing::Off => false,
+            Pacing::SlowStart => self.cc.cwnd() < self.cc.ssthresh(),
+            Pacing::On => true,
+        };
+        paces.then_some(srtt)
+    }
+
+    /// That rule, from the window and the round trip.
+    fn window_rate(&self) -> Option<u64> {
+        let srtt = self.paced_srtt()?;
         let (cwnd, ssthresh) = (self.cc.cwnd(), self.cc.ssthresh());
-        match self.pacing {
-            Pacing::Off => return None,
-            Pacing::SlowStart if cwnd >= ssthresh => return None,
-            Pacing::SlowStart | Pacing::On => {}
-        }
         let ratio = if cwnd < ssthresh / 2 {
             SLOW_START_RATIO
         } else {
@@ -79,17 +83,25 @@ impl Connection {
         if self.unpaced > 0 {
             return Grant::All;
         }
-        let Some(rate) = self.pacing_rate() else {
+        if !self.is_paced() {
             return Grant::All;
-        };
+        }
         match self.next_send_time {
             Some(at) if at > now && self.burst_left < self.snd.mss => Grant::At(at),
             Some(at) if at > now => Grant::Bytes(self.burst_left),
             _ => {
+                let rate = self.pacing_rate().unwrap_or(u64::MAX);
                 self.burst_left = self.send_quantum(rate);
                 Grant::Bytes(self.burst_left)
             }
         }
+    }
+
+    /// Whether there is a [rate](Self::pacing_rate).
+    fn is_paced(&self) -> bool {
+        self.options.max_pacing_rate.is_some()
+            || self.cc.pacing_rate().is_some()
+            || self.paced_srtt().is_some()
     }
 
     /// Whether anything is there that pacing may hold back.

@@ -119,6 +119,11 @@ impl Connection {
         quiet.unwrap_or(Instant::ZERO)
     }
 
+    /// Whether the peer is to answer something: it is not idle then.
+    pub(crate) const fn is_answer_due(&self) -> bool {
+        self.timers.loss.is_some()
+    }
+
     /// Whether nothing is under way.
     pub(crate) fn is_idle(&self) -> bool {
         self.state == State::Established

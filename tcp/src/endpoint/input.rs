@@ -106,7 +106,32 @@ impl Tcp {
     }
 
     /// A segment of a flow that the table knows. Its payload is taken out if it is kept.
+    #[inline]
     pub(super) fn on_flow_segment(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        local: bool,
+        ecn: Ecn,
+        segment: &mut Segment,
+    ) -> Result<(), Dropped> {
+        let Some(Slot::Connection(conn)) = self.table.get_mut(id) else {
+            return self.on_slot_segment(now, id, local, ecn, segment);
+        };
+        if conn.opening.is_some() || conn.state() == State::TimeWait {
+            return self.on_slot_segment(now, id, local, ecn, segment);
+        }
+        if let Some(memory) = &mut self.memory {
+            memory.grant(conn, segment.payload.len());
+        }
+        let done = conn.on_segment(now, ecn, segment);
+        self.ack_overdue = conn.ack_overdue();
+        self.settle(now, id);
+        done
+    }
+
+    /// As [`Tcp::on_flow_segment`], for what is not simply open.
+    fn on_slot_segment(
         &mut self,
         now: Instant,
         id: ConnId,
@@ -122,18 +147,7 @@ impl Tcp {
                 let record = conn.time_wait(&self.config, now);
                 self.on_held_time_wait(now, id, record, local, segment)
             }
-            Slot::Connection(conn) if conn.opening.is_some() => {
-                self.on_opening_segment(now, id, ecn, segment)
-            }
-            Slot::Connection(conn) => {
-                if let Some(memory) = &mut self.memory {
-                    memory.grant(conn, segment.payload.len());
-                }
-                let done = conn.on_segment(now, ecn, segment);
-                self.ack_overdue = conn.ack_overdue();
-                self.settle(now, id);
-                done
-            }
+            Slot::Connection(_) => self.on_opening_segment(now, id, ecn, segment),
             Slot::Resting(_) => {
                 self.wake(id);
                 self.on_flow_segment(now, id, local, ecn, segment)

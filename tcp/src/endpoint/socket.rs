@@ -9,6 +9,20 @@ use crate::error::{CloseReason, ListenError, SocketError};
 use crate::segment::FlowKey;
 use crate::time::Instant;
 
+impl Slot {
+    /// What a reader hears of who has nothing for it.
+    fn read_nothing(&mut self) -> Result<Read, SocketError> {
+        match self {
+            Self::Resting(rest) => {
+                rest.block_reader();
+                Ok(Read::Empty)
+            }
+            Self::SynSent(_) | Self::SynReceived(_) => Err(SocketError::NotConnected),
+            Self::Connection(_) | Self::TimeWait(..) => Err(SocketError::NotFound),
+        }
+    }
+}
+
 /// What a writer that asks for room may go on to write at once.
 const MOST_WRITTEN: usize = 64 << 10;
 
@@ -118,32 +132,27 @@ impl Tcp {
         let Some(entry) = self.table.entry_mut(id) else {
             return Err(SocketError::NotFound);
         };
-        let conn = match entry.value {
-            Slot::Connection(conn) => {
-                if let Some(memory) = &mut self.memory {
-                    memory.grant(conn, 0);
-                }
-                conn
-            }
-            Slot::Resting(rest) => {
-                rest.block_reader();
-                return Ok(Read::Empty);
-            }
-            Slot::SynSent(_) | Slot::SynReceived(_) => return Err(SocketError::NotConnected),
-            Slot::TimeWait(..) => return Err(SocketError::NotFound),
+        let Slot::Connection(conn) = entry.value else {
+            return entry.value.read_nothing();
         };
-        let read = conn.read(now, max)?;
+        if let Some(memory) = &mut self.memory {
+            memory.grant(conn, 0);
+        }
+        let read = conn.read(now, max);
+        if read.is_err() {
+            return read;
+        }
         if let Some(memory) = &mut self.memory {
             memory.settle(now, id, conn, &mut self.counters);
         }
         if !*entry.ready {
             if conn.ack_due() {
                 self.settle(now, id);
-            } else if matches!(read, Read::Empty) || self.memory.is_some() {
+            } else if matches!(read, Ok(Read::Empty)) || self.memory.is_some() {
                 self.settle_now(now, id); // it may have been what kept the connection awake
             }
         }
-        Ok(read)
+        read
     }
 
     /// What `SO_ERROR` tells, each once: how the connection ended, if that was abnormal, or else
