@@ -8,7 +8,7 @@ use ustack_tcp::time::Instant;
 use ustack_tcp::{Ecn, FlowKey, wire};
 use ustack_udp::Datagram;
 
-use super::counters::Dropped;
+use super::counters::{Dropped, IpCounters};
 use super::reassembly::{First, Fragment, Key, MAX_PAYLOAD, Outcome};
 use super::v6::{Chain, FragmentHeader, Parameter, Problem};
 use super::{Input, Ip, Origin, v4, v6};
@@ -66,6 +66,38 @@ impl Ip {
         frame: Frame,
         origin: Origin,
     ) -> Result<Option<Input>, Dropped> {
+        // What most packets are goes straight on.
+        if let Ok(header) = v4::parse(&frame.data)
+            && header.protocol == IpNumber::TCP.0
+            && !header.is_fragment()
+            && let Ok(local) = self.check_ends(&header, origin)
+            && is_offload_plausible(&frame.offload, header.source.into(), header.protocol)
+        {
+            return self.on_v4_tcp(&header, local, frame);
+        }
+        self.receive_other(now, frame, origin)
+    }
+
+    /// TCP over IPv4, in one piece.
+    fn on_v4_tcp(
+        &mut self,
+        header: &v4::Header,
+        local: bool,
+        frame: Frame,
+    ) -> Result<Option<Input>, Dropped> {
+        let mut bytes = frame.data;
+        bytes.truncate(header.total_len);
+        bytes.advance(header.payload_at);
+        let ends = (header.source.into(), header.destination.into(), local);
+        tcp_input(&mut self.counters, ends, header.ecn, frame.offload, bytes)
+    }
+
+    fn receive_other(
+        &mut self,
+        now: Instant,
+        frame: Frame,
+        origin: Origin,
+    ) -> Result<Option<Input>, Dropped> {
         let input = match frame.data.first().map(|byte| byte >> 4) {
             Some(4) => self.on_v4(now, frame, origin),
             Some(6) => self.on_v6(now, frame, origin),
@@ -73,12 +105,24 @@ impl Ip {
         };
         match &input {
             Ok(Some(Input::Stray { .. })) => return input, // counted where it settles
+            Ok(Some(Input::Tcp { .. })) | Err(Dropped::TcpChecksum | Dropped::TcpMalformed) => {
+                return input; // counted where it was parsed
+            }
             Ok(Some(_)) => self.counters.in_delivers += 1,
             Ok(None) => {}
             Err(dropped) => self.counters.on_dropped(*dropped),
         }
         self.counters.in_receives += 1;
         input
+    }
+
+    /// Whether a packet may have come from there to here; whether it is for this host.
+    #[inline]
+    fn check_ends(&self, header: &v4::Header, origin: Origin) -> Result<bool, Dropped> {
+        let (source, destination) = (header.source.into(), header.destination.into());
+        self.addresses.check_source(source, origin.loopback)?;
+        self.addresses
+            .check_destination(destination, self.config.transparent)
     }
 
     /// ICMP has dealt with the packet.
@@ -93,7 +137,6 @@ impl Ip {
         None
     }
 
-    #[inline(never)]
     fn on_v4(
         &mut self,
         now: Instant,
@@ -103,26 +146,10 @@ impl Ip {
         let header = v4::parse(&frame.data)?;
         let mut data = frame.data;
         data.truncate(header.total_len);
-        let (source, destination) = (header.source.into(), header.destination.into());
-        self.addresses.check_source(source, origin.loopback)?;
-        let local = self
-            .addresses
-            .check_destination(destination, self.config.transparent)?;
-        if header.protocol == IpNumber::TCP.0
-            && !header.is_fragment()
-            && is_offload_plausible(&frame.offload, source, header.protocol)
-        {
-            data.advance(header.payload_at);
-            return tcp_input(
-                (source, destination, local),
-                header.ecn,
-                frame.offload,
-                data,
-            );
-        }
+        let local = self.check_ends(&header, origin)?;
         let packet = Packet {
-            source,
-            destination,
+            source: header.source.into(),
+            destination: header.destination.into(),
             local,
             protocol: header.protocol,
             named_at: 9,
@@ -396,8 +423,9 @@ impl Ip {
         let is_v4 = source.is_ipv4();
         match IpNumber(packet.protocol) {
             IpNumber::TCP => {
-                let (ecn, offload) = (packet.ecn, packet.offload);
-                tcp_input((source, destination, local), ecn, offload, packet.payload())
+                let ends = (source, destination, local);
+                let (ecn, bytes) = (packet.ecn, packet.payload());
+                tcp_input(&mut self.counters, ends, ecn, packet.offload, bytes)
             }
             IpNumber::UDP => on_udp(packet).map(Some),
             IpNumber::ICMP | IpNumber::IPV6_ICMP if let Some(stray) = self.stray_icmp(&packet) => {
@@ -438,35 +466,37 @@ fn is_offload_plausible(offload: &Offload, source: IpAddr, protocol: u8) -> bool
     }
 }
 
-/// What `bytes` are between two addresses, of which the second is ours if it is `local`.
-#[inline(always)]
-#[allow(
-    clippy::inline_always,
-    reason = "of what it makes nothing is moved: a quarter of what IP costs a segment"
-)]
+/// The segment that `bytes` are, between two addresses of which the second may be ours. It is counted
+/// here.
+#[inline]
 fn tcp_input(
+    counters: &mut IpCounters,
     (source, destination, local): (IpAddr, IpAddr, bool),
     ecn: Ecn,
     offload: Offload,
     bytes: Bytes,
 ) -> Result<Option<Input>, Dropped> {
+    counters.in_receives += 1;
     if offload.checksum == Checksum::Complete
         && !sums_up((source, destination), IpNumber::TCP.0, &bytes)
     {
+        counters.on_dropped(Dropped::TcpChecksum);
         return Err(Dropped::TcpChecksum);
     }
-    match wire::parse(bytes, super::stride(&offload)) {
-        Ok(parsed) => Ok(Some(Input::Tcp {
-            flow: FlowKey {
-                local: SocketAddr::new(destination, parsed.destination_port),
-                remote: SocketAddr::new(source, parsed.source_port),
-            },
-            local,
-            ecn,
-            segment: parsed.segment,
-        })),
-        Err(_) => Err(Dropped::TcpMalformed),
-    }
+    let Ok(parsed) = wire::parse(bytes, super::stride(&offload)) else {
+        counters.on_dropped(Dropped::TcpMalformed);
+        return Err(Dropped::TcpMalformed);
+    };
+    counters.in_delivers += 1;
+    Ok(Some(Input::Tcp {
+        flow: FlowKey {
+            local: SocketAddr::new(destination, parsed.destination_port),
+            remote: SocketAddr::new(source, parsed.source_port),
+        },
+        local,
+        ecn,
+        segment: parsed.segment,
+    }))
 }
 
 /// Whether the transport checksum over `bytes`, field included, is right.

@@ -74,7 +74,13 @@ impl Connection {
                 return true;
             }
             match range {
-                Some(range) => self.send_range(now, range, tx),
+                Some(range) => {
+                    self.send_range(now, range, tx);
+                    if self.is_sent() {
+                        self.note_limit(now);
+                        return false;
+                    }
+                }
                 // SND.NXT−1 is old news to the peer, so it must answer (SHLD-12).
                 None if probe => {
                     let stale = self.snd.una.saturating_sub(1);
@@ -84,6 +90,20 @@ impl Connection {
             }
         }
         true
+    }
+
+    /// New data has left: whether there is nothing more that [`Connection::next_range`] could find
+    /// before the peer answers, as all is sent or a window is full. It need not be asked then.
+    fn is_sent(&self) -> bool {
+        let snd = &self.snd;
+        let asks = self.timers.probe_owed || self.acks.is_due() || snd.fin == Fin::Queued;
+        if asks || !self.is_calm() || self.timers.loss.is_none() {
+            return false;
+        }
+        let (wanted, window) = (snd.unsent().min(self.options_mss()), snd.usable_window());
+        wanted == 0
+            || window < wanted && snd.flight.outstanding() > 0 && !self.options.nodelay
+            || self.cwnd_room() < wanted.min(window)
     }
 
     /// Nothing leaves: is that for want of the peer's window?

@@ -51,23 +51,17 @@ impl Connection {
         }
     }
 
-    /// SRTT in nanoseconds, if the connection's own rule sets the pace. A window that is answered
+    /// The connection's own rule, from the window and the round trip. A window that is answered
     /// within a quantum's time is paced by its ACKs.
-    fn paced_srtt(&self) -> Option<u64> {
+    fn window_rate(&self) -> Option<u64> {
         let quantum = const { QUANTUM.as_nanos() as u64 };
         let srtt = self.rtt.srtt_nanos().filter(|&srtt| srtt > quantum)?;
-        let paces = match self.pacing {
-            Pacing::Off => false,
-            Pacing::SlowStart => self.cc.cwnd() < self.cc.ssthresh(),
-            Pacing::On => true,
-        };
-        paces.then_some(srtt)
-    }
-
-    /// That rule, from the window and the round trip.
-    fn window_rate(&self) -> Option<u64> {
-        let srtt = self.paced_srtt()?;
         let (cwnd, ssthresh) = (self.cc.cwnd(), self.cc.ssthresh());
+        match self.pacing {
+            Pacing::Off => return None,
+            Pacing::SlowStart if cwnd >= ssthresh => return None,
+            Pacing::SlowStart | Pacing::On => {}
+        }
         let ratio = if cwnd < ssthresh / 2 {
             SLOW_START_RATIO
         } else {
@@ -83,25 +77,17 @@ impl Connection {
         if self.unpaced > 0 {
             return Grant::All;
         }
-        if !self.is_paced() {
+        let Some(rate) = self.pacing_rate() else {
             return Grant::All;
-        }
+        };
         match self.next_send_time {
             Some(at) if at > now && self.burst_left < self.snd.mss => Grant::At(at),
             Some(at) if at > now => Grant::Bytes(self.burst_left),
             _ => {
-                let rate = self.pacing_rate().unwrap_or(u64::MAX);
                 self.burst_left = self.send_quantum(rate);
                 Grant::Bytes(self.burst_left)
             }
         }
-    }
-
-    /// Whether there is a [rate](Self::pacing_rate).
-    fn is_paced(&self) -> bool {
-        self.options.max_pacing_rate.is_some()
-            || self.cc.pacing_rate().is_some()
-            || self.paced_srtt().is_some()
     }
 
     /// Whether anything is there that pacing may hold back.

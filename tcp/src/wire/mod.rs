@@ -40,7 +40,11 @@ pub struct Parsed {
 ///
 /// `gso_size` is the payload of the wire segments that offload joined, if it joined any. The
 /// payload of the result is what is left of `bytes`, not a copy.
-#[inline]
+#[inline(always)]
+#[allow(
+    clippy::inline_always,
+    reason = "a segment is made where it is to be, not moved there"
+)]
 pub fn parse(mut bytes: Bytes, gso_size: Option<NonZeroU16>) -> Result<Parsed, Malformed> {
     let (&[a, b, c, d, e, ..], _) = bytes.as_chunks::<4>() else {
         return Err(malformed(&bytes));
