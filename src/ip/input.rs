@@ -468,7 +468,11 @@ fn is_offload_plausible(offload: &Offload, source: IpAddr, protocol: u8) -> bool
 
 /// The segment that `bytes` are, between two addresses of which the second may be ours. It is counted
 /// here.
-#[inline]
+#[inline(always)]
+#[allow(
+    clippy::inline_always,
+    reason = "most addresses are known to be those of IPv4 where it is called"
+)]
 fn tcp_input(
     counters: &mut IpCounters,
     (source, destination, local): (IpAddr, IpAddr, bool),

@@ -16,6 +16,7 @@ use super::{Ip, Tuple, pmtu, v4, v6};
 use crate::batch::{Checksum, Gso, GsoKind, Offload, TxBatch};
 use crate::checksum::Sum;
 
+mod plain;
 mod udp;
 
 /// Frames that one turn hands to the device before it looks for input again.
@@ -73,11 +74,7 @@ impl Envelope {
     }
 
     /// Writes the IP header of a packet with `len` bytes behind it.
-    #[inline(always)]
-    #[allow(
-        clippy::inline_always,
-        reason = "all of it is numbers that are known where it is called"
-    )]
+    #[inline]
     fn emit(&self, len: usize, fragmentation: Fragmentation, headers: &mut Vec<u8>) {
         match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -369,11 +366,7 @@ impl<'a> Output<'a> {
 
     /// The checksum and offload of the segment whose headers and chunks stand at the end of the
     /// batch, TCP's from `tcp_at` on.
-    #[inline(always)]
-    #[allow(
-        clippy::inline_always,
-        reason = "all of it is numbers that are known where it is called"
-    )]
+    #[inline]
     fn seal_tcp(
         &mut self,
         envelope: &Envelope,
@@ -520,16 +513,17 @@ impl ustack_tcp::Transmit for Output<'_> {
         self.ip.counters.negative_advice += 1;
     }
 
-    fn push(&mut self, meta: &ustack_tcp::TxMeta<'_>, payload: impl Iterator<Item = Bytes>) {
+    fn push(&mut self, meta: &ustack_tcp::TxMeta<'_>, mut payload: impl Iterator<Item = Bytes>) {
         let before = self.tx.pushed();
-        self.push_segment(meta, payload);
+        if !self.push_plain(meta, &mut payload) {
+            self.push_segment(meta, payload);
+        }
         self.tx.note_push(before);
     }
 }
 
 impl Output<'_> {
     /// DF on every segment (PM-1); a super-segment stays one frame where the device cuts it.
-    #[inline]
     fn push_segment(
         &mut self,
         meta: &ustack_tcp::TxMeta<'_>,
