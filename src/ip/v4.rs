@@ -172,7 +172,8 @@ pub(super) fn complete(packet: &mut [u8], header_len: usize) {
 mod tests {
     use super::*;
     use covers::covers;
-    use etherparse::{IpNumber, Ipv4Header};
+    use etherparse::{IpNumber, Ipv4Header, Ipv4HeaderSlice};
+    use proptest::prelude::*;
 
     fn packet(options: &[u8], payload: usize) -> Vec<u8> {
         let mut header = Ipv4Header::new(
@@ -221,6 +222,33 @@ mod tests {
                 let is_right = ihl >= 5 && usize::from(total) >= header_len && total <= 70;
                 assert_eq!(parse(&bytes).is_ok(), is_right, "ihl {ihl} total {total}");
             }
+        }
+    }
+
+    proptest! {
+        /// A parser that many others test reads the same.
+        #[test]
+        fn etherparse_reads_the_same(mut bytes in proptest::collection::vec(any::<u8>(), 20..70)) {
+            (bytes[0], bytes[2]) = (0x45, 0);
+            bytes[10..12].fill(0);
+            let sum = checksum(&bytes[..HEADER_LEN]);
+            bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+            let theirs = Ipv4HeaderSlice::from_slice(&bytes).unwrap();
+            let total_len = usize::from(theirs.total_len());
+            let Ok(ours) = parse(&bytes) else {
+                prop_assert!(total_len < HEADER_LEN || total_len > bytes.len());
+                return Ok(());
+            };
+            prop_assert_eq!(ours.source, theirs.source_addr());
+            prop_assert_eq!(ours.destination, theirs.destination_addr());
+            prop_assert_eq!(ours.protocol, theirs.protocol().0);
+            prop_assert_eq!(ours.dscp, theirs.dcp().value());
+            prop_assert_eq!(ours.ecn as u8, theirs.ecn().value());
+            prop_assert_eq!(ours.ttl, theirs.ttl());
+            prop_assert_eq!(ours.id, theirs.identification());
+            prop_assert_eq!((ours.payload_at, ours.total_len), (HEADER_LEN, total_len));
+            prop_assert_eq!(ours.offset, usize::from(theirs.fragments_offset().value()) * 8);
+            prop_assert_eq!(ours.more, theirs.more_fragments());
         }
     }
 

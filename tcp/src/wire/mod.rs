@@ -220,6 +220,29 @@ mod tests {
             let _ = parse(bytes.into(), None);
         }
 
+        /// A parser that many others test reads the same.
+        #[test]
+        fn etherparse_reads_the_same(mut bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Some(flags) = bytes.get_mut(13) {
+                *flags &= !(Flags::SYN.0 as u8);
+            }
+            let ours = parse(Bytes::copy_from_slice(&bytes), None);
+            let Ok(theirs) = etherparse::TcpHeaderSlice::from_slice(&bytes) else {
+                prop_assert!(ours.is_err());
+                return Ok(());
+            };
+            let Parsed { source_port, destination_port, segment } = ours.unwrap();
+            prop_assert_eq!(source_port, theirs.source_port());
+            prop_assert_eq!(destination_port, theirs.destination_port());
+            prop_assert_eq!(segment.seq.0, theirs.sequence_number());
+            prop_assert_eq!(segment.ack.0, theirs.acknowledgment_number());
+            prop_assert_eq!(segment.window.0, theirs.window_size());
+            prop_assert_eq!(segment.urgent, theirs.urgent_pointer());
+            prop_assert_eq!(segment.flags.0 as u8, bytes[13]);
+            prop_assert_eq!(segment.has(Flags::AE), theirs.ns());
+            prop_assert_eq!(segment.payload, &bytes[theirs.slice().len()..]);
+        }
+
         #[test]
         fn what_is_parsed_is_built_again(mut options in proptest::collection::vec(any::<u8>(), 0..40), flags in 0u16..512) {
             options.resize(options.len().next_multiple_of(4), 0);
