@@ -2,7 +2,8 @@
 
 use alloc::collections::BTreeMap;
 
-use crate::endpoint::{ListenerId, MAX_SLEEP, Slot, Tcp};
+use crate::endpoint::settle::MAX_SLEEP;
+use crate::endpoint::{ListenerId, Slot, Tcp};
 use crate::invariant::{Held, holds};
 use crate::table::Keyed;
 use crate::time::Instant;

@@ -139,16 +139,14 @@ impl Tcp {
             memory.grant(conn, 0);
         }
         let read = conn.read(now, max);
-        if read.is_err() {
-            return read;
-        }
-        if let Some(memory) = &mut self.memory {
-            memory.settle(now, id, conn, &mut self.counters);
-        }
-        if !*entry.ready {
-            if conn.ack_due() {
+        if let Ok(got) = &read {
+            if let Some(memory) = &mut self.memory {
+                memory.settle(now, id, conn, &mut self.counters);
+            }
+            let awaits_ack = conn.ack_due();
+            if !*entry.ready && awaits_ack {
                 self.settle(now, id);
-            } else if matches!(read, Ok(Read::Empty)) || self.memory.is_some() {
+            } else if !*entry.ready && (matches!(got, Read::Empty) || self.memory.is_some()) {
                 self.settle_now(now, id); // it may have been what kept the connection awake
             }
         }
