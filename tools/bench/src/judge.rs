@@ -16,8 +16,8 @@ pub type Round = BTreeMap<String, Result<Figures, String>>;
 pub enum Verdict {
     /// It is as it must be.
     Pass,
-    /// It is not.
-    Fail,
+    /// It is not. What the contestant that shows the limit reaches, where one is named.
+    Fail(Option<f64>),
     /// Nothing is asked for.
     Told,
     /// What is asked for is above what the limit shows; told only.
@@ -112,7 +112,7 @@ pub fn judge(bar: &Bar, rounds: &[&Round], all: &[Round], needed: usize) -> Find
         (None, _) => Verdict::Told,
         (Some(true), _) => Verdict::Pass,
         (Some(false), _) if is_above_limit(bar, rounds, best) => Verdict::AboveLimit,
-        (Some(false), _) => Verdict::Fail,
+        (Some(false), _) => Verdict::Fail(reached(bar, bar.limit, rounds, best)),
     };
     finding
 }
@@ -152,14 +152,21 @@ fn best_of(
 
 /// Whether the demand asks for more than the contestant that shows the limit reaches.
 fn is_above_limit(bar: &Bar, rounds: &[&Round], best: Option<&'static str>) -> bool {
-    let (Some(limit), Demand::AtLeast(bound)) = (bar.where_below, bar.demand) else {
+    let Demand::AtLeast(bound) = bar.demand else {
         return false;
     };
-    let Some(against) = best.or(bar.against.first().copied()) else {
-        return false;
-    };
-    let of_limit = Bar { of: limit, ..*bar };
-    median(&ratios(&of_limit, rounds, against)).is_some_and(|ratio| bound > ratio)
+    reached(bar, bar.where_below, rounds, best).is_some_and(|ratio| bound > ratio)
+}
+
+/// The same ratio, of somebody else.
+fn reached(
+    bar: &Bar,
+    of: Option<&'static str>,
+    rounds: &[&Round],
+    best: Option<&'static str>,
+) -> Option<f64> {
+    let against = best.or(bar.against.first().copied())?;
+    median(&ratios(&Bar { of: of?, ..*bar }, rounds, against))
 }
 
 fn spread(values: &[f64]) -> Option<(f64, f64)> {
@@ -212,6 +219,7 @@ mod tests {
             demand,
             over: Over::Median,
             where_below: None,
+            limit: None,
         }
     }
 
@@ -272,13 +280,30 @@ mod tests {
         assert_eq!(finding.spread, Some((0.5, 1.0)));
         assert_eq!(finding.verdict, Verdict::Pass);
         let strict = judge(&bar(&["probe"], Demand::AtLeast(0.91)), &counting, &all, 3);
-        assert_eq!(strict.verdict, Verdict::Fail);
+        assert_eq!(strict.verdict, Verdict::Fail(None));
         let lower = judge(&bar(&["probe"], Demand::AtMost(0.9)), &counting, &all, 3);
         assert_eq!(lower.verdict, Verdict::Pass);
         let few = judge(&bar(&["probe"], Demand::AtLeast(0.1)), &counting, &all, 4);
         assert_eq!(few.verdict, Verdict::TooFew);
         let told = judge(&bar(&["probe"], Demand::None), &counting, &all, 3);
         assert_eq!(told.verdict, Verdict::Told);
+    }
+
+    #[test]
+    fn a_failure_names_what_the_limit_reaches() {
+        let all = rounds(&[[110.0, 100.0, 100.0, 1.0]; 3]);
+        let counting: Vec<&Round> = all.iter().collect();
+        let limited = Bar {
+            limit: Some("probe"),
+            ..bar(&["slow"], Demand::AtLeast(2.0))
+        };
+        let verdict = judge(&limited, &counting, &all, 3).verdict;
+        assert_eq!(verdict, Verdict::Fail(Some(1.1)));
+        let met = Bar {
+            demand: Demand::AtLeast(1.0),
+            ..limited
+        };
+        assert_eq!(judge(&met, &counting, &all, 3).verdict, Verdict::Pass);
     }
 
     #[test]
@@ -289,13 +314,13 @@ mod tests {
         let finding = judge(&peers, &counting, &all, 3);
         assert_eq!(finding.value, Some(4.0));
         assert_eq!(finding.best, Some("slow"));
-        assert_eq!(finding.verdict, Verdict::Fail);
+        assert_eq!(finding.verdict, Verdict::Fail(None));
         // Five times the best peer is what the limit reaches, so it can be asked for.
         let bar = Bar {
             where_below: Some("probe"),
             ..peers
         };
-        assert_eq!(judge(&bar, &counting, &all, 3).verdict, Verdict::Fail);
+        assert_eq!(judge(&bar, &counting, &all, 3).verdict, Verdict::Fail(None));
         let beyond = Bar {
             demand: Demand::AtLeast(5.1),
             ..bar
@@ -318,7 +343,10 @@ mod tests {
         assert_eq!(judge(&bar, &counting, &all, 3).verdict, Verdict::Pass);
         bar.over = Over::Every;
         let finding = judge(&bar, &counting, &all, 3);
-        assert_eq!((finding.value, finding.verdict), (Some(3.0), Verdict::Fail));
+        assert_eq!(
+            (finding.value, finding.verdict),
+            (Some(3.0), Verdict::Fail(None))
+        );
     }
 
     #[test]

@@ -26,7 +26,8 @@ ratios mean anything: absolute figures are those of this machine on that day.
 
 The *probe* is a \"stack\" with no TCP in it: it answers SYN, acknowledges what arrives in order, or
 sends as fast as the window allows. With offload no stack on one thread and one queue can be much
-faster. On a plain device it is no limit, as its checksum is a naive one.
+faster, without it none that makes a system call for each packet. Where a demand is not met, what
+the probe reaches by the same measure stands beside it.
 ";
 
 /// What is reported: one build, one length of runs.
@@ -204,7 +205,8 @@ fn spread(finding: &Finding) -> String {
 fn verdict(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Pass => "pass".to_owned(),
-        Verdict::Fail => "**FAIL**".to_owned(),
+        Verdict::Fail(None) => "**FAIL**".to_owned(),
+        Verdict::Fail(Some(limit)) => format!("**FAIL**; the limit: {} ×", number(*limit)),
         Verdict::Told => "told only".to_owned(),
         Verdict::AboveLimit => "not asked: above the limit".to_owned(),
         Verdict::TooFew => format!("open: fewer than {NEEDED} rounds count"),

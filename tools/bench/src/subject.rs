@@ -15,7 +15,7 @@ pub enum Subject {
     Probe,
     /// The limit probe with offload, spinning instead of sleeping.
     ProbeSpin,
-    /// The probe on a plain device: no limit, as it computes checksums naively.
+    /// The probe on a plain device, packet by packet.
     ProbePlain,
     /// The program with offload.
     Ustack,

@@ -49,6 +49,8 @@ pub struct Bar {
     pub over: Over,
     /// The demand holds only where it asks for less than this contestant shows.
     pub where_below: Option<&'static str>,
+    /// Who shows how much could be had; named where the demand is not met.
+    pub limit: Option<&'static str>,
 }
 
 /// One row.
@@ -75,6 +77,7 @@ impl Bar {
             demand: Demand::None,
             over: Over::Median,
             where_below: None,
+            limit: None,
         }
     }
 
@@ -91,6 +94,13 @@ impl Bar {
     const fn where_below(self, contestant: &'static str) -> Self {
         Self {
             where_below: Some(contestant),
+            ..self
+        }
+    }
+
+    const fn limited_by(self, contestant: &'static str) -> Self {
+        Self {
+            limit: Some(contestant),
             ..self
         }
     }
@@ -275,9 +285,13 @@ fn flows(name: &'static str, title: &'static str, one: Work, many: Work) -> Row 
             contestant("probe", Probe, one),
             contestant("ustack-1", Ustack, one),
             contestant("ustack-64", Ustack, many),
+            contestant("probe-64", Probe, many),
         ],
         bars: vec![
-            Bar::new(GBIT, "ustack-64", &["ustack-1"]).at_least(0.85),
+            Bar::new(GBIT, "ustack-64", &["ustack-1"])
+                .at_least(0.85)
+                .limited_by("probe-64"),
+            Bar::new(GBIT, "ustack-64", &["probe-64"]),
             Bar::new("tx_dropped", "ustack-64", &[])
                 .at_most(0.0)
                 .in_every_round(),
@@ -305,7 +319,9 @@ fn plain(name: &'static str, title: &'static str, work: Work) -> Row {
             ],
         ),
         bars: vec![
-            Bar::new(GBIT, "ustack-plain", &["smoltcp"]).at_least(1.5),
+            Bar::new(GBIT, "ustack-plain", &["smoltcp"])
+                .at_least(1.5)
+                .limited_by("probe-plain"),
             Bar::new(GBIT, "ustack-plain", &["probe-plain"]),
         ],
     }
@@ -380,12 +396,16 @@ fn connect(name: &'static str, title: &'static str, work: Work) -> Row {
                 ("ustack", Ustack),
                 ("linux", Linux),
                 ("smoltcp", Smoltcp),
+                ("ustack-busy-poll", UstackBusyPoll),
             ],
         ),
         bars: vec![
             Bar::new(CONNECTIONS, "ustack", &["probe"]).at_least(0.93),
             Bar::new(CONNECTIONS, "ustack", &["linux"]).at_least(0.95),
-            Bar::new(CONNECTIONS, "ustack", &["smoltcp"]).at_least(2.0),
+            Bar::new(CONNECTIONS, "ustack", &["smoltcp"])
+                .at_least(2.0)
+                .limited_by("probe"),
+            Bar::new(CONNECTIONS, "ustack-busy-poll", &["smoltcp"]),
             Bar::new("errors", "ustack", &[])
                 .at_most(0.0)
                 .in_every_round(),
@@ -417,7 +437,7 @@ fn udp(
     offload: bool,
 ) -> Row {
     let against_probe = Bar::new(DATAGRAMS, "ustack", &["probe"]);
-    let against_smoltcp = Bar::new(DATAGRAMS, "ustack", &["smoltcp"]);
+    let against_smoltcp = Bar::new(DATAGRAMS, "ustack", &["smoltcp"]).limited_by("probe");
     Row {
         name,
         title,

@@ -1,11 +1,16 @@
 //! As many bytes as possible, one way.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::SocketAddr;
+use std::cell::RefCell;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tokio::runtime;
+use tokio::task::LocalSet;
 
 use super::{BulkArgs, connect};
 use crate::{Figures, figures};
@@ -31,19 +36,20 @@ struct Flow {
     ended: AtomicBool,
 }
 
+/// One thread serves all flows and has one buffer: as many threads as flows measure how fast the
+/// kernel changes between them, and as many buffers push each other out of its CPU's cache.
 pub(super) fn run(args: &BulkArgs, direction: Direction) -> io::Result<Figures> {
     let flows: Vec<Arc<Flow>> = (0..args.flows).map(|_| Arc::default()).collect();
     // Ends with the process, which ends as soon as the figures are printed.
-    let stop = Arc::new(AtomicBool::new(false));
-    for flow in &flows {
-        let (flow, stop, address) = (Arc::clone(flow), Arc::clone(&stop), args.address);
-        thread::spawn(move || {
-            if let Err(error) = work(address, direction, &flow, &stop) {
-                eprintln!("load: {error}");
-            }
+    let (worked, address) = (flows.clone(), args.address);
+    thread::spawn(move || {
+        if let Err(error) = serve(&worked, address, direction) {
+            eprintln!("load: {error}");
+        }
+        for flow in worked {
             flow.ended.store(true, Ordering::Relaxed);
-        });
-    }
+        }
+    });
     thread::sleep(WARM_UP);
     let begin = Instant::now();
     let before = counts(&flows);
@@ -54,7 +60,6 @@ pub(super) fn run(args: &BulkArgs, direction: Direction) -> io::Result<Figures> 
         .iter()
         .filter(|flow| flow.ended.load(Ordering::Relaxed));
     let ended = ended.count();
-    stop.store(true, Ordering::Relaxed);
     let bytes: Vec<u64> = after.iter().zip(&before).map(|(a, b)| a - b).collect();
     let mut figures = rates(&bytes, seconds);
     figures.insert("flows_ended".to_owned(), ended as f64);
@@ -95,25 +100,53 @@ fn rates(bytes: &[u64], seconds: f64) -> Figures {
     ])
 }
 
-fn work(
-    address: SocketAddr,
+/// Returns when all flows have ended.
+fn serve(flows: &[Arc<Flow>], address: SocketAddr, direction: Direction) -> io::Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
+    let buffer = Rc::new(RefCell::new(vec![0; BUFFER]));
+    let all = LocalSet::new();
+    for flow in flows {
+        let stream = connect(address)?;
+        let (flow, buffer) = (Arc::clone(flow), Rc::clone(&buffer));
+        all.spawn_local(async move {
+            if let Err(error) = work(stream, direction, &flow, &buffer).await {
+                eprintln!("load: {error}");
+            }
+            flow.ended.store(true, Ordering::Relaxed);
+        });
+    }
+    runtime.block_on(all);
+    Ok(())
+}
+
+async fn work(
+    stream: TcpStream,
     direction: Direction,
     flow: &Flow,
-    stop: &AtomicBool,
+    buffer: &RefCell<Vec<u8>>,
 ) -> io::Result<()> {
-    let mut stream = connect(address)?;
-    let mut buffer = vec![0; BUFFER];
-    while !stop.load(Ordering::Relaxed) {
+    stream.set_nonblocking(true)?;
+    let stream = tokio::net::TcpStream::from_std(stream)?;
+    loop {
         let moved = match direction {
-            Direction::Up => stream.write(&buffer)?,
-            Direction::Down => stream.read(&mut buffer)?,
+            Direction::Up => {
+                stream.writable().await?;
+                stream.try_write(&buffer.borrow())
+            }
+            Direction::Down => {
+                stream.readable().await?;
+                stream.try_read(&mut buffer.borrow_mut())
+            }
         };
-        if moved == 0 {
-            return Err(io::Error::other("the stack closed the connection"));
+        match moved {
+            Ok(0) => return Err(io::Error::other("the stack closed the connection")),
+            Ok(moved) => {
+                flow.bytes.fetch_add(moved as u64, Ordering::Relaxed);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
-        flow.bytes.fetch_add(moved as u64, Ordering::Relaxed);
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! TCP without TCP: what a peer's kernel needs to hear, and nothing else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -18,6 +18,9 @@ const MSS: usize = MTU as usize - 40;
 const WINDOW: u32 = 4 << 20;
 const WINDOW_SCALE: u8 = 10;
 
+/// Without offload: packets that one ACK answers, or that are sent between two looks at the device.
+const BATCH: usize = 32;
+
 /// The first sequence number; any will do.
 const ISS: u32 = 1000;
 
@@ -33,8 +36,12 @@ static ZEROS: [u8; 65536] = [0; 65536];
 #[derive(Debug, Default)]
 pub(super) struct Probe {
     flows: HashMap<(u16, u16), Flow>,
-    /// Whom zeros are blasted at.
-    blasting: Option<(u16, u16)>,
+    /// Whom zeros are blasted at, in turns.
+    blasting: VecDeque<(u16, u16)>,
+    /// Who waits for an ACK, without offload.
+    owing: Vec<(u16, u16)>,
+    /// Packets since the last time nothing was owed.
+    unpaid: usize,
 }
 
 #[derive(Debug)]
@@ -47,6 +54,8 @@ struct Flow {
     snd_wnd: u32,
     snd_wscale: u8,
     rcv_nxt: u32,
+    is_blasted: bool,
+    is_owed: bool,
 }
 
 impl Probe {
@@ -68,8 +77,20 @@ impl Probe {
         let Some(flow) = self.flows.get_mut(&key) else {
             return Ok(());
         };
-        if key.1 == CHARGEN && self.blasting.is_none() {
-            self.blasting = Some(key);
+        if key.1 == CHARGEN && !flow.is_blasted {
+            flow.is_blasted = true;
+            self.blasting.push_back(key);
+        }
+        if !tun.offload() && flow.takes_mere_data(&segment) {
+            if !flow.is_owed {
+                flow.is_owed = true;
+                self.owing.push(key);
+            }
+            self.unpaid += 1;
+            if self.unpaid == BATCH {
+                self.pay(tun)?;
+            }
+            return Ok(());
         }
         if flow.on_segment(&segment, tun)? {
             self.forget(key);
@@ -77,36 +98,53 @@ impl Probe {
         Ok(())
     }
 
-    fn forget(&mut self, key: (u16, u16)) {
-        self.flows.remove(&key);
-        if self.blasting == Some(key) {
-            self.blasting = None;
+    /// Acknowledges what came packet by packet.
+    pub(super) fn pay(&mut self, tun: &mut Tun) -> io::Result<()> {
+        self.unpaid = 0;
+        for key in self.owing.drain(..) {
+            if let Some(flow) = self.flows.get_mut(&key) {
+                flow.is_owed = false;
+                flow.send(tun, flow.snd_nxt, ACK, &[])?;
+            }
         }
+        Ok(())
     }
 
-    /// Sends what the peer's window takes, until something is there to be read.
+    fn forget(&mut self, key: (u16, u16)) {
+        self.flows.remove(&key);
+        self.blasting.retain(|blasted| *blasted != key);
+    }
+
+    /// Sends what the peers' windows take, a frame each in turn, until something is there to be read.
     pub(super) fn blast(&mut self, tun: &mut Tun) -> io::Result<()> {
-        let Some(flow) = self.blasting.and_then(|key| self.flows.get_mut(&key)) else {
-            return Ok(());
-        };
         let most = if tun.offload() {
             (65_535 - 40) / MSS * MSS
         } else {
             MSS
         };
-        loop {
+        let (mut idle, mut sent) = (0, 0);
+        while idle < self.blasting.len() {
+            self.blasting.rotate_left(1);
+            let Some(flow) = self.flows.get_mut(&self.blasting[0]) else {
+                return Ok(());
+            };
             let in_flight = flow.snd_nxt.wrapping_sub(flow.snd_una);
             let room = flow.snd_wnd.saturating_sub(in_flight) as usize / MSS * MSS;
             if room == 0 {
-                return Ok(());
+                idle += 1;
+                continue;
             }
+            idle = 0;
             let len = room.min(most);
             flow.send(tun, flow.snd_nxt, ACK, &ZEROS[..len])?;
             flow.snd_nxt = flow.snd_nxt.wrapping_add(len as u32);
-            if tun.is_readable(Duration::ZERO)? {
+            sent += 1;
+            let looks = tun.offload() || sent % BATCH == 0;
+            if looks && tun.is_readable(Duration::ZERO)? {
                 return Ok(());
             }
         }
+        Ok(())
     }
 }
 
@@ -122,7 +160,19 @@ impl Flow {
             snd_wnd: syn.window.into(),
             snd_wscale: window_scale(syn.options),
             rcv_nxt: syn.seq.wrapping_add(1),
+            is_blasted: false,
+            is_owed: false,
         }
+    }
+
+    /// Takes the next bytes in order of a flow that wants nothing but an ACK for them.
+    fn takes_mere_data(&mut self, segment: &Segment<'_>) -> bool {
+        let is_mere = segment.flags & FIN == 0 && !segment.data.is_empty();
+        let is_next = is_mere && self.ports.1 != ECHO && segment.seq == self.rcv_nxt;
+        if is_next {
+            self.rcv_nxt = self.rcv_nxt.wrapping_add(segment.data.len() as u32);
+        }
+        is_next
     }
 
     /// Returns whether the flow is over.

@@ -23,14 +23,15 @@ pub(super) enum Next {
     Frame(usize),
     /// The time to wait is over.
     Nothing,
+    /// Nothing is there, and nobody has waited.
+    Idle,
     /// The device does not exist any more.
     Gone,
 }
 
 pub(super) struct Tun {
     fd: OwnedFd,
-    offload: bool,
-    spin: bool,
+    mode: Mode,
 }
 
 impl Tun {
@@ -45,36 +46,31 @@ impl Tun {
         })
         .map_err(|error| io::Error::other(error.to_string()))?;
         let fd = opened.tun.into_fd();
-        let spin = mode == Mode::Spin;
-        let flags = if spin {
-            OFlags::NONBLOCK
-        } else {
-            OFlags::empty()
+        let flags = match mode {
+            Mode::Offload => OFlags::empty(),
+            Mode::Spin | Mode::Plain => OFlags::NONBLOCK,
         };
         fcntl_setfl(&fd, OFlags::RDWR | flags)?;
-        Ok(Self {
-            fd,
-            offload: mode != Mode::Plain,
-            spin,
-        })
+        Ok(Self { fd, mode })
     }
 
     pub(super) fn offload(&self) -> bool {
-        self.offload
+        self.mode != Mode::Plain
     }
 
     /// Bytes in front of each packet.
     pub(super) fn header_len(&self) -> usize {
-        if self.offload { VNET } else { 0 }
+        if self.offload() { VNET } else { 0 }
     }
 
-    /// Waits for a frame, for at most so long.
+    /// Waits for a frame, for at most so long; packet by packet nobody waits here.
     pub(super) fn receive(
         &mut self,
         frame: &mut [u8],
         at_most: Option<Duration>,
     ) -> io::Result<Next> {
         if let Some(at_most) = at_most
+            && self.mode != Mode::Plain
             && !self.is_readable(at_most)?
         {
             return Ok(Next::Nothing);
@@ -83,7 +79,8 @@ impl Tun {
             match read(&self.fd, &mut *frame) {
                 Ok(0) | Err(Errno::BADFD) => return Ok(Next::Gone),
                 Ok(len) => return Ok(Next::Frame(len)),
-                Err(Errno::AGAIN) if self.spin => spin_loop(),
+                Err(Errno::AGAIN) if self.mode == Mode::Plain => return Ok(Next::Idle),
+                Err(Errno::AGAIN) => spin_loop(),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -91,24 +88,29 @@ impl Tun {
     }
 
     pub(super) fn is_readable(&self, at_most: Duration) -> io::Result<bool> {
-        let timeout = Timespec {
+        let at_most = if self.mode == Mode::Spin {
+            Duration::ZERO
+        } else {
+            at_most
+        };
+        self.wait(Some(at_most))
+    }
+
+    /// Sleeps until there is a frame, for at most so long. Returns whether there is one.
+    pub(super) fn wait(&self, at_most: Option<Duration>) -> io::Result<bool> {
+        let timeout = at_most.map(|at_most| Timespec {
             tv_sec: at_most.as_secs() as i64,
             tv_nsec: at_most.subsec_nanos().into(),
-        };
-        let timeout = if self.spin {
-            Timespec::default()
-        } else {
-            timeout
-        };
+        });
         let mut descriptors = [PollFd::from_borrowed_fd(self.fd.as_fd(), PollFlags::IN)];
-        Ok(poll(&mut descriptors, Some(&timeout))? > 0)
+        Ok(poll(&mut descriptors, timeout.as_ref())? > 0)
     }
 
     /// Sends a frame of these pieces, the virtio-net header first; without offload the header
     /// stays behind.
     pub(super) fn send(&mut self, vnet: [u8; VNET], head: &[u8], data: &[u8]) -> io::Result<()> {
         let pieces = [IoSlice::new(&vnet), IoSlice::new(head), IoSlice::new(data)];
-        let pieces = if self.offload {
+        let pieces = if self.offload() {
             &pieces[..]
         } else {
             &pieces[1..]

@@ -89,11 +89,11 @@ pub(super) fn put_ip(
 }
 
 /// The sum of the pseudo-header, for a header as [`put_ip`] left it.
-fn pseudo_sum(head: &[u8], transport: Transport, data_len: usize) -> u32 {
-    let len = (head.len() - IP + data_len) as u32;
+fn pseudo_sum(head: &[u8], transport: Transport, data_len: usize) -> u64 {
+    let len = (head.len() - IP + data_len) as u64;
     sum(
         &head[SOURCE.start..DESTINATION.end],
-        u32::from(transport.protocol()) + len,
+        u64::from(transport.protocol()) + len,
     )
 }
 
@@ -138,18 +138,20 @@ pub(super) fn gso_size(vnet: &[u8]) -> usize {
     }
 }
 
-fn sum(bytes: &[u8], start: u32) -> u32 {
-    let words = bytes.chunks(2).map(|word| match *word {
-        [high, low] => u32::from(u16::from_be_bytes([high, low])),
-        [high] => u32::from(high) << 8,
-        _ => 0,
-    });
-    start + words.sum::<u32>()
+/// The sum of big-endian words of 16 bits, up to multiples of 0xffff: words of 32 add up to the same.
+fn sum(bytes: &[u8], start: u64) -> u64 {
+    let words = bytes.chunks_exact(4);
+    let mut rest = [0; 4];
+    rest[..words.remainder().len()].copy_from_slice(words.remainder());
+    let word = |word: &[u8]| u64::from(u32_at(word, 0));
+    start + words.map(word).sum::<u64>() + word(&rest)
 }
 
-fn fold(sum: u32) -> u16 {
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
+fn fold(mut sum: u64) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
 }
 
 #[cfg(test)]
