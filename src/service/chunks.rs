@@ -27,6 +27,19 @@ pub trait ChunkStream: AsyncRead + AsyncWrite + Unpin {
         Poll::Ready(Ok(Some(chunk).filter(|chunk| !chunk.is_empty())))
     }
 
+    /// The next chunks, from the front of `chunks` (not empty): how many; `None` at EOF.
+    fn poll_read_chunks(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut [Bytes],
+    ) -> Poll<io::Result<Option<usize>>> {
+        let chunk = ready!(self.poll_read_chunk(cx, COPIED))?;
+        Poll::Ready(Ok(chunk.map(|chunk| {
+            chunks[0] = chunk;
+            1
+        })))
+    }
+
     /// Takes the front of `chunk`; how many bytes of it.
     fn poll_write_chunk(&mut self, cx: &mut Context<'_>, chunk: &Bytes) -> Poll<io::Result<usize>> {
         Pin::new(self).poll_write(cx, chunk)
@@ -40,6 +53,14 @@ impl ChunkStream for TcpStream {
         max: usize,
     ) -> Poll<io::Result<Option<Bytes>>> {
         Self::poll_read_chunk(self, cx, max)
+    }
+
+    fn poll_read_chunks(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut [Bytes],
+    ) -> Poll<io::Result<Option<usize>>> {
+        Self::poll_read_chunks(self, cx, chunks)
     }
 
     fn poll_write_chunk(&mut self, cx: &mut Context<'_>, chunk: &Bytes) -> Poll<io::Result<usize>> {

@@ -2,26 +2,32 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
 
 use super::{ChunkStream, Stop};
 
-/// The most bytes that one read takes.
-const CHUNK: usize = 1 << 20;
+/// The most chunks that one read takes.
+const CHUNKS: usize = 32;
 
 /// Reads and forgets until the peer's FIN, then sends FIN.
 pub async fn discard<S: ChunkStream>(mut stream: S, mut stop: Stop) -> io::Result<()> {
-    loop {
-        let chunk = tokio::select! {
-            () = stop.requested() => break,
-            chunk = poll_fn(|cx| stream.poll_read_chunk(cx, CHUNK)) => chunk?,
-        };
-        if chunk.is_none() {
-            break;
-        }
+    tokio::select! {
+        () = stop.requested() => {}
+        over = poll_fn(|cx| poll_forget(&mut stream, cx)) => over?,
     }
     stream.shutdown().await
+}
+
+/// Ready with the peer's FIN.
+fn poll_forget(stream: &mut impl ChunkStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    let mut chunks = [const { Bytes::new() }; CHUNKS];
+    while let Some(count) = ready!(stream.poll_read_chunks(cx, &mut chunks))? {
+        chunks[..count].fill(Bytes::new());
+    }
+    Poll::Ready(Ok(()))
 }
 
 #[cfg(test)]

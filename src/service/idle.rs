@@ -113,6 +113,14 @@ impl<S: ChunkStream> ChunkStream for IdleTimeout<S> {
         self.watch(cx, |inner, cx| inner.poll_read_chunk(cx, max))
     }
 
+    fn poll_read_chunks(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut [Bytes],
+    ) -> Poll<io::Result<Option<usize>>> {
+        self.watch(cx, |inner, cx| inner.poll_read_chunks(cx, chunks))
+    }
+
     fn poll_write_chunk(&mut self, cx: &mut Context<'_>, chunk: &Bytes) -> Poll<io::Result<usize>> {
         self.watch(cx, |inner, cx| inner.poll_write_chunk(cx, chunk))
     }

@@ -98,27 +98,30 @@ impl Conn {
         })
     }
 
-    /// Chunks as they lie in the receive queue, together at most `max` bytes; none means EOF.
-    fn poll_chunks<const N: usize>(
+    /// At most `most` chunks as they lie in the receive queue, together at most `max` bytes, one by
+    /// one to `put`. Ready with their number; none means EOF.
+    fn poll_chunks(
         &self,
         cx: &Context<'_>,
         max: usize,
-    ) -> Poll<io::Result<ArrayVec<Bytes, N>>> {
-        let mut chunks = ArrayVec::<Bytes, N>::new();
-        let mut room = max;
+        most: usize,
+        mut put: impl FnMut(Bytes),
+    ) -> Poll<io::Result<usize>> {
+        let (mut room, mut count) = (max, 0);
         let outcome = self.shared.call(|host, now| {
-            while room > 0 && !chunks.is_full() {
+            while room > 0 && count < most {
                 match host.tcp.read(now, self.id, room) {
                     Ok(Read::Data(chunk)) => {
                         room -= chunk.len();
-                        chunks.push(chunk);
+                        count += 1;
+                        put(chunk);
                     }
-                    Ok(Read::Empty) if chunks.is_empty() => return self.wait(host, Side::Read, cx),
-                    Err(error) if chunks.is_empty() => {
+                    Ok(Read::Empty) if count == 0 => return self.wait(host, Side::Read, cx),
+                    Err(error) if count == 0 => {
                         return Poll::Ready(self.end(error, Ok(())));
                     }
                     Ok(Read::Eof) => {
-                        self.is_eof_told.store(chunks.is_empty(), Ordering::Relaxed);
+                        self.is_eof_told.store(count == 0, Ordering::Relaxed);
                         break;
                     }
                     Ok(Read::Empty) | Err(_) => break,
@@ -126,7 +129,7 @@ impl Conn {
             }
             Poll::Ready(Ok(()))
         });
-        outcome.map_ok(|()| chunks)
+        outcome.map_ok(|()| count)
     }
 
     pub(crate) fn poll_read(
@@ -134,8 +137,10 @@ impl Conn {
         cx: &Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let chunks = self.poll_chunks::<READ_CHUNKS>(cx, buf.remaining());
-        chunks.map_ok(|chunks| chunks.iter().for_each(|chunk| buf.put_slice(chunk)))
+        let mut chunks = ArrayVec::<Bytes, READ_CHUNKS>::new();
+        let put = |chunk| chunks.push(chunk);
+        let count = self.poll_chunks(cx, buf.remaining(), READ_CHUNKS, put);
+        count.map_ok(|_| chunks.iter().for_each(|chunk| buf.put_slice(chunk))) // without the lock
     }
 
     /// One chunk without a copy, `None` at EOF.
@@ -144,8 +149,28 @@ impl Conn {
         cx: &Context<'_>,
         max: usize,
     ) -> Poll<io::Result<Option<Bytes>>> {
-        self.poll_chunks::<1>(cx, max)
-            .map_ok(|mut chunks| chunks.pop())
+        let mut chunk = None;
+        let count = self.poll_chunks(cx, max, 1, |next| chunk = Some(next));
+        count.map_ok(|_| chunk)
+    }
+
+    /// As many chunks as are there and fit into `chunks`: their number, `None` at EOF.
+    pub(crate) fn poll_read_chunks(
+        &self,
+        cx: &Context<'_>,
+        chunks: &mut [Bytes],
+    ) -> Poll<io::Result<Option<usize>>> {
+        if chunks.is_empty() {
+            return Poll::Ready(Ok(Some(0)));
+        }
+        let most = chunks.len();
+        let mut free = chunks.iter_mut();
+        let count = self.poll_chunks(cx, usize::MAX, most, |chunk| {
+            if let Some(slot) = free.next() {
+                *slot = chunk;
+            }
+        });
+        count.map_ok(|count| (count > 0).then_some(count))
     }
 
     pub(crate) fn poll_write(&self, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
@@ -194,6 +219,10 @@ impl Conn {
     /// The next received bytes, at most `max`; `None` at EOF.
     pub(crate) async fn read_chunk(&self, max: usize) -> io::Result<Option<Bytes>> {
         poll_fn(|cx| self.poll_read_chunk(cx, max)).await
+    }
+
+    pub(crate) async fn read_chunks(&self, chunks: &mut [Bytes]) -> io::Result<Option<usize>> {
+        poll_fn(|cx| self.poll_read_chunks(cx, chunks)).await
     }
 
     /// Queues all of `chunk`; what was queued is gone from its front when the future is dropped.

@@ -115,6 +115,11 @@ macro_rules! reader {
             pub async fn read_chunk(&mut self, max: usize) -> io::Result<Option<Bytes>> {
                 self.conn.read_chunk(max).await
             }
+
+            /// As [`TcpStream::read_chunks`]. Cancel-safe.
+            pub async fn read_chunks(&mut self, chunks: &mut [Bytes]) -> io::Result<Option<usize>> {
+                self.conn.read_chunks(chunks).await
+            }
         }
 
         async_read!($half);

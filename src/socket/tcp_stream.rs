@@ -154,6 +154,13 @@ impl TcpStream {
         self.conn.read_chunk(max).await
     }
 
+    /// As [`TcpStream::read_chunk`], for as many chunks as are there and fit into `chunks`: their
+    /// number, which is 0 only if `chunks` is empty, and `None` at EOF. It takes the lock and the time
+    /// once for all of them. Cancel-safe.
+    pub async fn read_chunks(&mut self, chunks: &mut [Bytes]) -> io::Result<Option<usize>> {
+        self.conn.read_chunks(chunks).await
+    }
+
     /// Queues all of `chunk` without copying it.
     ///
     /// Cancel-safe: what was queued is gone from the front of `chunk`, so that calling again goes
@@ -169,6 +176,15 @@ impl TcpStream {
         max: usize,
     ) -> Poll<io::Result<Option<Bytes>>> {
         self.conn.poll_read_chunk(cx, max)
+    }
+
+    /// As [`TcpStream::read_chunks`], for tasks that poll.
+    pub fn poll_read_chunks(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut [Bytes],
+    ) -> Poll<io::Result<Option<usize>>> {
+        self.conn.poll_read_chunks(cx, chunks)
     }
 
     /// Queues the front of `chunk` without copying it; how many bytes of it. For tasks that poll.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use arrayvec::ArrayVec;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use ustack_tcp::time::{Duration, Instant};
@@ -314,7 +314,7 @@ impl Tun {
         let vnet = &padded[..self.header_len];
         let fragmented = frame.chunks.len() + 2 > MAX_SLICES;
         let is_short = frame.len() <= SHORT;
-        let whole = is_short || fragmented || matches!(self.port.get(), Port::TunTap(_));
+        let whole = is_short || fragmented;
         if whole {
             self.scratch.clear();
             self.scratch.extend_from_slice(vnet);
@@ -324,19 +324,14 @@ impl Tun {
             }
         }
         let scratch = &self.scratch;
-        self.port.write(|port| match port {
-            Port::TunTap(device) => retry_on_intr(|| device.iface().send(scratch)),
-            Port::Fd(fd) if whole => Ok(rustix::io::retry_on_intr(|| {
-                rustix::io::write(fd, scratch)
-            })?),
-            Port::Fd(fd) => {
-                // Filled in place: 16 KiB are not to be moved for each frame.
-                let mut slices = ArrayVec::<_, MAX_SLICES>::new();
-                slices.extend(pieces(vnet, frame));
-                Ok(rustix::io::retry_on_intr(|| {
-                    rustix::io::writev(fd, &slices)
-                })?)
+        self.port.write(|port| {
+            if whole {
+                return Ok(retry_on_intr(|| rustix::io::write(port, scratch))?);
             }
+            // Filled in place: 16 KiB are not to be moved for each frame.
+            let mut slices = ArrayVec::<_, MAX_SLICES>::new();
+            slices.extend(pieces(vnet, frame));
+            Ok(retry_on_intr(|| rustix::io::writev(port, &slices))?)
         })
     }
 
@@ -457,17 +452,7 @@ impl Device for Tun {
 }
 
 fn read(port: &Port, buffer: &mut bytes::BytesMut) -> io::Result<usize> {
-    let read = match port {
-        Port::Fd(fd) => rustix::io::retry_on_intr(|| sys::read(fd, buffer)),
-        Port::TunTap(device) => {
-            // The crate reads into initialized memory. Buffers come back, so that this is paid
-            // once for each and is small: a plain device's frame is at most its MTU.
-            buffer.resize(buffer.capacity(), 0);
-            let len = retry_on_intr(|| device.iface().recv(buffer));
-            buffer.truncate(*len.as_ref().unwrap_or(&0));
-            return len.map_err(pass_later);
-        }
-    };
+    let read = retry_on_intr(|| sys::read(port, buffer));
     read.map_err(|errno| pass_later(errno.into()))
 }
 
@@ -479,15 +464,6 @@ fn pass_later(error: io::Error) -> io::Error {
     } else {
         tracing::debug!(%error, "reading from the device failed");
         io::ErrorKind::WouldBlock.into()
-    }
-}
-
-fn retry_on_intr<R>(mut call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
     }
 }
 

@@ -142,10 +142,6 @@ impl TunTap {
     pub(super) fn new(iface: tun_tap::Iface) -> Self {
         Self(iface)
     }
-
-    pub(super) fn iface(&self) -> &tun_tap::Iface {
-        &self.0
-    }
 }
 
 #[allow(unsafe_code, reason = "tun-tap lends no descriptor but its number")]
@@ -158,9 +154,9 @@ impl AsFd for TunTap {
 
 /// Where packets are read and written, one per call.
 pub(super) enum Port {
-    /// Our own reads and writes.
+    /// Opened here, or handed over.
     Fd(OwnedFd),
-    /// Those of the tun-tap crate.
+    /// Opened by the tun-tap crate.
     TunTap(TunTap),
 }
 
