@@ -140,6 +140,31 @@ async fn chunks_pass_without_a_copy_api() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn as_many_chunks_as_are_there_come_in_one_call() {
+    let net = net(PLAIN);
+    let (mut client, mut server) = connected(&net).await;
+    let data = Bytes::from(pattern(300_000));
+    let sender = tokio::spawn({
+        let mut rest = data.clone();
+        async move { client.write_chunk(&mut rest).await.unwrap() }
+    });
+    let mut chunks = [const { Bytes::new() }; 8];
+    assert_eq!(server.read_chunks(&mut []).await.unwrap(), Some(0));
+    let (mut received, mut most) = (Vec::new(), 0);
+    while let Some(count) = server.read_chunks(&mut chunks).await.unwrap() {
+        assert!((1..=chunks.len()).contains(&count));
+        most = most.max(count);
+        chunks[..count]
+            .iter()
+            .for_each(|chunk| received.extend_from_slice(chunk));
+    }
+    assert!(received == data);
+    assert!(most > 1, "a device without offload brings many short ones");
+    assert_eq!(server.read_chunks(&mut chunks).await.unwrap(), None);
+    sender.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn owned_halves_work_apart_and_come_together_again() {
     let net = net(PLAIN);
     let (client, server) = connected(&net).await;
