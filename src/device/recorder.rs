@@ -264,6 +264,11 @@ pub struct Recorder<D> {
 }
 
 impl<D> Recorder<D> {
+    /// The device inside.
+    pub const fn get_mut(&mut self) -> &mut D {
+        &mut self.device
+    }
+
     /// Moves what is held to the ring.
     fn keep(&mut self, now: Instant, first_sent: u64, notes: &[Note]) {
         let turn = Turn {
