@@ -7,17 +7,23 @@ use crate::connection::State;
 use crate::endpoint::{ConnId, Slot, Tcp};
 use crate::error::Dropped;
 use crate::followers::Followers;
-use crate::observe::{Packet, Record, Timer, View};
+use crate::observe::{Packet, Record, Seen, Timer, View};
 use crate::segment::{Ecn, FlowKey, Segment};
 use crate::time::Instant;
 
 impl Slot {
-    fn view(&self, tcp: &Tcp) -> View {
+    fn view(&self, tcp: &Tcp) -> View<'_> {
         match self {
             Self::SynSent(_) => View::of(State::SynSent),
             Self::SynReceived(_) => View::of(State::SynReceived),
             Self::Connection(conn) => conn.view(),
-            Self::Resting(rest) => rest.connection(&tcp.config).view(),
+            Self::Resting(rest) => {
+                let connection = Box::new(rest.connection(&tcp.config));
+                View {
+                    connection: Some(Seen::Woken(connection)),
+                    ..View::of(State::Established)
+                }
+            }
             Self::TimeWait(..) => View::of(State::TimeWait),
         }
     }
@@ -44,13 +50,12 @@ impl Tcp {
     }
 
     /// What `id` looks like; as a flow without a connection once it is gone.
-    pub(super) fn view(&self, id: Option<ConnId>) -> View {
+    pub(super) fn view(&self, id: Option<ConnId>) -> View<'_> {
         let slot = id.and_then(|id| self.table.get(id));
         slot.map_or(View::NONE, |slot| slot.view(self))
     }
 
     /// [`Tcp::on_segment`] or [`Tcp::offer_segment`], observed: called once more, it is not.
-    #[cold]
     #[inline(never)]
     pub(super) fn observe_segment<E>(
         &mut self,
@@ -65,10 +70,12 @@ impl Tcp {
             segment.wire_segments(),
             segment.payload.len() as u32,
         );
-        let before = self.view(self.table.lookup(flow));
+        let id = self.table.lookup_again(flow);
+        let before = self.view(id).mark();
         let done = call(self, segment);
         if let (Some(observer), Ok(result)) = (&mut observer, &done) {
-            let after = self.view(self.table.lookup(flow));
+            let id = self.table.lookup_again(flow);
+            let after = self.view(id);
             observer.on_received(now, flow, packet, result.err(), (&before, &after));
         }
         self.observer = observer;
@@ -76,7 +83,6 @@ impl Tcp {
     }
 
     /// [`Tcp::on_train`], observed: called once more, it is not.
-    #[cold]
     #[inline(never)]
     pub(super) fn observe_train(
         &mut self,
@@ -89,10 +95,12 @@ impl Tcp {
         let mut observer = self.observer.take();
         let (first, more) = (segment.payload.len() as u32, followers.text_len());
         let packet = Packet::received(&segment, 1 + followers.len() as u32, first + more);
-        let before = self.view(self.table.lookup(flow));
+        let id = self.table.lookup_again(flow);
+        let before = self.view(id).mark();
         let done = self.on_train(now, flow, ecn, segment, followers);
         if let (Some(observer), Ok(())) = (&mut observer, &done) {
-            let after = self.view(self.table.lookup(flow));
+            let id = self.table.lookup_again(flow);
+            let after = self.view(id);
             observer.on_received(now, flow, packet, None, (&before, &after));
         }
         self.observer = observer;
@@ -100,14 +108,13 @@ impl Tcp {
     }
 
     /// A deadline of `id` has come, observed.
-    #[cold]
     #[inline(never)]
     pub(super) fn observe_deadline(&mut self, now: Instant, id: ConnId) {
         let Some(flow) = self.table.flow(id) else {
             return self.on_deadline(now, id);
         };
         let mut observer = self.observer.take();
-        let before = self.view(Some(id));
+        let before = self.view(Some(id)).mark();
         let (due, retransmits) = match self.table.get(id) {
             Some(Slot::Connection(conn)) => {
                 (conn.due_timers(now, &self.config), conn.retransmits())
@@ -131,7 +138,7 @@ impl Tcp {
                     observer.on_timer(now, &flow, timer, &after);
                 }
             }
-            observer.compare(now, &flow, &before, &after);
+            observer.compare(now, &flow, (&before, &after.mark()), &after);
         }
         self.observer = observer;
     }
@@ -141,22 +148,24 @@ impl Tcp {
         if self.observer.is_none() {
             return call(self);
         }
-        let (flow, before) = (self.table.flow(id), self.view(Some(id)));
+        let (flow, before) = (self.table.flow(id), self.view(Some(id)).mark());
         call(self);
+        let mut observer = self.observer.take();
         let after = self.view(Some(id));
-        if let (Some(observer), Some(flow)) = (&mut self.observer, flow) {
-            observer.compare(now, &flow, &before, &after);
+        if let (Some(observer), Some(flow)) = (&mut observer, flow) {
+            observer.compare(now, &flow, (&before, &after.mark()), &after);
         }
+        self.observer = observer;
     }
 
     /// An application opens a connection.
     pub(super) fn observe_opening(&mut self, now: Instant, flow: &FlowKey, id: ConnId) {
-        if self.observer.is_some() {
+        let mut observer = self.observer.take();
+        if let Some(observer) = &mut observer {
             let after = self.view(Some(id));
-            if let Some(observer) = &mut self.observer {
-                observer.compare(now, flow, &View::NONE, &after);
-            }
+            observer.compare(now, flow, (&View::NONE.mark(), &after.mark()), &after);
         }
+        self.observer = observer;
     }
 }
 
