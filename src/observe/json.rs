@@ -11,11 +11,17 @@ use super::{Note, Noted};
 /// The version of the schema.
 pub const SCHEMA: u32 = 1;
 
-/// Appends the line of a note, if it has one: what IP and other shards did is not TCP's.
-pub fn write(shard: usize, note: &Note, line: &mut String) {
-    if let Noted::Tcp(record) = &note.what {
-        write_record(shard, record, line);
-        line.push_str("}\n");
+/// Makes lines of notes.
+#[derive(Debug, Default)]
+pub struct Lines {}
+
+impl Lines {
+    /// Appends the line of a note, if it has one: what IP and other shards did is not TCP's.
+    pub fn write(&mut self, shard: usize, note: &Note, line: &mut String) {
+        if let Noted::Tcp(record) = &note.what {
+            write_record(shard, record, line);
+            line.push_str("}\n");
+        }
     }
 }
 

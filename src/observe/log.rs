@@ -92,6 +92,7 @@ impl EventLog {
             file,
             shared: Arc::clone(&shared),
             text: String::new(),
+            lines: json::Lines::default(),
             failed: false,
         };
         let writer = std::thread::Builder::new()
@@ -210,6 +211,7 @@ struct Sink<W> {
     file: W,
     shared: Arc<Shared>,
     text: String,
+    lines: json::Lines,
     /// The file failed; nothing more is written, everything is counted as dropped.
     failed: bool,
 }
@@ -240,7 +242,7 @@ impl<W: Write> Sink<W> {
         }
         let mut events = 0;
         for note in &batch.notes {
-            json::write(batch.shard, note, &mut self.text);
+            self.lines.write(batch.shard, note, &mut self.text);
             events += usize::from(matches!(note.what, Noted::Tcp(_)));
         }
         self.shared.waiting.fetch_sub(events, Ordering::Relaxed);

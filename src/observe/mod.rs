@@ -16,7 +16,6 @@ mod turn;
 pub use log::{EventLog, EventLogCounters, EventLogOptions};
 pub(crate) use notes::Notes;
 pub use text::{comment, discarded};
-pub(crate) use turn::with_consequences;
 pub use turn::{Entry, Part, Turn};
 
 use std::fmt;

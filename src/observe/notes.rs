@@ -76,6 +76,9 @@ impl Notes {
 
     fn collect(&mut self, tcp: &mut Tcp, mut frames: impl FnMut(&What) -> Frames) {
         self.dropped += tcp.take_records(&mut self.fresh);
+        if self.fresh.is_empty() {
+            return;
+        }
         self.list.extend(self.fresh.drain(..).map(|record| Note {
             frames: frames(&record.what),
             what: Noted::Tcp(record),
