@@ -6,8 +6,9 @@ use std::num::NonZeroU64;
 
 use ustack::observe::{Frames, Note, Noted};
 use ustack_tcp::observe::{AckWhy, Blocks, Outcome, Packet, Phase, Record, Variables, What, Why};
+use ustack_tcp::seq::{WindowScale, WireSeq};
 use ustack_tcp::time::Instant;
-use ustack_tcp::{Flags, FlowKey, State, WindowScale, WireSeq};
+use ustack_tcp::{Flags, FlowKey, State};
 
 use crate::allocator;
 use crate::peer::MSS;
