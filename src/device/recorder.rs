@@ -344,7 +344,9 @@ impl<D: Device> Device for Recorder<D> {
             self.misses = false;
             self.keep(frames.len(), |ring| {
                 ring.end_turn(); // of one of which nothing was noted
-                frames.iter().for_each(|frame| ring.receive(now, frame));
+                for frame in frames {
+                    ring.receive(now, frame);
+                }
             });
         }
         Ok(received)
@@ -358,7 +360,9 @@ impl<D: Device> Device for Recorder<D> {
             for (number, frame) in numbers.zip(batch.iter().skip(recorded)) {
                 ring.send(now, number, &frame);
             }
-            batch.notes().iter().for_each(|note| ring.note(now, note));
+            for note in batch.notes() {
+                ring.note(now, note);
+            }
             ring.end_turn();
         });
         self.misses = false;

@@ -20,6 +20,7 @@ use pcap_file::{DataLink, Endianness};
 
 use super::batch::{Batch, Piece, is_cut};
 use super::files::Files;
+use super::filter::CaptureDirection as Direction;
 use super::secrets::KeyLog;
 use super::{CaptureCounters, CaptureOptions};
 use crate::device::gso;
@@ -31,12 +32,6 @@ const LOST: u32 = 1;
 
 /// Blocks are written at the latest when this much has been collected.
 const BLOCK_BUFFER: usize = 256 << 10;
-
-#[derive(Clone, Copy, Debug)]
-enum Direction {
-    In = 1,
-    Out = 2,
-}
 
 /// Collects whole blocks, so that each goes to the file in one write.
 struct Blocks {
@@ -251,7 +246,8 @@ impl Sink {
     }
 
     fn write_packet(&mut self, shown: &Shown<'_>) -> io::Result<()> {
-        if !self.options.filter.passes(shown.data) {
+        let other = |only| only != shown.direction;
+        if self.options.direction.is_some_and(other) || !self.options.filter.passes(shown.data) {
             return Ok(());
         }
         self.last_time = self.last_time.max(shown.time);

@@ -20,7 +20,7 @@ impl Connection {
         View {
             state: self.state,
             reason: self.close_reason,
-            connection: Some(Seen::Here(self)),
+            connection: Some(Seen::Awake(self)),
         }
     }
 
@@ -42,6 +42,7 @@ impl Connection {
             recovery,
             undone: self.recovery.undone(),
             peer_scale: self.snd.scale,
+            is_resting: false,
         }
     }
 

@@ -12,18 +12,15 @@ use crate::segment::{Ecn, FlowKey, Segment};
 use crate::time::Instant;
 
 impl Slot {
-    fn view(&self, tcp: &Tcp) -> View<'_> {
+    fn view<'a>(&'a self, tcp: &'a Tcp) -> View<'a> {
         match self {
             Self::SynSent(_) => View::of(State::SynSent),
             Self::SynReceived(_) => View::of(State::SynReceived),
             Self::Connection(conn) => conn.view(),
-            Self::Resting(rest) => {
-                let connection = Box::new(rest.connection(&tcp.config));
-                View {
-                    connection: Some(Seen::Woken(connection)),
-                    ..View::of(State::Established)
-                }
-            }
+            Self::Resting(rest) => View {
+                connection: Some(Seen::Resting(rest, &tcp.config)),
+                ..View::of(State::Established)
+            },
             Self::TimeWait(..) => View::of(State::TimeWait),
         }
     }

@@ -1,18 +1,16 @@
 //! Who collects the records: what a flow looked like before and after tells what has happened.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::connection::{Connection, State};
+use crate::config::Config;
+use crate::connection::{Connection, Resting, State};
 use crate::error::{CloseReason, Dropped};
 use crate::segment::{Flags, FlowKey, Options, Segment, TxMeta};
 use crate::send::Ever;
 use crate::seq::{SeqNum, WindowScale, WireWindow};
 use crate::time::Instant;
 
-#[cfg(doc)]
-use super::Variables;
-use super::{Blocks, Evidence, Outcome, Packet, Record, Timer, What, Why};
+use super::{Blocks, Evidence, Outcome, Packet, Record, Timer, Variables, What, Why};
 
 /// Records that wait for [`Tcp::take_records`](crate::Tcp::take_records); more are dropped and
 /// counted. A turn makes some hundreds, unless thousands of timers fire at once.
@@ -29,19 +27,26 @@ pub(crate) struct View<'a> {
 }
 
 /// A connection that is looked at.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Seen<'a> {
-    /// Where it is.
-    Here(&'a Connection),
-    /// As it would be, were it not at rest.
-    Woken(Box<Connection>),
+    /// One that is awake.
+    Awake(&'a Connection),
+    /// One at rest, and what wakes it.
+    Resting(&'a Resting, &'a Config),
 }
 
 impl Seen<'_> {
-    pub(crate) fn get(&self) -> &Connection {
+    fn mark(self) -> ConnectionMark {
         match self {
-            Self::Here(connection) => connection,
-            Self::Woken(connection) => connection,
+            Self::Awake(connection) => connection.mark(),
+            Self::Resting(rest, _) => rest.mark(),
+        }
+    }
+
+    fn variables(self) -> Variables {
+        match self {
+            Self::Awake(connection) => connection.variables(),
+            Self::Resting(rest, config) => rest.connection(config).variables(),
         }
     }
 }
@@ -72,6 +77,8 @@ pub(crate) struct ConnectionMark {
     pub(crate) undone: u8,
     /// How the peer's window field is scaled.
     pub(crate) peer_scale: WindowScale,
+    /// What was ever counted is not kept at rest, where nothing happens.
+    pub(crate) is_resting: bool,
 }
 
 impl View<'_> {
@@ -100,12 +107,8 @@ impl View<'_> {
     pub(crate) fn mark(&self) -> Mark {
         Mark {
             state: self.state,
-            connection: self.connection().map(Connection::mark),
+            connection: self.connection.map(Seen::mark),
         }
-    }
-
-    pub(crate) fn connection(&self) -> Option<&Connection> {
-        self.connection.as_ref().map(Seen::get)
     }
 }
 
@@ -182,6 +185,7 @@ impl Observer {
         core::mem::take(&mut self.dropped)
     }
 
+    #[inline]
     fn push(&mut self, at: Instant, flow: &FlowKey, what: What, view: &View<'_>) {
         if self.records.len() >= MAX_RECORDS {
             self.dropped += 1;
@@ -192,7 +196,7 @@ impl Observer {
             flow: *flow,
             what,
             state: view.state,
-            now: view.connection().map(Connection::variables),
+            now: view.connection.map(Seen::variables),
         });
     }
 
@@ -205,8 +209,11 @@ impl Observer {
         why: Why,
         view: &View<'_>,
     ) {
-        let scale = view.connection().map(Connection::window_scale);
-        let packet = packet.scaled(scale.unwrap_or_default());
+        let scale = match view.connection {
+            Some(Seen::Awake(connection)) => connection.window_scale(),
+            _ => WindowScale::default(),
+        };
+        let packet = packet.scaled(scale);
         self.push(at, flow, What::Sent(packet, why), view);
     }
 
@@ -242,6 +249,7 @@ impl Observer {
     ) {
         if let (Some(old), Some(new)) = (&before.connection, &after.connection)
             && after.state != State::Closed
+            && !new.is_resting
         {
             self.compare_connection(at, flow, (old, new), view);
         }
@@ -280,8 +288,8 @@ impl Observer {
         view: &View<'_>,
     ) {
         let count = |at: SeqNum| {
-            let connection = view.connection();
-            connection.map_or(0, |connection| connection.variables().sent(at.wire()))
+            let now = view.connection.map(Seen::variables);
+            now.map_or(0, |now| now.sent(at.wire()))
         };
         let undone = old.undone != new.undone;
         if undone {
@@ -309,7 +317,7 @@ fn outcome(
 ) -> Outcome {
     let (Some(old), Some(new)) = (&before.connection, &after.connection) else {
         // It opened its connection, or there is none.
-        let began = view.connection().filter(|_| before.connection.is_none());
+        let began = view.connection.filter(|_| before.connection.is_none());
         let in_order = began.map_or(0, |began| {
             let now = began.variables();
             let first = now.received(packet.seq);
@@ -323,14 +331,17 @@ fn outcome(
     };
     let in_order = (new.rcv_nxt - old.rcv_nxt) as u32;
     let kept = (in_order + new.out_of_order).saturating_sub(old.out_of_order);
-    let measured = view.connection().filter(|_| old.rtts != new.rtts);
+    let rtt = match view.connection {
+        Some(Seen::Awake(connection)) if old.rtts != new.rtts => Some(connection.latest_rtt()),
+        _ => None,
+    };
     Outcome {
         in_order,
         out_of_order: new.out_of_order.saturating_sub(old.out_of_order),
         refused: packet.sequence_len().saturating_sub(kept),
         acked: (new.snd_una - old.snd_una) as u32,
         sacked: new.ever.sacked.wrapping_sub(old.ever.sacked),
-        rtt: measured.map(Connection::latest_rtt),
+        rtt,
         dropped,
     }
 }

@@ -187,22 +187,18 @@ impl Writer<'_> {
 
     #[inline]
     fn u32s<const N: usize>(&mut self, values: [u32; N]) -> Option<()> {
-        let (place, rest) = core::mem::take(&mut self.rest).split_at_mut_checked(4 * N)?;
-        let places = place.as_chunks_mut().0.iter_mut();
-        places
-            .zip(values)
-            .for_each(|(place, value)| *place = value.to_le_bytes());
-        self.rest = rest;
-        Some(())
+        self.slice(values.map(u32::to_le_bytes).as_flattened())
     }
 
     #[inline]
     fn u64s<const N: usize>(&mut self, values: [u64; N]) -> Option<()> {
-        let (place, rest) = core::mem::take(&mut self.rest).split_at_mut_checked(8 * N)?;
-        let places = place.as_chunks_mut().0.iter_mut();
-        places
-            .zip(values)
-            .for_each(|(place, value)| *place = value.to_le_bytes());
+        self.slice(values.map(u64::to_le_bytes).as_flattened())
+    }
+
+    #[inline]
+    fn slice(&mut self, bytes: &[u8]) -> Option<()> {
+        let (place, rest) = core::mem::take(&mut self.rest).split_at_mut_checked(bytes.len())?;
+        place.copy_from_slice(bytes);
         self.rest = rest;
         Some(())
     }

@@ -4,7 +4,7 @@ use ustack_tcp::observe::{Timer, What};
 use ustack_tcp::{FlowKey, State};
 
 use super::*;
-use crate::batch::TxBatch;
+use crate::batch::{Offload, TxBatch};
 
 fn frame(byte: u8, len: usize) -> Frame {
     Frame {
@@ -72,9 +72,11 @@ fn notes_find_their_packets() {
     let mut ring = Ring::new(100_000);
     let mut batch = TxBatch::new();
     for byte in [10, 11] {
-        batch.push(&[byte; 60], [vec![byte; 1000].into()], Default::default());
+        batch.push(&[byte; 60], [vec![byte; 1000].into()], Offload::default());
     }
-    (0..3).for_each(|n| ring.receive(at(1), &frame(n, 50)));
+    for n in 0..3 {
+        ring.receive(at(1), &frame(n, 50));
+    }
     for (number, frame) in (100..).zip(batch.iter()) {
         ring.send(at(2), number, &frame);
     }
