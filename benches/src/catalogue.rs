@@ -1,20 +1,12 @@
 //! The rows: every workload by name, with the subjects that it is for.
 
 use std::hint::black_box;
-use std::net::SocketAddr;
-use std::num::NonZeroU64;
-
-use ustack::observe::{Frames, Note, Noted};
-use ustack_tcp::observe::{AckWhy, Blocks, Outcome, Packet, Phase, Record, Variables, What, Why};
-use ustack_tcp::seq::{WindowScale, WireSeq};
-use ustack_tcp::time::Instant;
-use ustack_tcp::{Flags, FlowKey, State};
 
 use crate::allocator;
 use crate::peer::MSS;
 use crate::subject::{Core, Host, Recorded, Smoltcp};
 use crate::workload::{
-    BulkIn, BulkOut, Close, Connect, Open, Reordered, RequestResponse, Workload,
+    BulkIn, BulkOut, Close, Connect, EventLines, Open, Reordered, RequestResponse, Workload,
 };
 
 /// A workload with its subjects.
@@ -172,101 +164,6 @@ pub fn find(name: &str, subject: &str) -> Option<(&'static Row, Setup)> {
     let row = ROWS.iter().find(|row| row.name == name)?;
     let (_, setup) = row.subjects.iter().find(|(name, _)| *name == subject)?;
     Some((row, *setup))
-}
-
-/// Lines of the event log: a segment arrives, its ACK leaves.
-struct EventLines {
-    notes: [Note; 2],
-    text: String,
-}
-
-impl EventLines {
-    fn new() -> Self {
-        let end = |host, port| SocketAddr::from(([10, 77, 0, host], port));
-        let packet = Packet {
-            seq: WireSeq(3_123_456_789),
-            ack: WireSeq(1_987_654_321),
-            flags: Flags::ACK,
-            len: 0,
-            segments: 1,
-            size: 0,
-            window: 131_072,
-            sack: Blocks::new(&[]),
-        };
-        let now = Variables {
-            iss: WireSeq(1_987_600_000),
-            irs: WireSeq(3_000_000_000),
-            snd_una: 54_321,
-            snd_nxt: 54_321,
-            snd_wnd: 64_240,
-            rcv_nxt: 123_458_237,
-            rcv_wnd: 131_072,
-            window_scale: WindowScale::new(7),
-            cwnd: 14_480,
-            ssthresh: u32::MAX,
-            in_flight: 0,
-            sacked: 0,
-            lost: 0,
-            resent: 0,
-            twice: 0,
-            dup_acked: 0,
-            unsent: 0,
-            unread: 1448,
-            out_of_order: 0,
-            mss: 1448,
-            srtt: NonZeroU64::new(20_125_000),
-            rttvar: 1_250_000,
-            rto: 220_125_000,
-            backoff: 0,
-            stalled_since: None,
-            phase: Phase::SlowStart,
-        };
-        let arrived = Packet {
-            len: 1448,
-            size: 1448,
-            ..packet
-        };
-        let outcome = Outcome {
-            in_order: 1448,
-            ..Outcome::default()
-        };
-        let whats = [
-            What::Received(arrived, outcome),
-            What::Sent(packet, Why::Ack(AckWhy::Data)),
-        ];
-        let note = |what| Note {
-            what: Noted::Tcp(Record {
-                at: Instant::from_micros(12_345_678),
-                flow: FlowKey {
-                    local: end(2, 9),
-                    remote: end(1, 40_123),
-                },
-                what,
-                state: State::Established,
-                now: Some(now),
-            }),
-            frames: Frames::None,
-        };
-        Self {
-            notes: whats.map(note),
-            text: String::new(),
-        }
-    }
-}
-
-impl Workload for EventLines {
-    fn run(&mut self, units: u64) {
-        let lines = &mut ustack::observe::json::Lines::default();
-        for notes in 0..units / 2 {
-            for note in &self.notes {
-                lines.write(0, black_box(note), &mut self.text);
-            }
-            if notes % 100 == 99 {
-                assert!(black_box(&self.text).ends_with("}\n"), "lines");
-                self.text.clear();
-            }
-        }
-    }
 }
 
 /// The Internet checksum over one buffer.

@@ -278,7 +278,7 @@ impl<D: Device> Device for Capture<D> {
             }
         }
         if options.annotate {
-            self.held.notes.extend_from_slice(batch.notes());
+            self.held.notes.append(batch.notes());
         }
         if !self.held.is_empty() {
             self.held.time = self.recorder.wall_clock(now);

@@ -25,7 +25,7 @@ use ustack_tcp::time::Instant;
 use ustack_tcp::{CloseReason, FlowKey, State};
 
 use super::{Caps, Device, LostPacket, RxBatch, TxBatch};
-use crate::observe::{Note, Noted};
+
 use ring::Ring;
 use writer::Writer;
 
@@ -278,10 +278,9 @@ impl<D> Recorder<D> {
         }
     }
 
-    fn look_for_trouble(&mut self, now: Instant, notes: &[Note]) {
-        for note in notes {
-            if let Noted::Tcp(record) = &note.what
-                && let Some(why) = trouble(record, self.flight.0.options.stall)
+    fn look_for_trouble(&mut self, now: Instant, records: &[Record]) {
+        for record in records {
+            if let Some(why) = trouble(record, self.flight.0.options.stall)
                 && (why != STALL || self.is_new_stall(record))
             {
                 let (local, remote) = (record.flow.local, record.flow.remote);
@@ -360,13 +359,13 @@ impl<D: Device> Device for Recorder<D> {
             for (number, frame) in numbers.zip(batch.iter().skip(recorded)) {
                 ring.send(now, number, &frame);
             }
-            for note in batch.notes() {
-                ring.note(now, note);
-            }
+            batch
+                .notes()
+                .each(|told, frames| ring.note(now, told, frames));
             ring.end_turn();
         });
         self.misses = false;
-        self.look_for_trouble(now, batch.notes());
+        self.look_for_trouble(now, batch.notes().records());
         let sent = self.device.send(now, batch);
         self.recorded = batch.len();
         sent

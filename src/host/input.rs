@@ -46,7 +46,7 @@ impl Host {
             if let Some(reason) = dropped {
                 notes.on_dropped(reason);
             }
-            notes.on_received(&mut self.tcp, frames);
+            notes.on_received(&self.tcp, frames);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Notes as JSON, a line each: the schema of `docs/events.md`.
+//! Records as JSON, a line each: the schema of `docs/events.md`.
 
 use std::fmt::Write as _;
 
@@ -6,12 +6,11 @@ use ustack_tcp::observe::{Outcome, Packet, Record, Variables, What, Why};
 use ustack_tcp::{Flags, FlowKey};
 
 use super::names;
-use super::{Note, Noted};
 
 /// The version of the schema.
 pub const SCHEMA: u32 = 1;
 
-/// Makes lines of notes. A log has one for each event and packet, so nothing here goes through
+/// Makes lines of records. A log has one for each event and packet, so nothing here goes through
 /// [`std::fmt`] that is in most lines.
 #[derive(Debug, Default)]
 pub struct Lines {
@@ -20,16 +19,9 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Appends the line of a note, if it has one: what IP and other shards did is not TCP's.
-    pub fn write(&mut self, shard: usize, note: &Note, line: &mut String) {
-        if let Noted::Tcp(record) = &note.what {
-            line.reserve(USUAL);
-            self.write_record(shard, record, line);
-            line.push_str("}\n");
-        }
-    }
-
-    fn write_record(&mut self, shard: usize, record: &Record, line: &mut String) {
+    /// Appends the line of a record.
+    pub fn write(&mut self, shard: usize, record: &Record, line: &mut String) {
+        line.reserve(USUAL);
         let Record {
             at,
             flow,
@@ -64,6 +56,7 @@ impl Lines {
         if let Some(now) = now {
             write_variables(now, line);
         }
+        line.push_str("}\n");
     }
 
     /// A flow's fields; neighbouring lines are mostly about one.

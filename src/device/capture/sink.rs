@@ -159,7 +159,7 @@ impl Sink {
             received: &batch.received,
             sent: &batch.sent,
             first_sent: batch.first_sent,
-            notes: &batch.notes,
+            notes: &batch.notes.to_notes(),
         };
         let mut result = Ok(());
         turn.each(|entry| {

@@ -11,7 +11,7 @@ use ustack_tcp::time::Instant;
 
 use crate::batch::{Frame, TxFrame};
 use crate::ip::Dropped;
-use crate::observe::{Entry, Frames, Note, Noted, Part, Turn};
+use crate::observe::{Entry, Frames, Note, Noted, Part, Told, Turn};
 
 /// Bytes kept of each packet: headers and the first of what they carry.
 pub(super) const KEPT: usize = 128;
@@ -106,25 +106,29 @@ impl Ring {
         });
     }
 
-    /// Something was noted.
-    pub(super) fn note(&mut self, at: Instant, note: &Note) {
-        let (about, first, count) = match note.frames {
+    /// Something was noted of these frames.
+    pub(super) fn note(&mut self, at: Instant, told: Told<'_>, frames: Frames) {
+        let (about, first, count) = match frames {
             Frames::None => (ABOUT_NONE, 0, 0),
             Frames::Received { first, count } => (ABOUT_RECEIVED, first.into(), count),
             Frames::Sent { first, count } => (ABOUT_SENT, first, count),
         };
-        match &note.what {
-            Noted::Tcp(record) => self.push(about, at, count, first, |place| {
-                record.pack(place).unwrap_or(0) // there is room for any
-            }),
-            Noted::Dropped(reason) => self.push(DROPPED, at, count, first, |place| {
+        match told {
+            Told::Tcp(record) | Told::Other(Noted::Tcp(record)) => {
+                self.push(about, at, count, first, |place| {
+                    record.pack(place).unwrap_or(0) // there is room for any
+                });
+            }
+            Told::Other(Noted::Dropped(reason)) => self.push(DROPPED, at, count, first, |place| {
                 place[0] = *reason as u8;
                 1
             }),
-            Noted::HandedOver(shard) => self.push(HANDED_OVER, at, count, first, |place| {
-                place[..8].copy_from_slice(&(*shard as u64).to_le_bytes());
-                8
-            }),
+            Told::Other(Noted::HandedOver(shard)) => {
+                self.push(HANDED_OVER, at, count, first, |place| {
+                    place[..8].copy_from_slice(&(*shard as u64).to_le_bytes());
+                    8
+                });
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use crate::connection::State;
 use crate::endpoint::{ConnId, Slot, Tcp};
 use crate::error::Dropped;
 use crate::followers::Followers;
-use crate::observe::{Packet, Record, Seen, Timer, View};
+use crate::observe::{Observer, Packet, Record, Seen, Timer, View};
 use crate::segment::{Ecn, FlowKey, Segment};
 use crate::time::Instant;
 
@@ -46,6 +46,12 @@ impl Tcp {
         observer.map_or(0, |observer| observer.take(into))
     }
 
+    /// What was collected and is not fetched yet.
+    pub fn records(&self) -> &[Record] {
+        let observer = self.observer.as_deref();
+        observer.map_or(&[], Observer::records)
+    }
+
     /// What `id` looks like; as a flow without a connection once it is gone.
     pub(super) fn view(&self, id: Option<ConnId>) -> View<'_> {
         let slot = id.and_then(|id| self.table.get(id));
@@ -53,6 +59,7 @@ impl Tcp {
     }
 
     /// [`Tcp::on_segment`] or [`Tcp::offer_segment`], observed: called once more, it is not.
+    #[cold]
     #[inline(never)]
     pub(super) fn observe_segment<E>(
         &mut self,
@@ -67,11 +74,13 @@ impl Tcp {
             segment.wire_segments(),
             segment.payload.len() as u32,
         );
-        let id = self.table.lookup_again(flow);
+        let mut id = self.table.lookup_again(flow);
         let before = self.view(id).mark();
         let done = call(self, segment);
         if let (Some(observer), Ok(result)) = (&mut observer, &done) {
-            let id = self.table.lookup_again(flow);
+            if !self.table.is_latest(id) {
+                id = self.table.lookup_again(flow);
+            }
             let after = self.view(id);
             observer.on_received(now, flow, packet, result.err(), (&before, &after));
         }
@@ -80,6 +89,7 @@ impl Tcp {
     }
 
     /// [`Tcp::on_train`], observed: called once more, it is not.
+    #[cold]
     #[inline(never)]
     pub(super) fn observe_train(
         &mut self,
@@ -92,11 +102,13 @@ impl Tcp {
         let mut observer = self.observer.take();
         let (first, more) = (segment.payload.len() as u32, followers.text_len());
         let packet = Packet::received(&segment, 1 + followers.len() as u32, first + more);
-        let id = self.table.lookup_again(flow);
+        let mut id = self.table.lookup_again(flow);
         let before = self.view(id).mark();
         let done = self.on_train(now, flow, ecn, segment, followers);
         if let (Some(observer), Ok(())) = (&mut observer, &done) {
-            let id = self.table.lookup_again(flow);
+            if !self.table.is_latest(id) {
+                id = self.table.lookup_again(flow);
+            }
             let after = self.view(id);
             observer.on_received(now, flow, packet, None, (&before, &after));
         }
@@ -105,6 +117,7 @@ impl Tcp {
     }
 
     /// A deadline of `id` has come, observed.
+    #[cold]
     #[inline(never)]
     pub(super) fn observe_deadline(&mut self, now: Instant, id: ConnId) {
         let Some(flow) = self.table.flow(id) else {

@@ -174,6 +174,11 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
+    /// What there is.
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
     /// Moves what there is to `into`; returns how many records have been dropped since the last
     /// time.
     pub(crate) fn take(&mut self, into: &mut Vec<Record>) -> u64 {

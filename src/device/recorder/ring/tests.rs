@@ -93,7 +93,7 @@ fn notes_find_their_packets() {
         count: 1,
     });
     for note in [timer(Frames::None), dropped(1), handed, sent] {
-        ring.note(at(2), &note);
+        ring.note(at(2), Told::Other(&note.what), note.frames);
     }
     ring.end_turn();
     let expected = [
@@ -118,7 +118,8 @@ fn half_turns_of_several_shards_stand_in_order_of_time() {
             let mut ring = Ring::new(100_000);
             for n in 0..20 {
                 ring.receive(at(n * 3 + shard), &frame(shard as u8, 50));
-                ring.note(at(n * 3 + shard), &timer(Frames::None));
+                let note = timer(Frames::None);
+                ring.note(at(n * 3 + shard), Told::Other(&note.what), note.frames);
                 ring.end_turn();
             }
             ring.copy()
@@ -138,7 +139,8 @@ fn a_turn_that_lost_its_beginning() {
         ring.receive(at(1), &frame(n, 500));
     }
     for first in [0, 150, 199] {
-        ring.note(at(1), &timer(Frames::Received { first, count: 1 }));
+        let note = timer(Frames::Received { first, count: 1 });
+        ring.note(at(1), Told::Other(&note.what), note.frames);
     }
     ring.end_turn();
     let told = told(&[ring.copy()]);
