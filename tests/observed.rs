@@ -302,7 +302,7 @@ fn plots_of_log_and_capture_agree() {
         for caps in DEVICES {
             let seen = run(seed, caps, true);
             let context = format!("seed {seed}, {caps:?}");
-            let log = plot::events::read(seen.log.as_bytes(), |_, _| true).expect("a log");
+            let log = plot::events::read(&mut seen.log.as_bytes(), |_, _| true).expect("a log");
             let capture = plot::annotated::read(&seen.capture[..], |_, _| true);
             let capture = capture.expect("an annotated capture");
             let ([log], [capture]) = (&log.traces[..], &capture.traces[..]) else {
