@@ -95,6 +95,7 @@ impl Ring {
     /// The frame with this number leaves.
     pub(super) fn send(&mut self, at: Instant, number: u64, frame: &TxFrame<'_>) {
         self.push(SENT, at, frame.len() as u32, number, |place| {
+            let place = &mut place[..KEPT];
             let mut kept = keep(place, frame.headers);
             for chunk in frame.chunks {
                 if kept == KEPT {
