@@ -7,7 +7,7 @@ use std::vec::Drain;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::observe::{Frames, Note};
+use crate::observe::{Frames, NoteList};
 use crate::pool::ChunkPool;
 
 /// The most frames one turn receives; also how many it hands to the device before it looks again.
@@ -184,7 +184,7 @@ pub struct TxBatch {
     /// Frames pushed so far.
     pushed: u64,
     /// What was noted since the device was offered the batch last, and how many notes are missing.
-    notes: (Vec<Note>, u64),
+    notes: (NoteList, u64),
     /// The frames of each segment that TCP has pushed, if anybody wants to know.
     pushes: Option<Vec<Frames>>,
 }
@@ -281,7 +281,7 @@ impl TxBatch {
 
     /// What was noted in the half turn that this call of [`Device::send`](crate::device::Device::send)
     /// ends, for a device that [asked for it](crate::device::Device::wants_notes).
-    pub fn notes(&self) -> &[Note] {
+    pub const fn notes(&self) -> &NoteList {
         &self.notes.0
     }
 
@@ -291,7 +291,7 @@ impl TxBatch {
     }
 
     /// Takes over notes; the device was offered the last ones.
-    pub(crate) fn put_notes(&mut self, notes: &mut Vec<Note>, dropped: u64) {
+    pub(crate) fn put_notes(&mut self, notes: &mut NoteList, dropped: u64) {
         self.notes.0.clear();
         std::mem::swap(&mut self.notes.0, notes);
         self.notes.1 = dropped;

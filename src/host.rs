@@ -240,12 +240,12 @@ impl Host {
     /// ACKs and data of every flow on the ready list, datagrams, ICMP.
     pub(crate) fn poll_transmit(&mut self, now: Instant, tx: &mut TxBatch) {
         if let Some(notes) = &mut self.notes {
-            notes.on_call(&mut self.tcp);
+            notes.on_call(&self.tcp);
             tx.keep_pushes();
         }
         self.tcp.poll_transmit(now, &mut self.ip.output(now, tx));
         if let Some(notes) = &mut self.notes {
-            notes.on_sent(&mut self.tcp, tx);
+            notes.on_sent(&self.tcp, tx);
         }
         self.poll_transmit_datagrams(now, tx);
     }

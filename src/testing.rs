@@ -98,6 +98,17 @@ impl VirtualHost {
         self.host.has_ready()
     }
 
+    /// Takes notes from now on, for a device that [asks for them](crate::device::Device::wants_notes).
+    pub fn observe(&mut self) {
+        self.host.observe();
+    }
+
+    /// Half a turn is over: what was noted goes to the device with the frames.
+    pub fn hand_notes(&mut self, tx: &mut TxBatch) {
+        tx.clear_notes(); // which the device was offered
+        self.host.hand_notes(tx);
+    }
+
     /// TCP of this host.
     pub fn tcp(&self) -> &Tcp {
         &self.host.tcp

@@ -1,6 +1,7 @@
 //! Two stacks under virtual time, observed by everything there is or by nothing: the wire is the
 //! same, and what was written agrees with it.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -291,4 +292,58 @@ fn the_log_agrees_with_the_wire() {
         assert!(told("sent") >= LENGTH as u64 && told("received") >= LENGTH as u64);
         assert!(lines.iter().all(|line| line["event"] != "dropped"));
     }
+}
+
+/// What `ustack plot` draws is the same, whichever of the two it reads.
+#[test]
+fn plots_of_log_and_capture_agree() {
+    let (mut again, mut recoveries) = (0, 0);
+    for seed in 1..=4 {
+        for caps in DEVICES {
+            let seen = run(seed, caps, true);
+            let context = format!("seed {seed}, {caps:?}");
+            let log = plot::events::read(&mut seen.log.as_bytes(), |_, _| true).expect("a log");
+            let capture = plot::annotated::read(&seen.capture[..], |_, _| true);
+            let capture = capture.expect("an annotated capture");
+            let ([log], [capture]) = (&log.traces[..], &capture.traces[..]) else {
+                panic!("{context}: one connection");
+            };
+            assert_eq!(
+                (log.local, log.remote),
+                (capture.local, capture.remote),
+                "{context}"
+            );
+            assert_eq!(bytes_sent(log), bytes_sent(capture), "{context}");
+            assert_eq!(repairs(log), repairs(capture), "{context}");
+            assert_eq!(states(log), states(capture), "{context}");
+            again += log
+                .sent
+                .iter()
+                .filter(|segment| segment.kind.is_retransmission())
+                .count();
+            recoveries += log.recoveries.len();
+        }
+    }
+    assert!(again > 20 && recoveries > 5, "{again} {recoveries}");
+}
+
+/// Bytes that left, by reason.
+fn bytes_sent(trace: &plot::Trace) -> BTreeMap<plot::trace::Kind, u64> {
+    let mut bytes = BTreeMap::new();
+    for segment in &trace.sent {
+        *bytes.entry(segment.kind).or_default() += u64::from(segment.len);
+    }
+    bytes
+}
+
+/// Episodes of loss recovery: what began them, what was lost, whether it was a false alarm.
+fn repairs(trace: &plot::Trace) -> Vec<(&str, u64, bool)> {
+    let recoveries = trace.recoveries.iter();
+    recoveries
+        .map(|recovery| (&recovery.by[..], recovery.lost, recovery.undone))
+        .collect()
+}
+
+fn states(trace: &plot::Trace) -> Vec<&str> {
+    trace.states.iter().map(|(_, state)| &state[..]).collect()
 }

@@ -4,9 +4,9 @@ use std::hint::black_box;
 
 use crate::allocator;
 use crate::peer::MSS;
-use crate::subject::{Core, Host, Smoltcp};
+use crate::subject::{Core, Host, Recorded, Smoltcp};
 use crate::workload::{
-    BulkIn, BulkOut, Close, Connect, Open, Reordered, RequestResponse, Workload,
+    BulkIn, BulkOut, Close, Connect, EventLines, Open, Reordered, RequestResponse, Workload,
 };
 
 /// A workload with its subjects.
@@ -48,26 +48,32 @@ macro_rules! row {
     };
 }
 
-/// Every row. `tcp` is `ustack_tcp::Tcp` alone, `host` all of ustack from packet to packet.
+/// Every row. `tcp` is `ustack_tcp::Tcp` alone, `host` all of ustack from packet to packet,
+/// `recorded` the same with the flight recorder.
 pub const ROWS: &[Row] = &[
     row!("bulk-in", "segment", 10_000, fresh: false,
         "tcp" => BulkIn::<Core>::single(),
         "host" => BulkIn::<Host>::single(),
+        "recorded" => BulkIn::<Recorded>::single(),
         "smoltcp" => BulkIn::<Smoltcp>::single()),
     row!("bulk-in-batch", "segment", 10_000, fresh: false,
         "tcp" => BulkIn::<Core>::batch(16),
         "host" => BulkIn::<Host>::batch(16),
+        "recorded" => BulkIn::<Recorded>::batch(16),
         "smoltcp" => BulkIn::<Smoltcp>::batch(16)),
     row!("bulk-in-joined", "segment", 44_000, fresh: false,
         "tcp" => BulkIn::<Core>::joined(44),
-        "host" => BulkIn::<Host>::joined(44)),
+        "host" => BulkIn::<Host>::joined(44),
+        "recorded" => BulkIn::<Recorded>::joined(44)),
     row!("bulk-out", "segment", 10_000, fresh: false,
         "tcp" => BulkOut::<Core>::single(),
         "host" => BulkOut::<Host>::single(),
+        "recorded" => BulkOut::<Recorded>::single(),
         "smoltcp" => BulkOut::<Smoltcp>::single()),
     row!("bulk-out-joined", "segment", 44_000, fresh: false,
         "tcp" => BulkOut::<Core>::joined(),
-        "host" => BulkOut::<Host>::joined()),
+        "host" => BulkOut::<Host>::joined(),
+        "recorded" => BulkOut::<Recorded>::joined()),
     row!("reordered-in", "segment", 4_096, fresh: false,
         "tcp" => Reordered::<Core>::new(),
         "host" => Reordered::<Host>::new(),
@@ -75,6 +81,7 @@ pub const ROWS: &[Row] = &[
     row!("request-response", "round trip", 5_000, fresh: false,
         "tcp" => RequestResponse::<Core>::new(1),
         "host" => RequestResponse::<Host>::new(1),
+        "recorded" => RequestResponse::<Recorded>::new(1),
         "smoltcp" => RequestResponse::<Smoltcp>::new(1)),
     row!("request-response-1k", "round trip", 5_000, fresh: false,
         "tcp" => RequestResponse::<Core>::new(1_000),
@@ -93,6 +100,7 @@ pub const ROWS: &[Row] = &[
     row!("connect-rst", "connection", 2_000, fresh: false,
         "tcp" => Connect::<Core>::new(Close::Rst),
         "host" => Connect::<Host>::new(Close::Rst),
+        "recorded" => Connect::<Recorded>::new(Close::Rst),
         "smoltcp" => Connect::<Smoltcp>::new(Close::Rst)),
     row!("open-10k", "connection", 10_000, fresh: true,
         "tcp" => Open::<Core>::new(10_000),
@@ -100,6 +108,8 @@ pub const ROWS: &[Row] = &[
     row!("open-1m", "connection", 1_000_000, fresh: true,
         "tcp" => Open::<Core>::new(1_000_000),
         "host" => Open::<Host>::new(1_000_000)),
+    row!("event-lines", "line", 10_000, fresh: false,
+        "host" => EventLines::new()),
     row!("checksum-1460", "sum", 10_000, fresh: false,
         "host" => Checksum::ours(MSS as usize),
         "smoltcp" => Checksum::smoltcp(MSS as usize)),

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rustix::fs::Access;
 use ustack::device::{
-    Capture, CaptureCounters, CaptureFilter, CaptureOptions, Device, ImpairSpec, NumberedFiles,
-    Rotation,
+    Capture, CaptureCounters, CaptureDirection, CaptureFilter, CaptureOptions, Device, ImpairSpec,
+    NumberedFiles, Rotation,
 };
 
 use super::args::Options;
@@ -34,6 +34,7 @@ pub(crate) struct CaptureSettings {
     annotate: bool,
     snaplen: u32,
     filter: CaptureFilter,
+    direction: Option<CaptureDirection>,
     rotation: Rotation,
     /// Files of a rotation that stay.
     files: u32,
@@ -58,6 +59,11 @@ impl CaptureSettings {
             usage(format!("{}: {why}", origins.name("capture-filter")))
                 .hint("Example: --capture-filter \"tcp port 80 or host 10.77.0.1 udp\"")
         })?;
+        let direction = options.capture_direction.as_deref();
+        let direction = direction.map(str::parse).transpose().map_err(|why| {
+            usage(format!("{}: {why}", origins.name("capture-direction")))
+                .hint("Example: --capture-direction out")
+        })?;
         let rotation = match &options.capture_rotate {
             Some(text) => parse_rotation(text).ok_or_else(|| {
                 usage(format!(
@@ -77,6 +83,7 @@ impl CaptureSettings {
             annotate: options.annotate.unwrap_or_default(),
             snaplen,
             filter,
+            direction,
             rotation,
             files: options.capture_files.unwrap_or(DEFAULT_FILES),
         }))
@@ -95,6 +102,7 @@ impl CaptureSettings {
             annotate: self.annotate,
             comment: Some(about(impairment)),
             filter: self.filter.clone(),
+            direction: self.direction,
             rotation: self.rotation,
             secrets: std::env::var_os("SSLKEYLOGFILE")
                 .filter(|path| !path.is_empty())
@@ -157,6 +165,7 @@ fn refuse_alone(options: &Options, origins: &Origins) -> Result<(), Error> {
         ("annotate", options.annotate == Some(true)),
         ("snaplen", options.snaplen.is_some()),
         ("capture-filter", options.capture_filter.is_some()),
+        ("capture-direction", options.capture_direction.is_some()),
         ("capture-rotate", options.capture_rotate.is_some()),
         ("capture-files", options.capture_files.is_some()),
     ] {

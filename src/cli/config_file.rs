@@ -130,6 +130,7 @@ fn merge_options(
         "annotate" => annotate: is_none,
         "snaplen" => snaplen: is_none,
         "capture-filter" => capture_filter: is_none,
+        "capture-direction" => capture_direction: is_none,
         "capture-rotate" => capture_rotate: is_none,
         "capture-files" => capture_files: is_none,
         "events" => events: is_none,

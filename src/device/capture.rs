@@ -33,7 +33,7 @@ use ustack_tcp::time::Instant;
 use super::{Caps, Device, LostPacket, RxBatch, TxBatch};
 use batch::Batch;
 pub use files::{Files, NumberedFiles, Rotation};
-pub use filter::{CaptureFilter, CaptureFilterError};
+pub use filter::{CaptureDirection, CaptureDirectionError, CaptureFilter, CaptureFilterError};
 use sink::Sink;
 pub(super) use sink::{CapturedHead, write_heads};
 
@@ -52,6 +52,8 @@ pub struct CaptureOptions {
     pub comment: Option<String>,
     /// Which packets are written.
     pub filter: CaptureFilter,
+    /// The direction of packets that are written; `None`: both.
+    pub direction: Option<CaptureDirection>,
     /// When to go on in another file; see [`Capture::with_files`].
     pub rotation: Rotation,
     /// A file to which TLS libraries write secrets (`SSLKEYLOGFILE`); what it has is embedded, so
@@ -74,6 +76,7 @@ impl Default for CaptureOptions {
             annotate: false,
             comment: None,
             filter: CaptureFilter::default(),
+            direction: None,
             rotation: Rotation::default(),
             secrets: None,
             queue: 16_384,
@@ -275,7 +278,7 @@ impl<D: Device> Device for Capture<D> {
             }
         }
         if options.annotate {
-            self.held.notes.extend_from_slice(batch.notes());
+            self.held.notes.append(batch.notes());
         }
         if !self.held.is_empty() {
             self.held.time = self.recorder.wall_clock(now);

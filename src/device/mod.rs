@@ -20,8 +20,8 @@ pub mod tun;
 pub mod vnet;
 
 pub use capture::{
-    Capture, CaptureCounters, CaptureFilter, CaptureFilterError, CaptureOptions, Files,
-    NumberedFiles, Rotation,
+    Capture, CaptureCounters, CaptureDirection, CaptureDirectionError, CaptureFilter,
+    CaptureFilterError, CaptureOptions, Files, NumberedFiles, Rotation,
 };
 pub use impair::{Impair, ImpairCounters, ImpairParseError, ImpairSpec, LaneCounters};
 pub use recorder::{FlightRecorder, Recorder, RecorderCounters, RecorderOptions};

@@ -25,8 +25,8 @@ use ustack_tcp::time::Instant;
 use ustack_tcp::{CloseReason, FlowKey, State};
 
 use super::{Caps, Device, LostPacket, RxBatch, TxBatch};
-use crate::observe::{Note, Noted, Turn};
-use ring::{Head, Heads, Ring};
+
+use ring::Ring;
 use writer::Writer;
 
 /// Timeouts in a row that are worth a file.
@@ -143,8 +143,7 @@ impl FlightRecorder {
             device,
             flight: self.clone(),
             ring,
-            heads: Heads::default(),
-            received_at: Instant::ZERO,
+            misses: false,
             recorded: 0,
             stalls: VecDeque::new(),
         }
@@ -189,7 +188,7 @@ impl FlightRecorder {
     }
 
     /// Something went wrong: a file, unless there was one just now.
-    fn on_occasion(&self, now: Instant, why: &str) {
+    fn on_occasion(&self, now: Instant, why: impl FnOnce() -> String) {
         let mut not_before = self.0.not_before.lock();
         if not_before.is_some_and(|at| now < at) {
             self.0.counters.skipped.fetch_add(1, Ordering::Relaxed);
@@ -197,7 +196,7 @@ impl FlightRecorder {
         }
         *not_before = Some(now + self.0.options.pause);
         drop(not_before);
-        self.order(why);
+        self.order(&why());
     }
 }
 
@@ -205,17 +204,15 @@ impl Shared {
     fn write(&self, why: &str) -> io::Result<PathBuf> {
         const PATIENCE: Duration = Duration::from_millis(200);
         let rings = self.rings.try_lock_for(PATIENCE).map(|rings| rings.clone());
-        let mut slots = Vec::new();
-        for ring in rings.unwrap_or_default() {
-            if let Some(ring) = ring.try_lock_for(PATIENCE) {
-                slots.extend(ring.copy());
-            }
-        }
-        slots.sort_by_key(|slot| slot.at); // stable: a shard's own order stays
+        let rings = rings.unwrap_or_default();
+        let copies = rings
+            .iter()
+            .filter_map(|ring| Some(ring.try_lock_for(PATIENCE)?.copy()));
+        let copies: Vec<_> = copies.collect();
         let Some(mut writer) = self.writer.try_lock_for(10 * PATIENCE) else {
             return Err(io::Error::other("another file is being written"));
         };
-        let written = writer.write(why, SystemTime::now(), &slots);
+        let written = writer.write(why, SystemTime::now(), &copies);
         match &written {
             Ok(path) => {
                 self.counters.files.fetch_add(1, Ordering::Relaxed);
@@ -254,9 +251,8 @@ pub struct Recorder<D> {
     device: D,
     flight: FlightRecorder,
     ring: Arc<Mutex<Ring>>,
-    /// Frames whose notes are still to come.
-    heads: Heads,
-    received_at: Instant,
+    /// Frames of this half turn are in no ring: notes of it would be taken for others'.
+    misses: bool,
     /// Frames at the front of the batch to send that are recorded already.
     recorded: usize,
     /// Stalls that had their file: the flow, and since when. The last few.
@@ -264,33 +260,32 @@ pub struct Recorder<D> {
 }
 
 impl<D> Recorder<D> {
-    /// Moves what is held to the ring.
-    fn keep(&mut self, now: Instant, first_sent: u64, notes: &[Note]) {
-        let turn = Turn {
-            received: &self.heads.received,
-            sent: &self.heads.sent,
-            first_sent,
-            notes,
-        };
-        if let Some(mut ring) = self.ring.try_lock() {
-            ring.on_turn(now, &turn);
-        } else {
-            let missed = self.heads.received.len() + self.heads.sent.len();
-            let counters = &self.flight.0.counters;
-            counters.missed.fetch_add(missed as u64, Ordering::Relaxed);
-        }
-        self.heads.clear();
+    /// The device inside.
+    pub const fn get_mut(&mut self) -> &mut D {
+        &mut self.device
     }
 
-    fn look_for_trouble(&mut self, now: Instant, notes: &[Note]) {
-        for note in notes {
-            if let Noted::Tcp(record) = &note.what
-                && let Some(why) = trouble(record, self.flight.0.options.stall)
+    /// Writes to the ring, unless it is being read, or something of this half turn was missed
+    /// already. So many frames are not in it, then.
+    fn keep(&mut self, frames: usize, write: impl FnOnce(&mut Ring)) {
+        let ring = self.ring.try_lock().filter(|_| !self.misses);
+        if let Some(mut ring) = ring {
+            write(&mut ring);
+        } else {
+            self.misses = true;
+            let counters = &self.flight.0.counters;
+            counters.missed.fetch_add(frames as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn look_for_trouble(&mut self, now: Instant, records: &[Record]) {
+        for record in records {
+            if let Some(why) = trouble(record, self.flight.0.options.stall)
                 && (why != STALL || self.is_new_stall(record))
             {
                 let (local, remote) = (record.flow.local, record.flow.remote);
-                let why = format!("{why} ({local} to {remote})");
-                self.flight.on_occasion(now, &why);
+                let why = || format!("{why} ({local} to {remote})");
+                self.flight.on_occasion(now, why);
             }
         }
     }
@@ -341,25 +336,36 @@ impl<D: Device> Device for Recorder<D> {
     }
 
     fn recv(&mut self, now: Instant, batch: &mut RxBatch) -> io::Result<usize> {
-        if !self.heads.received.is_empty() {
-            self.keep(self.received_at, 0, &[]); // nothing was noted of them
-        }
         let before = batch.len();
         let received = self.device.recv(now, batch)?;
-        self.received_at = now;
-        let heads = batch.frames()[before..].iter().map(Head::of);
-        self.heads.received.extend(heads);
+        let frames = &batch.frames()[before..];
+        if !frames.is_empty() {
+            self.misses = false;
+            self.keep(frames.len(), |ring| {
+                ring.end_turn(); // of one of which nothing was noted
+                for frame in frames {
+                    ring.receive(now, frame);
+                }
+            });
+        }
         Ok(received)
     }
 
     fn send(&mut self, now: Instant, batch: &mut TxBatch) -> io::Result<usize> {
         let fresh = batch.len() - self.recorded;
-        let heads = batch.iter().skip(self.recorded);
-        self.heads
-            .sent
-            .extend(heads.map(|frame| Head::of_sent(&frame)));
-        self.keep(now, batch.pushed() - fresh as u64, batch.notes());
-        self.look_for_trouble(now, batch.notes());
+        let recorded = self.recorded;
+        self.keep(fresh, |ring| {
+            let numbers = batch.pushed() - fresh as u64..;
+            for (number, frame) in numbers.zip(batch.iter().skip(recorded)) {
+                ring.send(now, number, &frame);
+            }
+            batch
+                .notes()
+                .each(|told, frames| ring.note(now, told, frames));
+            ring.end_turn();
+        });
+        self.misses = false;
+        self.look_for_trouble(now, batch.notes().records());
         let sent = self.device.send(now, batch);
         self.recorded = batch.len();
         sent

@@ -50,7 +50,7 @@ impl Host {
             if let Some(reason) = dropped {
                 notes.on_dropped(reason);
             }
-            notes.on_received(&mut self.tcp, frames);
+            notes.on_received(&self.tcp, frames);
         }
     }
 

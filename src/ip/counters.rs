@@ -194,6 +194,13 @@ impl AddAssign for IpCounters {
     }
 }
 
+impl Dropped {
+    /// The reason that `as u8` makes this number of.
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        ALL.into_iter().find(|reason| *reason as u8 == code)
+    }
+}
+
 impl IpCounters {
     /// All frames dropped on the way in.
     pub fn dropped(&self) -> u64 {

@@ -1,4 +1,4 @@
-//! Notes as JSON, a line each: the schema of `docs/events.md`.
+//! Records as JSON, a line each: the schema of `docs/events.md`.
 
 use std::fmt::Write as _;
 
@@ -6,18 +6,74 @@ use ustack_tcp::observe::{Outcome, Packet, Record, Variables, What, Why};
 use ustack_tcp::{Flags, FlowKey};
 
 use super::names;
-use super::{Note, Noted};
 
 /// The version of the schema.
 pub const SCHEMA: u32 = 1;
 
-/// Appends the line of a note, if it has one: what IP and other shards did is not TCP's.
-pub fn write(shard: usize, note: &Note, line: &mut String) {
-    if let Noted::Tcp(record) = &note.what {
-        write_record(shard, record, line);
+/// Makes lines of records. A log has one for each event and packet, so nothing here goes through
+/// [`std::fmt`] that is in most lines.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// The flow of the last line, and its two fields.
+    flow: Option<(FlowKey, String)>,
+}
+
+impl Lines {
+    /// Appends the line of a record.
+    pub fn write(&mut self, shard: usize, record: &Record, line: &mut String) {
+        line.reserve(USUAL);
+        let Record {
+            at,
+            flow,
+            what,
+            state,
+            now,
+        } = record;
+        put(r#"{"t":"#, at.as_nanos(), line);
+        put(r#","shard":"#, shard as u64, line);
+        word(r#","event":""#, event(what), line);
+        line.push_str(self.flow(flow));
+        word(r#","state":""#, state.name(), line);
+        match what {
+            What::Sent(packet, why) => {
+                write_packet(packet, now.as_ref(), true, line);
+                word(r#","why":""#, names::why(*why), line);
+                line.push_str(if why.is_retransmission() {
+                    r#","again":true"#
+                } else {
+                    r#","again":false"#
+                });
+                if let Why::TimeoutRetransmit(count) = why {
+                    number(r#","timeouts":"#, *count, line);
+                }
+            }
+            What::Received(packet, outcome) => {
+                write_packet(packet, now.as_ref(), false, line);
+                write_outcome(outcome, line);
+            }
+            _ => write_event(what, line),
+        }
+        if let Some(now) = now {
+            write_variables(now, line);
+        }
         line.push_str("}\n");
     }
+
+    /// A flow's fields; neighbouring lines are mostly about one.
+    fn flow(&mut self, flow: &FlowKey) -> &str {
+        let (last, text) = self.flow.get_or_insert_with(|| (*flow, String::new()));
+        if text.is_empty() || last != flow {
+            let FlowKey { local, remote } = flow;
+            *last = *flow;
+            text.clear();
+            let _ = write!(text, r#","local":"{local}","remote":"{remote}""#);
+        }
+        text
+    }
 }
+
+/// Bytes of most lines, and some more.
+const USUAL: usize = 640;
 
 /// Appends the line that tells of missing ones.
 pub fn write_dropped(shard: usize, at: u64, count: u64, line: &mut String) {
@@ -43,58 +99,33 @@ pub(super) fn string(text: &str, line: &mut String) {
     line.push('"');
 }
 
-fn write_record(shard: usize, record: &Record, line: &mut String) {
-    let Record {
-        at,
-        flow: FlowKey { local, remote },
-        what,
-        state,
-        now,
-    } = record;
-    let (t, event) = (at.as_nanos(), event(what));
-    let _ = write!(
-        line,
-        r#"{{"t":{t},"shard":{shard},"event":"{event}","local":"{local}","remote":"{remote}","state":"{state}""#
-    );
+/// What happened between packets.
+fn write_event(what: &What, line: &mut String) {
     match what {
-        What::Sent(packet, why) => {
-            write_packet(packet, now.as_ref(), true, line);
-            let again = why.is_retransmission();
-            let _ = write!(line, r#","why":"{}","again":{again}"#, names::why(*why));
-            if let Why::TimeoutRetransmit(count) = why {
-                number("timeouts", *count, line);
-            }
-        }
-        What::Received(packet, outcome) => {
-            write_packet(packet, now.as_ref(), false, line);
-            write_outcome(outcome, line);
-        }
         What::State { from, reason } => {
-            let _ = write!(line, r#","from":"{from}""#);
+            word(r#","from":""#, from.name(), line);
             if let Some(reason) = reason {
-                let _ = write!(line, r#","reason":"{}""#, names::close(*reason));
+                word(r#","reason":""#, names::close(*reason), line);
             }
         }
         What::Timer(timer) => {
             let (name, count) = names::timer(*timer);
-            let _ = write!(line, r#","timer":"{name}""#);
-            number("count", count.unwrap_or(0), line);
+            word(r#","timer":""#, name, line);
+            number(r#","count":"#, count.unwrap_or(0), line);
         }
-        What::Lost { bytes } => number("bytes", *bytes, line),
+        What::Lost { bytes } => number(r#","bytes":"#, *bytes, line),
         What::RecoveryBegun { by, until } => {
-            let by = names::evidence(*by);
-            let _ = write!(line, r#","what":"begin","by":"{by}","until":{until}"#);
+            line.push_str(r#","what":"begin""#);
+            word(r#","by":""#, names::evidence(*by), line);
+            put(r#","until":"#, *until, line);
         }
         What::RecoveryEnded => line.push_str(r#","what":"end""#),
         What::RecoveryUndone => line.push_str(r#","what":"undo""#),
         What::Reduced { cwnd, ssthresh } => {
-            number("cwnd", *cwnd, line);
+            number(r#","cwnd":"#, *cwnd, line);
             write_ssthresh(*ssthresh, line);
         }
         _ => {}
-    }
-    if let Some(now) = now {
-        write_variables(now, line);
     }
 }
 
@@ -117,111 +148,96 @@ fn write_packet(packet: &Packet, now: Option<&Variables>, is_ours: bool, line: &
         Some(now) => now.received(wire),
         None => u64::from(wire.0),
     };
-    let _ = write!(line, r#","seq":{}"#, number_of(is_ours, packet.seq));
+    put(r#","seq":"#, number_of(is_ours, packet.seq), line);
     if packet.flags.contains(Flags::ACK) {
-        let _ = write!(line, r#","ack":{}"#, number_of(!is_ours, packet.ack));
+        put(r#","ack":"#, number_of(!is_ours, packet.ack), line);
     }
     line.push_str(r#","flags":""#);
     line.extend(names::flags(packet.flags));
-    let Packet {
-        len,
-        segments,
-        size,
-        window,
-        ..
-    } = packet;
-    let _ = write!(
-        line,
-        r#"","len":{len},"segments":{segments},"size":{size},"window":{window}"#
-    );
+    put(r#"","len":"#, packet.len, line);
+    put(r#","segments":"#, packet.segments, line);
+    put(r#","size":"#, packet.size, line);
+    put(r#","window":"#, packet.window, line);
     let blocks = packet.sack.as_slice();
     if !blocks.is_empty() {
-        line.push_str(r#","sack":["#);
-        for (index, block) in blocks.iter().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            let (left, right) = (
-                number_of(!is_ours, block.left),
-                number_of(!is_ours, block.right),
-            );
-            let _ = write!(line, "{comma}[{left},{right}]");
+        let mut start = r#","sack":[["#;
+        for block in blocks {
+            put(start, number_of(!is_ours, block.left), line);
+            put(",", number_of(!is_ours, block.right), line);
+            start = "],[";
         }
-        line.push(']');
+        line.push_str("]]");
     }
 }
 
 fn write_outcome(outcome: &Outcome, line: &mut String) {
-    let Outcome {
-        in_order,
-        out_of_order,
-        refused,
-        acked,
-        sacked,
-        rtt,
-        dropped,
-    } = *outcome;
-    for (name, bytes) in [
-        ("in_order", in_order),
-        ("out_of_order", out_of_order),
-        ("refused", refused),
-        ("acked", acked),
-        ("sacked", sacked),
-    ] {
-        number(name, bytes, line);
-    }
-    number("rtt", rtt.unwrap_or(0), line);
-    if let Some(reason) = dropped {
-        let _ = write!(line, r#","dropped":"{}""#, names::dropped(reason));
+    number(r#","in_order":"#, outcome.in_order, line);
+    number(r#","out_of_order":"#, outcome.out_of_order, line);
+    number(r#","refused":"#, outcome.refused, line);
+    number(r#","acked":"#, outcome.acked, line);
+    number(r#","sacked":"#, outcome.sacked, line);
+    number(r#","rtt":"#, outcome.rtt.unwrap_or(0), line);
+    if let Some(reason) = outcome.dropped {
+        word(r#","dropped":""#, names::dropped(reason), line);
     }
 }
 
 fn write_variables(now: &Variables, line: &mut String) {
-    let Variables {
-        snd_una,
-        snd_nxt,
-        snd_wnd,
-        rcv_nxt,
-        rcv_wnd,
-        cwnd,
-        in_flight,
-        mss,
-        rttvar,
-        rto,
-        ..
-    } = *now;
-    let _ = write!(
-        line,
-        r#","now":{{"una":{snd_una},"nxt":{snd_nxt},"wnd":{snd_wnd},"rcv_nxt":{rcv_nxt},"rcv_wnd":{rcv_wnd},"cwnd":{cwnd},"in_flight":{in_flight},"mss":{mss}"#
-    );
+    put(r#","now":{"una":"#, now.snd_una, line);
+    put(r#","nxt":"#, now.snd_nxt, line);
+    put(r#","wnd":"#, now.snd_wnd, line);
+    put(r#","rcv_nxt":"#, now.rcv_nxt, line);
+    put(r#","rcv_wnd":"#, now.rcv_wnd, line);
+    put(r#","cwnd":"#, now.cwnd, line);
+    put(r#","in_flight":"#, now.in_flight, line);
+    put(r#","mss":"#, now.mss, line);
     write_ssthresh(now.ssthresh, line);
-    for (name, bytes) in [
-        ("sacked", now.sacked),
-        ("lost", now.lost),
-        ("resent", now.resent),
-        ("twice", now.twice),
-        ("dup_acked", now.dup_acked),
-        ("unsent", now.unsent),
-        ("unread", now.unread),
-        ("out_of_order", now.out_of_order),
-    ] {
-        number(name, bytes, line);
-    }
-    number("srtt", now.srtt.map_or(0, std::num::NonZero::get), line);
-    number("rttvar", rttvar, line);
-    number("rto", rto, line);
-    number("backoff", now.backoff, line);
-    let _ = write!(line, r#","phase":"{}"}}"#, names::phase(now.phase));
+    number(r#","sacked":"#, now.sacked, line);
+    number(r#","lost":"#, now.lost, line);
+    number(r#","resent":"#, now.resent, line);
+    number(r#","twice":"#, now.twice, line);
+    number(r#","dup_acked":"#, now.dup_acked, line);
+    number(r#","unsent":"#, now.unsent, line);
+    number(r#","unread":"#, now.unread, line);
+    number(r#","out_of_order":"#, now.out_of_order, line);
+    number(
+        r#","srtt":"#,
+        now.srtt.map_or(0, std::num::NonZero::get),
+        line,
+    );
+    number(r#","rttvar":"#, now.rttvar, line);
+    number(r#","rto":"#, now.rto, line);
+    number(r#","backoff":"#, now.backoff, line);
+    word(r#","phase":""#, names::phase(now.phase), line);
+    line.push('}');
 }
 
 fn write_ssthresh(ssthresh: u32, line: &mut String) {
     if ssthresh != u32::MAX {
-        number("ssthresh", ssthresh, line);
+        number(r#","ssthresh":"#, ssthresh, line);
     }
 }
 
+/// A field of text, which its name opens.
+#[inline]
+fn word(name: &str, value: &str, line: &mut String) {
+    line.push_str(name);
+    line.push_str(value);
+    line.push('"');
+}
+
 /// A field that is left out when it is 0.
+#[inline]
 fn number(name: &str, value: impl Into<u64>, line: &mut String) {
     let value = value.into();
     if value > 0 {
-        let _ = write!(line, r#","{name}":{value}"#);
+        put(name, value, line);
     }
+}
+
+/// A field.
+#[inline]
+fn put(name: &str, value: impl Into<u64>, line: &mut String) {
+    line.push_str(name);
+    line.push_str(itoa::Buffer::new().format(value.into()));
 }

@@ -10,7 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
-use super::{Events, Note, Noted, json};
+use super::{Events, NoteList, json};
+use ustack_tcp::observe::Record;
 
 /// What stands in the first line, and how much may wait to be written.
 #[derive(Clone, Debug)]
@@ -72,7 +73,7 @@ struct Shared {
 #[derive(Debug)]
 struct Batch {
     shard: usize,
-    notes: Vec<Note>,
+    records: Vec<Record>,
     /// How many are missing before these.
     missing: u64,
 }
@@ -92,6 +93,7 @@ impl EventLog {
             file,
             shared: Arc::clone(&shared),
             text: String::new(),
+            lines: json::Lines::default(),
             failed: false,
         };
         let writer = std::thread::Builder::new()
@@ -113,7 +115,7 @@ impl EventLog {
 }
 
 impl Events for EventLog {
-    fn on_notes(&self, shard: usize, notes: &[Note], dropped: u64) {
+    fn on_notes(&self, shard: usize, notes: &NoteList, dropped: u64) {
         let Some(missing) = self.missing.get(shard) else {
             return;
         };
@@ -124,15 +126,14 @@ impl Events for EventLog {
                 .fetch_add(dropped, Ordering::Relaxed);
             missing.fetch_add(dropped, Ordering::Relaxed);
         }
-        let is_tcp = |note: &&Note| matches!(note.what, Noted::Tcp(_));
-        let count = notes.iter().filter(is_tcp).count();
+        let count = notes.records().len();
         if count == 0 {
             return;
         }
         let waiting = self.shared.waiting.fetch_add(count, Ordering::Relaxed);
         let batch = || Batch {
             shard,
-            notes: notes.to_vec(),
+            records: notes.records().to_vec(),
             missing: missing.swap(0, Ordering::Relaxed),
         };
         let refused = match &self.queue {
@@ -159,11 +160,10 @@ impl Drop for EventLog {
             for (shard, missing) in self.missing.iter().enumerate() {
                 let missing = missing.load(Ordering::Relaxed);
                 if missing > 0 {
-                    let notes = Vec::new();
                     // A writer that is gone has said why.
                     let _ = queue.send(Batch {
                         shard,
-                        notes,
+                        records: Vec::new(),
                         missing,
                     });
                 }
@@ -210,6 +210,7 @@ struct Sink<W> {
     file: W,
     shared: Arc<Shared>,
     text: String,
+    lines: json::Lines,
     /// The file failed; nothing more is written, everything is counted as dropped.
     failed: bool,
 }
@@ -232,17 +233,14 @@ impl<W: Write> Sink<W> {
     /// Returns how many events that were.
     fn format(&mut self, batch: &Batch) -> u64 {
         if batch.missing > 0 {
-            let at = batch.notes.iter().find_map(|note| match &note.what {
-                Noted::Tcp(record) => Some(record.at.as_nanos()),
-                _ => None,
-            });
-            json::write_dropped(batch.shard, at.unwrap_or(0), batch.missing, &mut self.text);
+            let at = batch.records.first();
+            let at = at.map_or(0, |record| record.at.as_nanos());
+            json::write_dropped(batch.shard, at, batch.missing, &mut self.text);
         }
-        let mut events = 0;
-        for note in &batch.notes {
-            json::write(batch.shard, note, &mut self.text);
-            events += usize::from(matches!(note.what, Noted::Tcp(_)));
+        for record in &batch.records {
+            self.lines.write(batch.shard, record, &mut self.text);
         }
+        let events = batch.records.len();
         self.shared.waiting.fetch_sub(events, Ordering::Relaxed);
         events as u64
     }

@@ -15,8 +15,8 @@ mod turn;
 
 pub use log::{EventLog, EventLogCounters, EventLogOptions};
 pub(crate) use notes::Notes;
+pub use notes::{NoteList, Told};
 pub use text::{comment, discarded};
-pub(crate) use turn::with_consequences;
 pub use turn::{Entry, Part, Turn};
 
 use std::fmt;
@@ -75,5 +75,5 @@ pub enum Frames {
 pub trait Events: fmt::Debug + Send + Sync {
     /// What happened in half a turn of a shard, in order; `dropped` records more are missing. Called
     /// by the shard's driver, which waits for it.
-    fn on_notes(&self, shard: usize, notes: &[Note], dropped: u64);
+    fn on_notes(&self, shard: usize, notes: &NoteList, dropped: u64);
 }

@@ -7,17 +7,95 @@ use super::{Frames, Note, Noted};
 use crate::batch::TxBatch;
 use crate::ip;
 
-/// The notes of half a turn.
+/// Notes of half a turn, in order. Records stay where TCP has written them: they are long, and most
+/// are looked at once.
+#[derive(Clone, Debug, Default)]
+pub struct NoteList {
+    records: Vec<Record>,
+    /// What each record is about.
+    frames: Vec<Frames>,
+    /// What TCP did not do, and how many records stand before it.
+    others: Vec<(usize, Note)>,
+}
+
+/// A [`Note`] in a [`NoteList`].
+#[derive(Clone, Copy, Debug)]
+pub enum Told<'a> {
+    /// TCP tells.
+    Tcp(&'a Record),
+    /// Somebody else.
+    Other(&'a Noted),
+}
+
+impl NoteList {
+    /// Whether nothing was noted.
+    pub const fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.others.is_empty()
+    }
+
+    /// What TCP tells.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Everything, in order.
+    #[inline]
+    pub fn each(&self, mut tell: impl FnMut(Told<'_>, Frames)) {
+        let mut others = self.others.iter().peekable();
+        for (at, (record, frames)) in self.records.iter().zip(&self.frames).enumerate() {
+            while let Some((_, note)) = others.next_if(|(before, _)| *before <= at) {
+                tell(Told::Other(&note.what), note.frames);
+            }
+            tell(Told::Tcp(record), *frames);
+        }
+        for (_, note) in others {
+            tell(Told::Other(&note.what), note.frames);
+        }
+    }
+
+    /// Everything, in order, each for itself.
+    pub fn to_notes(&self) -> Vec<Note> {
+        let mut notes = Vec::with_capacity(self.records.len() + self.others.len());
+        self.each(|told, frames| {
+            let what = match told {
+                Told::Tcp(record) => Noted::Tcp(*record),
+                Told::Other(what) => *what,
+            };
+            notes.push(Note { what, frames });
+        });
+        notes
+    }
+
+    /// Appends a copy of `more`.
+    pub(crate) fn append(&mut self, more: &Self) {
+        let before = self.records.len();
+        self.records.extend_from_slice(&more.records);
+        self.frames.extend_from_slice(&more.frames);
+        let others = more.others.iter();
+        self.others
+            .extend(others.map(|(at, note)| (before + at, *note)));
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&self.records[..]) + size_of_val(&self.frames[..])
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.records.clear();
+        self.frames.clear();
+        self.others.clear();
+    }
+}
+
+/// The notes of half a turn. Records are left with TCP until it is over.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    list: Vec<Note>,
-    /// Records on their way from the core.
-    fresh: Vec<Record>,
+    list: NoteList,
     /// Frames of the batch that were dealt with.
     received: u32,
     /// What is to be noted of the frame that comes next.
     fate: Option<Noted>,
-    dropped: u64,
 }
 
 impl Notes {
@@ -33,7 +111,7 @@ impl Notes {
 
     /// So many frames of the batch were dealt with together: the records since then are about them.
     /// None, if they came another way.
-    pub(crate) fn on_received(&mut self, tcp: &mut Tcp, count: u32) {
+    pub(crate) fn on_received(&mut self, tcp: &Tcp, count: u32) {
         let frames = match count {
             0 => Frames::None,
             count => Frames::Received {
@@ -42,19 +120,19 @@ impl Notes {
             },
         };
         self.received += count;
-        let before = self.list.len();
+        let before = self.list.frames.len();
         self.collect(tcp, |what| match what {
             What::Received(..) => frames,
             _ => Frames::None,
         });
         let fate = self.fate.take().filter(|_| count > 0);
-        if let Some(what) = fate.filter(|_| before == self.list.len()) {
-            self.list.push(Note { what, frames });
+        if let Some(what) = fate.filter(|_| before == self.list.frames.len()) {
+            self.list.others.push((before, Note { what, frames }));
         }
     }
 
     /// Segments were pushed to `tx`: the records since then are about them.
-    pub(crate) fn on_sent(&mut self, tcp: &mut Tcp, tx: &mut TxBatch) {
+    pub(crate) fn on_sent(&mut self, tcp: &Tcp, tx: &mut TxBatch) {
         let mut pushes = tx.take_pushes();
         self.collect(tcp, |what| match what {
             What::Sent(..) => pushes.next().unwrap_or(Frames::None),
@@ -63,7 +141,7 @@ impl Notes {
     }
 
     /// Something happened without frames.
-    pub(crate) fn on_call(&mut self, tcp: &mut Tcp) {
+    pub(crate) fn on_call(&mut self, tcp: &Tcp) {
         self.collect(tcp, |_| Frames::None);
     }
 
@@ -71,14 +149,13 @@ impl Notes {
     pub(crate) fn hand_over(&mut self, tcp: &mut Tcp, tx: &mut TxBatch) {
         self.on_call(tcp);
         self.received = 0;
-        tx.put_notes(&mut self.list, core::mem::take(&mut self.dropped));
+        let dropped = tcp.take_records(&mut self.list.records);
+        tx.put_notes(&mut self.list, dropped);
     }
 
-    fn collect(&mut self, tcp: &mut Tcp, mut frames: impl FnMut(&What) -> Frames) {
-        self.dropped += tcp.take_records(&mut self.fresh);
-        self.list.extend(self.fresh.drain(..).map(|record| Note {
-            frames: frames(&record.what),
-            what: Noted::Tcp(record),
-        }));
+    fn collect(&mut self, tcp: &Tcp, mut frames: impl FnMut(&What) -> Frames) {
+        for record in tcp.records().get(self.list.frames.len()..).unwrap_or(&[]) {
+            self.list.frames.push(frames(&record.what));
+        }
     }
 }

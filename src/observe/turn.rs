@@ -114,7 +114,7 @@ fn up_to<'a, F>(frames: &'a [F], at: &mut usize, first: usize, mut tell: impl Fn
 
 /// A note, and those behind it that it has brought about: of the same flow, without frames, and no
 /// timer.
-pub(crate) fn with_consequences(notes: &[Note]) -> &[Note] {
+fn with_consequences(notes: &[Note]) -> &[Note] {
     use ustack_tcp::observe::What;
     let Some(Note {
         what: Noted::Tcp(record),

@@ -11,8 +11,9 @@
 //! are 0; a packet has its header's, and [`Variables::sent`] and [`Variables::received`] translate.
 
 mod observer;
+mod packed;
 
-pub(crate) use observer::{ConnectionView, Observer, View};
+pub(crate) use observer::{ConnectionMark, Mark, Observer, Seen, View};
 
 use crate::connection::State;
 use crate::error::{CloseReason, Dropped};

@@ -7,7 +7,7 @@ use core::net::IpAddr;
 
 use bytes::Bytes;
 
-use crate::observe::{Observer, Packet, View, Why};
+use crate::observe::{Mark, Observer, Packet, View, Why};
 use crate::segment::{FlowKey, Transmit, TxMeta};
 use crate::time::Instant;
 
@@ -32,13 +32,13 @@ pub(crate) trait Outlet {
     fn push(&mut self, meta: &TxMeta<'_>, payload: impl Iterator<Item = Bytes>);
 
     /// The segments that follow are those of a flow that looks like this.
-    fn begin(&mut self, view: impl FnOnce() -> View);
+    fn begin<'v>(&mut self, view: impl FnOnce() -> View<'v>);
 
     /// The segment pushed last was sent for this reason; its connection looks like this now.
-    fn on_sent(&mut self, why: Why, view: impl FnOnce() -> View);
+    fn on_sent<'v>(&mut self, why: Why, view: impl FnOnce() -> View<'v>);
 
     /// That was all of the flow, which looks like this now.
-    fn end(&mut self, flow: &FlowKey, view: impl FnOnce() -> View);
+    fn end<'v>(&mut self, flow: &FlowKey, view: impl FnOnce() -> View<'v>);
 }
 
 /// An observer hears of everything.
@@ -49,7 +49,7 @@ pub(crate) struct Observed<'a, T> {
     /// The segment pushed last.
     pushed: Option<(FlowKey, Packet)>,
     /// What the flow looked like last.
-    view: Option<View>,
+    mark: Option<Mark>,
 }
 
 impl<'a, T> Observed<'a, T> {
@@ -59,7 +59,7 @@ impl<'a, T> Observed<'a, T> {
             observer,
             now,
             pushed: None,
-            view: None,
+            mark: None,
         }
     }
 }
@@ -93,11 +93,11 @@ impl<T: Transmit> Outlet for T {
         Transmit::push(self, meta, payload);
     }
 
-    fn begin(&mut self, _: impl FnOnce() -> View) {}
+    fn begin<'v>(&mut self, _: impl FnOnce() -> View<'v>) {}
 
-    fn on_sent(&mut self, _: Why, _: impl FnOnce() -> View) {}
+    fn on_sent<'v>(&mut self, _: Why, _: impl FnOnce() -> View<'v>) {}
 
-    fn end(&mut self, _: &FlowKey, _: impl FnOnce() -> View) {}
+    fn end<'v>(&mut self, _: &FlowKey, _: impl FnOnce() -> View<'v>) {}
 }
 
 impl<T: Transmit> Outlet for Observed<'_, T> {
@@ -124,27 +124,32 @@ impl<T: Transmit> Outlet for Observed<'_, T> {
         self.tx.push(meta, payload);
     }
 
-    fn begin(&mut self, view: impl FnOnce() -> View) {
-        self.view = Some(view());
+    fn begin<'v>(&mut self, view: impl FnOnce() -> View<'v>) {
+        self.mark = Some(view().mark());
     }
 
-    fn on_sent(&mut self, why: Why, view: impl FnOnce() -> View) {
+    fn on_sent<'v>(&mut self, why: Why, view: impl FnOnce() -> View<'v>) {
         let Some((flow, packet)) = self.pushed.take() else {
             return;
         };
         let view = view();
         self.observer.on_sent(self.now, &flow, packet, why, &view);
         // A handshake that goes on beside its connection (Fast Open) says nothing of that.
-        if view.is_connection()
-            && let Some(before) = self.view.replace(view)
+        if view.connection.is_some()
+            && let Some(before) = &mut self.mark
         {
-            self.observer.compare(self.now, &flow, &before, &view);
+            let after = view.mark();
+            self.observer
+                .compare(self.now, &flow, (before, &after), &view);
+            *before = after;
         }
     }
 
-    fn end(&mut self, flow: &FlowKey, view: impl FnOnce() -> View) {
-        if let Some(before) = self.view.take() {
-            self.observer.compare(self.now, flow, &before, &view());
+    fn end<'v>(&mut self, flow: &FlowKey, view: impl FnOnce() -> View<'v>) {
+        if let Some(before) = self.mark.take() {
+            let view = view();
+            self.observer
+                .compare(self.now, flow, (&before, &view.mark()), &view);
         }
     }
 }

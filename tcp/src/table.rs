@@ -92,6 +92,11 @@ impl<S: Keyed> Table<S> {
         self.latest
     }
 
+    /// Whether [`Table::lookup_again`] found it last, and it has its flow still.
+    pub(crate) fn is_latest(&self, id: Option<ConnId>) -> bool {
+        id.is_some() && self.latest == id
+    }
+
     /// Whose flow this is.
     pub(crate) fn lookup(&self, flow: &FlowKey) -> Option<ConnId> {
         let is_of = |&index: &u32| {

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use ustack_tcp::observe::{Packet, Record, Variables, What, Why};
 use ustack_tcp::testing::{Link, Pair, Side};
-use ustack_tcp::{Config, CongestionAlgorithm, EcnMode, Flags, LossDetection, State};
+use ustack_tcp::{Config, CongestionAlgorithm, EcnMode, Flags, LossDetection, Read, State};
 
 const LIMIT: Duration = Duration::from_secs(3_000);
+/// Bytes of a round.
+const LENGTH: u64 = 200_000;
 
 /// Settings and a link that depend on the seed.
 fn setting(seed: u64) -> (Config, Link) {
@@ -285,4 +287,58 @@ fn episodes_begin_and_end() {
         begun > 50 && timeouts > 5,
         "{begun} episodes, {timeouts} timeouts"
     );
+}
+
+/// A connection that goes to rest after losses, or wakes, tells of nothing that did not happen: what
+/// is counted while it is awake is not kept.
+#[test]
+fn rest_is_no_event() {
+    let mut losses = 0;
+    for seed in 0..20 {
+        let (config, link) = setting(seed);
+        let mut pair = Pair::new(seed, &config, link);
+        for tcp in &mut pair.tcp {
+            tcp.observe(true);
+        }
+        let (client, server) = pair.open();
+        for round in 1..=2 {
+            let (mut written, mut read) = (0, 0);
+            while read < LENGTH {
+                let now = pair.now;
+                let text = ustack_tcp::testing::pattern(written, (LENGTH - written) as usize);
+                let taken = pair.end(Side::Client).write(now, client, &text);
+                written += taken.expect("open") as u64;
+                while let Ok(Read::Data(data)) = pair.end(Side::Server).read(now, server, 1 << 20) {
+                    read += data.len() as u64;
+                }
+                assert!(read == LENGTH || pair.step(), "seed {seed}: stuck");
+            }
+            let end = pair.now + Duration::from_secs(5);
+            while pair.now < end && pair.step() {}
+            let mut records = [Vec::new(), Vec::new()];
+            for (tcp, records) in pair.tcp.iter_mut().zip(&mut records) {
+                tcp.take_records(records);
+            }
+            for record in records.iter().flatten() {
+                match record.what {
+                    What::Lost { bytes } => {
+                        assert!(u64::from(bytes) <= LENGTH, "seed {seed}: {record:?}");
+                        losses += 1;
+                    }
+                    What::RecoveryUndone => assert_ne!(link.loss + link.reorder, 0, "{record:?}"),
+                    _ => {}
+                }
+            }
+            let in_order = records[1].iter().map(|record| match record.what {
+                What::Received(_, outcome) => u64::from(outcome.in_order),
+                _ => 0,
+            });
+            assert_eq!(
+                in_order.sum::<u64>(),
+                LENGTH,
+                "seed {seed}, round {round}: what woke it counts too"
+            );
+        }
+    }
+    assert!(losses > 50, "{losses}");
 }

@@ -17,12 +17,12 @@ const FRAMES: usize = 64;
 /// `VirtualHost` with a device.
 #[derive(Debug)]
 pub struct Host {
-    stack: VirtualHost,
+    pub(super) stack: VirtualHost,
     listener: ListenerId,
     page: Bytes,
     ring: Ring,
-    rx: RxBatch,
-    tx: TxBatch,
+    pub(super) rx: RxBatch,
+    pub(super) tx: TxBatch,
     /// Where the device has packets in one piece, as a peer's does.
     packet: Vec<u8>,
 }
@@ -31,16 +31,11 @@ impl Subject for Host {
     type Conn = ConnId;
 
     fn new(needs: Needs) -> Self {
+        let caps = caps(needs);
         let settings = ustack::Config::new()
             .address(SERVER.0, 8)
             .tcp(config(needs))
             .seed([7; 32]);
-        let caps = Caps {
-            mtu: 1500,
-            tx_checksum: true,
-            tso: needs.offload,
-            uso: false,
-        };
         let mut stack = VirtualHost::new(settings, caps).expect("settings that work");
         let listener = listen(stack.tcp_mut(), needs);
         let largest = if needs.offload { LARGEST } else { MSS } as usize;
@@ -51,22 +46,13 @@ impl Subject for Host {
             ring: Ring::new(HEADERS + largest),
             rx: RxBatch::new(),
             tx: TxBatch::new(),
-            packet: vec![0; 65_536],
+            packet: packet(),
         }
     }
 
     fn on_segment(&mut self, now: u64, segment: &Segment) {
-        let gso = (segment.len > MSS).then_some(Gso {
-            kind: GsoKind::TcpV4,
-            header_len: HEADERS as u16,
-            size: const { std::num::NonZeroU16::new(MSS as u16).unwrap() },
-        });
-        let offload = Offload {
-            checksum: Checksum::Verified,
-            gso,
-        };
-        let data = self.ring.packet(segment);
-        self.rx.push(Frame { data, offload });
+        let frame = self.frame(segment);
+        self.rx.push(frame);
         if self.rx.room() == 0 {
             self.stack.on_batch(micros(now), &mut self.rx);
         }
@@ -82,15 +68,7 @@ impl Subject for Host {
 
     fn transmit(&mut self, now: u64, sent: &mut Vec<Segment>) {
         self.stack.poll_transmit(micros(now), &mut self.tx);
-        for frame in self.tx.iter() {
-            self.packet.clear();
-            self.packet.extend_from_slice(frame.headers);
-            for chunk in frame.chunks {
-                self.packet.extend_from_slice(chunk);
-            }
-            sent.push(Segment::read(&self.packet));
-        }
-        self.tx.clear();
+        deliver(&mut self.tx, &mut self.packet, sent);
     }
 
     fn accept(&mut self) -> Option<ConnId> {
@@ -115,6 +93,51 @@ impl Subject for Host {
     fn connections(&self) -> usize {
         self.stack.tcp().connection_count()
     }
+}
+
+/// Room for a packet in one piece.
+pub(super) fn packet() -> Vec<u8> {
+    vec![0; 65_536]
+}
+
+/// What its device can do.
+pub(super) const fn caps(needs: Needs) -> Caps {
+    Caps {
+        mtu: 1500,
+        tx_checksum: true,
+        tso: needs.offload,
+        uso: false,
+    }
+}
+
+impl Host {
+    /// A segment as the device has it.
+    pub(super) fn frame(&mut self, segment: &Segment) -> Frame {
+        let gso = (segment.len > MSS).then_some(Gso {
+            kind: GsoKind::TcpV4,
+            header_len: HEADERS as u16,
+            size: const { std::num::NonZeroU16::new(MSS as u16).unwrap() },
+        });
+        let offload = Offload {
+            checksum: Checksum::Verified,
+            gso,
+        };
+        let data = self.ring.packet(segment);
+        Frame { data, offload }
+    }
+}
+
+/// What is to be sent arrives at the peer.
+pub(super) fn deliver(tx: &mut TxBatch, packet: &mut Vec<u8>, sent: &mut Vec<Segment>) {
+    for frame in tx.iter() {
+        packet.clear();
+        packet.extend_from_slice(frame.headers);
+        for chunk in frame.chunks {
+            packet.extend_from_slice(chunk);
+        }
+        sent.push(Segment::read(packet));
+    }
+    tx.clear();
 }
 
 /// The device's buffers. One is written again once nobody holds a slice of it; nothing is

@@ -2,10 +2,12 @@
 //! and give the same segments.
 
 mod host;
+mod recorded;
 mod smoltcp;
 mod tcp;
 
 pub use self::host::Host;
+pub use self::recorded::Recorded;
 pub use self::smoltcp::Smoltcp;
 pub use self::tcp::Core;
 

@@ -3,10 +3,12 @@
 
 mod bulk;
 mod connections;
+mod events;
 mod many;
 
 pub use self::bulk::{BulkIn, BulkOut, Reordered};
 pub use self::connections::{Close, Connect, Open};
+pub use self::events::EventLines;
 pub use self::many::RequestResponse;
 
 use crate::peer::{ACK, Client, Segment};

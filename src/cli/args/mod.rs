@@ -193,6 +193,9 @@ pub(crate) struct Options {
     /// them, "or" between alternatives [default: all]
     #[arg(long, value_name = "FILTER")]
     pub(crate) capture_filter: Option<String>,
+    /// Which way packets that --capture keeps go, seen from the stack: "in" or "out" [default: both]
+    #[arg(long, value_name = "in|out")]
+    pub(crate) capture_direction: Option<String>,
     /// Go on in another file at this size (units K, M, G), after this time (s, min, h) or either,
     /// such as 100M,10min: FILE_00001.pcapng, FILE_00002.pcapng and so on
     #[arg(long, value_name = "SIZE|TIME")]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::CaptureOptions;
 use crate::batch::{Frame, GsoKind, Offload, TxFrame};
 use crate::device::LostPacket;
-use crate::observe::Note;
+use crate::observe::NoteList;
 
 /// Shorter frames are copied: that costs less than to share them.
 const SHORT: usize = 256;
@@ -22,7 +22,7 @@ pub(super) struct Batch {
     pub(super) sent: Vec<Piece>,
     /// The number of the first frame sent.
     pub(super) first_sent: u64,
-    pub(super) notes: Vec<Note>,
+    pub(super) notes: NoteList,
     /// Packets that were lost on purpose, and when.
     pub(super) lost: Vec<(Duration, LostPacket)>,
     /// Frames that are missing before these.
@@ -60,7 +60,7 @@ impl Batch {
     /// Bytes that wait with it.
     pub(super) fn bytes(&self) -> usize {
         let lost = self.lost.iter().map(|(_, lost)| lost.packet.len());
-        self.copied.len() + self.shared + lost.sum::<usize>() + size_of_val(&self.notes[..])
+        self.copied.len() + self.shared + lost.sum::<usize>() + self.notes.bytes()
     }
 
     /// A frame was received.

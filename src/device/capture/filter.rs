@@ -5,6 +5,32 @@ use std::str::FromStr;
 
 use etherparse::{IpNumber, TransportSlice};
 
+/// Which way a packet goes, seen from the stack. The numbers are those of pcapng's `epb_flags`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureDirection {
+    /// It came.
+    In = 1,
+    /// It leaves.
+    Out = 2,
+}
+
+impl FromStr for CaptureDirection {
+    type Err = CaptureDirectionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "in" => Ok(Self::In),
+            "out" => Ok(Self::Out),
+            other => Err(CaptureDirectionError(other.to_owned())),
+        }
+    }
+}
+
+/// Why a direction is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no direction of a capture: use in or out")]
+pub struct CaptureDirectionError(String);
+
 /// A filter: terms `host ADDR`, `port N`, `tcp`, `udp` and `icmp`, all of which must hold; `or`
 /// between groups of them. Without a term every packet passes.
 ///

@@ -20,10 +20,11 @@ use pcap_file::{DataLink, Endianness};
 
 use super::batch::{Batch, Piece, is_cut};
 use super::files::Files;
+use super::filter::CaptureDirection as Direction;
 use super::secrets::KeyLog;
 use super::{CaptureCounters, CaptureOptions};
 use crate::device::gso;
-use crate::observe::{Entry, Part, Turn, comment, discarded};
+use crate::observe::{Entry, Note, Part, Turn, comment, discarded};
 
 /// The interface of packets that went by, and of those that were lost on purpose.
 const DEVICE: u32 = 0;
@@ -32,11 +33,8 @@ const LOST: u32 = 1;
 /// Blocks are written at the latest when this much has been collected.
 const BLOCK_BUFFER: usize = 256 << 10;
 
-#[derive(Clone, Copy, Debug)]
-enum Direction {
-    In = 1,
-    Out = 2,
-}
+/// Events that wait for the next packet, from half turns without one; more are told by no comment.
+const MAX_BEFORE: usize = 1024;
 
 /// Collects whole blocks, so that each goes to the file in one write.
 struct Blocks {
@@ -79,6 +77,8 @@ pub(super) struct Sink {
     last_time: Duration,
     /// Frames that are missing before the next packet.
     missing: u64,
+    /// What has happened since the last packet, in other half turns: timers, mostly.
+    before: Vec<Note>,
     /// Room for a comment.
     text: String,
     /// The file failed; nothing more is written, everything is counted as dropped.
@@ -113,6 +113,7 @@ impl Sink {
             first_time: None,
             last_time: Duration::ZERO,
             missing: 0,
+            before: Vec::new(),
             text: String::new(),
             failed: false,
         };
@@ -164,19 +165,27 @@ impl Sink {
             received: &batch.received,
             sent: &batch.sent,
             first_sent: batch.first_sent,
-            notes: &batch.notes,
+            notes: &batch.notes.to_notes(),
         };
         let mut result = Ok(());
+        let mut before = std::mem::take(&mut self.before);
+        let mut told = 0; // events to come that the last packet has told
         turn.each(|entry| {
             let (direction, piece, part) = match entry {
                 Entry::Received(piece, part) => (Direction::In, piece, part),
                 Entry::Sent(piece, part) => (Direction::Out, piece, part),
-                Entry::Event(_) => return,
+                Entry::Event(_) if told > 0 => return told -= 1,
+                Entry::Event(note) => return before.push(*note),
             };
+            told = part.notes.len().saturating_sub(1);
             if result.is_ok() {
-                result = self.write_frame(batch, direction, piece, part);
+                let before = &before[..];
+                result = self.write_frame(batch, direction, piece, Part { before, ..part });
             }
+            before.clear();
         });
+        before.truncate(MAX_BEFORE);
+        self.before = before;
         result?;
         let mut text = std::mem::take(&mut self.text);
         for (time, lost) in &batch.lost {
@@ -251,7 +260,8 @@ impl Sink {
     }
 
     fn write_packet(&mut self, shown: &Shown<'_>) -> io::Result<()> {
-        if !self.options.filter.passes(shown.data) {
+        let other = |only| only != shown.direction;
+        if self.options.direction.is_some_and(other) || !self.options.filter.passes(shown.data) {
             return Ok(());
         }
         self.last_time = self.last_time.max(shown.time);

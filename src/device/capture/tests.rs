@@ -140,6 +140,26 @@ fn segments_can_be_shown_as_on_the_wire() {
 }
 
 #[test]
+fn one_direction_can_be_asked_for() {
+    for (text, count) in [("in", 1), ("out", 4)] {
+        let one = CaptureOptions {
+            direction: Some(text.parse().unwrap()),
+            ..options(0)
+        };
+        let (packets, _) = read(&sample(one));
+        assert_eq!(packets.len(), count);
+        let is_out = |packet: &Packet| packet.outgoing;
+        assert!(
+            packets
+                .iter()
+                .map(is_out)
+                .all(|is_out| is_out == (text == "out"))
+        );
+    }
+    assert!("inout".parse::<CaptureDirection>().is_err());
+}
+
+#[test]
 fn a_snap_length_keeps_the_true_length() {
     let short = CaptureOptions {
         snaplen: 60,

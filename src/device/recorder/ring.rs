@@ -1,244 +1,357 @@
-//! The ring: the last packets and events of a shard, in memory that is taken once.
+//! The ring: the last packets and notes of a shard as bytes, in memory that is taken once.
+//!
+//! What is written is an entry for each frame and each note, in the order in which the recorder comes
+//! by them: frames received, frames to send, notes that say by their numbers which of these they are
+//! about. Who stands where is found out when a file is [written](each), not while packets pass.
 
+use std::mem;
+
+use ustack_tcp::observe::Record;
 use ustack_tcp::time::Instant;
 
-use crate::batch::{Frame, Offload, TxFrame};
-use crate::observe::{Entry, Note, Part, Turn, with_consequences};
+use crate::batch::{Frame, TxFrame};
+use crate::ip::Dropped;
+use crate::observe::{Entry, Frames, Note, Noted, Part, Told, Turn};
 
 /// Bytes kept of each packet: headers and the first of what they carry.
 pub(super) const KEPT: usize = 128;
 
-/// The beginning of a frame.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Head {
-    data: [u8; KEPT],
-    kept: u8,
-    /// Bytes of the whole frame.
-    pub(super) len: u32,
-    pub(super) offload: Offload,
-}
+/// Pieces that a ring is made of: the oldest is given up whole.
+const CHUNKS: usize = 16;
 
-impl Head {
-    const EMPTY: Self = Self {
-        data: [0; KEPT],
-        kept: 0,
-        len: 0,
-        offload: Offload {
-            checksum: crate::batch::Checksum::Complete,
-            gso: None,
-        },
+/// What comes first in an entry: its length in bytes, its kind, whether a half turn begins with it, the
+/// frame's length or how many frames a note is about, the frame's number or that of the first, when.
+const HEADER: usize = 2 + 1 + 1 + 4 + 8 + 8;
+
+/// The longest entry.
+const MAX_ENTRY: usize = HEADER
+    + if KEPT > Record::MAX_PACKED {
+        KEPT
+    } else {
+        Record::MAX_PACKED
     };
 
-    pub(super) fn of(frame: &Frame) -> Self {
-        let mut head = Self::EMPTY;
-        head.keep(&frame.data);
-        (head.len, head.offload) = (frame.data.len() as u32, frame.offload);
-        head
-    }
+const RECEIVED: u8 = 0;
+const SENT: u8 = 1;
+/// A record about frames received, about frames to send, or about none.
+const ABOUT_RECEIVED: u8 = 2;
+const ABOUT_SENT: u8 = 3;
+const ABOUT_NONE: u8 = 4;
+/// IP dropped frames received, for the reason that follows.
+const DROPPED: u8 = 5;
+/// Frames received went to the shard whose number follows.
+const HANDED_OVER: u8 = 6;
 
-    pub(super) fn of_sent(frame: &TxFrame<'_>) -> Self {
-        let mut head = Self::EMPTY;
-        head.keep(frame.headers);
-        frame.chunks.iter().for_each(|chunk| head.keep(chunk));
-        (head.len, head.offload) = (frame.len() as u32, frame.offload);
-        head
-    }
-
-    fn keep(&mut self, bytes: &[u8]) {
-        let from = usize::from(self.kept);
-        let count = bytes.len().min(KEPT - from);
-        self.data[from..from + count].copy_from_slice(&bytes[..count]);
-        self.kept += count as u8;
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.data[..usize::from(self.kept)]
-    }
-}
-
-/// What a place of the ring holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Received,
-    Sent,
-    /// Something happened between packets, or a packet has brought it about.
-    Event,
-}
-
-/// A place of the ring.
-#[derive(Clone, Debug)]
-pub(super) struct Slot {
-    pub(super) at: Instant,
-    pub(super) kind: Kind,
-    /// The packet; an event has none.
-    pub(super) head: Head,
-    /// Of several frames that a note is about, the first has the note.
-    pub(super) note: Option<Note>,
-    /// How many frames the note is about.
-    pub(super) count: u32,
-}
-
-/// The last packets and events.
+/// The last packets and notes.
 #[derive(Debug)]
 pub(super) struct Ring {
-    slots: Vec<Slot>,
-    capacity: usize,
-    /// Where the next one goes.
-    next: usize,
+    chunks: Vec<Chunk>,
+    /// The one that is written.
+    current: usize,
+    /// Whether the next entry begins a half turn.
+    begins: bool,
+    /// Frames received in it.
+    received: u64,
+}
+
+/// A piece of the ring.
+#[derive(Clone, Debug)]
+struct Chunk {
+    bytes: Vec<u8>,
+    used: usize,
 }
 
 impl Ring {
-    /// A ring of so many bytes, one place at least.
+    /// A ring of so many bytes; the system gives the memory as it is written.
     pub(super) fn new(bytes: usize) -> Self {
+        let size = (bytes / CHUNKS).max(2 * MAX_ENTRY);
+        let chunk = || Chunk {
+            bytes: vec![0; size],
+            used: 0,
+        };
         Self {
-            slots: Vec::new(),
-            capacity: (bytes / size_of::<Slot>()).max(1),
-            next: 0,
+            chunks: (0..CHUNKS).map(|_| chunk()).collect(),
+            current: 0,
+            begins: true,
+            received: 0,
         }
     }
 
-    /// Keeps what happened in half a turn.
-    pub(super) fn on_turn(&mut self, at: Instant, turn: &Turn<'_, Head, Head>) {
-        turn.each(|entry| match entry {
-            Entry::Received(head, part) => {
-                let note = part.notes.first().filter(|_| part.index == 0);
-                self.push(at, Kind::Received, Some(head), note, part.count);
-            }
-            Entry::Sent(head, part) => {
-                let note = part.notes.first().filter(|_| part.index == 0);
-                self.push(at, Kind::Sent, Some(head), note, part.count);
-            }
-            Entry::Event(note) => self.push(at, Kind::Event, None, Some(note), 0),
+    /// A half turn is over.
+    pub(super) const fn end_turn(&mut self) {
+        (self.begins, self.received) = (true, 0);
+    }
+
+    /// A frame came.
+    pub(super) fn receive(&mut self, at: Instant, frame: &Frame) {
+        let number = self.received;
+        self.received += 1;
+        let len = frame.data.len();
+        self.push(RECEIVED, at, len as u32, number, |place| {
+            keep(place, &frame.data)
         });
     }
 
-    /// What is used of a place is written in place: most of it stays as it was.
+    /// The frame with this number leaves.
+    pub(super) fn send(&mut self, at: Instant, number: u64, frame: &TxFrame<'_>) {
+        self.push(SENT, at, frame.len() as u32, number, |place| {
+            let place = &mut place[..KEPT];
+            let mut kept = keep(place, frame.headers);
+            for chunk in frame.chunks {
+                if kept == KEPT {
+                    break;
+                }
+                kept += keep(&mut place[kept..], chunk);
+            }
+            kept
+        });
+    }
+
+    /// Something was noted of these frames.
+    pub(super) fn note(&mut self, at: Instant, told: Told<'_>, frames: Frames) {
+        let (about, first, count) = match frames {
+            Frames::None => (ABOUT_NONE, 0, 0),
+            Frames::Received { first, count } => (ABOUT_RECEIVED, first.into(), count),
+            Frames::Sent { first, count } => (ABOUT_SENT, first, count),
+        };
+        match told {
+            Told::Tcp(record) | Told::Other(Noted::Tcp(record)) => {
+                self.push(about, at, count, first, |place| {
+                    record.pack(place).unwrap_or(0) // there is room for any
+                });
+            }
+            Told::Other(Noted::Dropped(reason)) => self.push(DROPPED, at, count, first, |place| {
+                place[0] = *reason as u8;
+                1
+            }),
+            Told::Other(Noted::HandedOver(shard)) => {
+                self.push(HANDED_OVER, at, count, first, |place| {
+                    place[..8].copy_from_slice(&(*shard as u64).to_le_bytes());
+                    8
+                });
+            }
+        }
+    }
+
+    #[inline]
     fn push(
         &mut self,
+        kind: u8,
         at: Instant,
-        kind: Kind,
-        head: Option<&Head>,
-        note: Option<&Note>,
         count: u32,
+        number: u64,
+        write: impl FnOnce(&mut [u8]) -> usize,
     ) {
-        if self.slots.len() < self.capacity {
-            if self.slots.capacity() < self.capacity {
-                self.slots.reserve_exact(self.capacity);
-            }
-            self.slots.push(Slot {
-                at,
-                kind,
-                head: *head.unwrap_or(&Head::EMPTY),
-                note: note.copied(),
-                count,
-            });
+        let mut chunk = &mut self.chunks[self.current];
+        if chunk.bytes.len() - chunk.used < MAX_ENTRY {
+            self.current = (self.current + 1) % CHUNKS;
+            chunk = &mut self.chunks[self.current];
+            chunk.used = 0;
+        }
+        let entry = &mut chunk.bytes[chunk.used..][..MAX_ENTRY];
+        let (header, place) = entry.split_at_mut(HEADER);
+        let len = HEADER + write(place);
+        header[..2].copy_from_slice(&(len as u16).to_le_bytes());
+        header[2] = kind;
+        header[3] = mem::take(&mut self.begins).into();
+        header[4..8].copy_from_slice(&count.to_le_bytes());
+        header[8..16].copy_from_slice(&number.to_le_bytes());
+        header[16..24].copy_from_slice(&at.as_nanos().to_le_bytes());
+        chunk.used += len;
+    }
+
+    /// A copy of what is written, oldest first.
+    pub(super) fn copy(&self) -> Vec<u8> {
+        let (newer, older) = self.chunks.split_at(self.current + 1);
+        let chunks = older.iter().chain(newer);
+        chunks
+            .flat_map(|chunk| &chunk.bytes[..chunk.used])
+            .copied()
+            .collect()
+    }
+}
+
+/// Copies as much as is kept of a packet; how much that is.
+#[inline]
+fn keep(place: &mut [u8], bytes: &[u8]) -> usize {
+    let count = bytes.len().min(KEPT).min(place.len());
+    place[..count].copy_from_slice(&bytes[..count]);
+    count
+}
+
+/// The beginning of a packet.
+#[derive(Debug)]
+pub(super) struct Head<'a> {
+    pub(super) is_sent: bool,
+    pub(super) data: &'a [u8],
+    /// Bytes of the whole packet.
+    pub(super) len: u32,
+}
+
+/// Tells of each packet in copies of rings, in order of time, with what is known of it.
+pub(super) fn each(copies: &[Vec<u8>], mut tell: impl FnMut(Instant, &Head<'_>, &Part<'_>)) {
+    let mut shards: Vec<_> = copies.iter().map(|copy| Shard::new(copy)).collect();
+    while let Some(shard) = shards
+        .iter_mut()
+        .filter(|shard| shard.next.is_some())
+        .min_by_key(|shard| shard.next.as_ref().map(|half| half.at))
+    {
+        shard.tell(&mut tell);
+    }
+}
+
+/// A copy that is being read.
+struct Shard<'a> {
+    rest: &'a [u8],
+    next: Option<HalfTurn<'a>>,
+    /// What happened since the last packet.
+    before: Vec<Note>,
+}
+
+impl<'a> Shard<'a> {
+    fn new(copy: &'a [u8]) -> Self {
+        let mut rest = copy;
+        Self {
+            next: HalfTurn::read(&mut rest),
+            rest,
+            before: Vec::new(),
+        }
+    }
+
+    /// Tells of the next half turn.
+    fn tell(&mut self, tell: &mut impl FnMut(Instant, &Head<'_>, &Part<'_>)) {
+        let Some(half) = mem::replace(&mut self.next, HalfTurn::read(&mut self.rest)) else {
             return;
-        }
-        let slot = &mut self.slots[self.next];
-        self.next = (self.next + 1) % self.capacity;
-        (slot.at, slot.kind, slot.count) = (at, kind, count);
-        slot.note = note.copied();
-        if let Some(head) = head {
-            let kept = usize::from(head.kept);
-            slot.head.data[..kept].copy_from_slice(&head.data[..kept]);
-            (slot.head.kept, slot.head.len) = (head.kept, head.len);
-            slot.head.offload = head.offload;
-        }
-    }
-
-    /// A copy of everything, oldest first.
-    pub(super) fn copy(&self) -> Vec<Slot> {
-        let (newer, older) = self.slots.split_at(self.next.min(self.slots.len()));
-        [older, newer].concat()
-    }
-}
-
-/// Frames of half a turn as a ring sees them.
-#[derive(Debug, Default)]
-pub(super) struct Heads {
-    pub(super) received: Vec<Head>,
-    pub(super) sent: Vec<Head>,
-}
-
-impl Heads {
-    pub(super) fn clear(&mut self) {
-        self.received.clear();
-        self.sent.clear();
-    }
-}
-
-/// Turns a copy back into packets for whoever writes them, each with its notes.
-pub(super) fn each(slots: &[Slot], mut tell: impl FnMut(&Slot, &Part<'_>)) {
-    let (mut before, mut notes) = (Vec::new(), Vec::new());
-    let (mut index, mut count) = (0, 1);
-    let mut told = 0; // events to come that the last packet has told
-    for (at, slot) in slots.iter().enumerate() {
-        match (slot.kind, slot.note) {
-            (Kind::Event, _) if told > 0 => told -= 1,
-            (Kind::Event, note) => before.extend(note),
-            (_, Some(note)) => {
-                (index, count) = (0, slot.count.max(1));
-                notes.clear();
-                notes.push(note);
-                let events = slots.get(at + count as usize..).unwrap_or_default();
-                let events = events.iter().take_while(|slot| slot.kind == Kind::Event);
-                notes.extend(events.filter_map(|slot| slot.note));
-                notes.truncate(with_consequences(&notes).len());
-                told = notes.len() - 1;
+        };
+        let mut told = 0; // events to come that the last packet has told
+        half.turn().each(|entry| match entry {
+            Entry::Event(_) if told > 0 => told -= 1,
+            Entry::Event(note) => self.before.push(*note),
+            Entry::Received(head, part) | Entry::Sent(head, part) => {
+                let before = &self.before[..];
+                tell(half.at, head, &Part { before, ..part });
+                self.before.clear();
+                told = part.notes.len().saturating_sub(1);
             }
-            (_, None) => {
-                index += 1;
-                if slot.count <= 1 || index >= count {
-                    notes.clear(); // nothing was noted of it, or its note is not in the ring any more
-                    (index, count) = (0, 1);
-                }
-            }
+        });
+    }
+}
+
+/// The entries of half a turn.
+struct HalfTurn<'a> {
+    at: Instant,
+    received: Vec<Head<'a>>,
+    sent: Vec<Head<'a>>,
+    /// Numbers of the first of either: those before it are in the ring no more.
+    first: [Option<u64>; 2],
+    notes: Vec<Note>,
+}
+
+impl<'a> HalfTurn<'a> {
+    /// Takes it off the beginning of `bytes`.
+    fn read(bytes: &mut &'a [u8]) -> Option<Self> {
+        let mut half = HalfTurn {
+            at: Instant::ZERO,
+            received: Vec::new(),
+            sent: Vec::new(),
+            first: [None; 2],
+            notes: Vec::new(),
+        };
+        let mut is_empty = true;
+        while let Some(entry) = Raw::read(bytes)
+            && (is_empty || !entry.begins)
+        {
+            *bytes = &bytes[entry.len..];
+            half.take(&entry);
+            is_empty = false;
         }
-        if slot.kind != Kind::Event {
-            let part = Part {
-                before: &before,
-                notes: &notes,
-                index,
-                count,
+        (!is_empty).then_some(half)
+    }
+
+    fn take(&mut self, entry: &Raw<'a>) {
+        self.at = entry.at;
+        if let RECEIVED | SENT = entry.kind {
+            let is_sent = entry.kind == SENT;
+            self.first[usize::from(is_sent)].get_or_insert(entry.number);
+            let heads = if is_sent {
+                &mut self.sent
+            } else {
+                &mut self.received
             };
-            tell(slot, &part);
-            before.clear();
+            heads.push(Head {
+                is_sent,
+                data: entry.data,
+                len: entry.count,
+            });
+        } else {
+            self.notes.extend(self.note(entry));
         }
+    }
+
+    /// None, if frames that it is about are in the ring no more.
+    fn note(&self, entry: &Raw<'_>) -> Option<Note> {
+        let what = match entry.kind {
+            DROPPED => Noted::Dropped(Dropped::from_code(*entry.data.first()?)?),
+            HANDED_OVER => {
+                let shard = u64::from_le_bytes(*entry.data.first_chunk()?);
+                Noted::HandedOver(shard as usize)
+            }
+            _ => Noted::Tcp(Record::unpack(entry.data)?),
+        };
+        let count = entry.count;
+        let frames = match entry.kind {
+            ABOUT_NONE => Frames::None,
+            ABOUT_SENT => Frames::Sent {
+                first: entry.number,
+                count,
+            },
+            _ if count == 0 => Frames::None,
+            _ => Frames::Received {
+                first: entry.number.checked_sub(self.first[0]?)? as u32,
+                count,
+            },
+        };
+        Some(Note { what, frames })
+    }
+
+    fn turn(&self) -> Turn<'_, Head<'a>, Head<'a>> {
+        Turn {
+            received: &self.received,
+            sent: &self.sent,
+            first_sent: self.first[1].unwrap_or(0),
+            notes: &self.notes,
+        }
+    }
+}
+
+/// An entry as it stands there.
+struct Raw<'a> {
+    /// Bytes of all of it.
+    len: usize,
+    kind: u8,
+    begins: bool,
+    count: u32,
+    number: u64,
+    at: Instant,
+    data: &'a [u8],
+}
+
+impl<'a> Raw<'a> {
+    fn read(bytes: &'a [u8]) -> Option<Self> {
+        let (header, _) = bytes.split_first_chunk::<HEADER>()?;
+        let len = usize::from(u16::from_le_bytes(*header.first_chunk()?));
+        let [kind, begins] = *header[2..].first_chunk()?;
+        Some(Self {
+            len,
+            kind,
+            begins: begins != 0,
+            count: u32::from_le_bytes(*header[4..].first_chunk()?),
+            number: u64::from_le_bytes(*header[8..].first_chunk()?),
+            at: Instant::from_nanos(u64::from_le_bytes(*header[16..].first_chunk()?)),
+            data: bytes.get(HEADER..len)?,
+        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn frame(byte: u8, len: usize) -> Frame {
-        Frame {
-            data: vec![byte; len].into(),
-            offload: Offload::default(),
-        }
-    }
-
-    #[test]
-    fn the_last_packets_stay_in_memory_that_is_taken_once() {
-        let mut ring = Ring::new(10 * size_of::<Slot>());
-        for n in 0..25 {
-            let received = [Head::of(&frame(n, 40 + usize::from(n) * 10))];
-            let turn = Turn {
-                received: &received,
-                sent: &[],
-                first_sent: 0,
-                notes: &[],
-            };
-            ring.on_turn(Instant::from_millis(n.into()), &turn);
-        }
-        assert_eq!(ring.slots.capacity(), 10);
-        let copy = ring.copy();
-        let bytes: Vec<_> = copy.iter().map(|slot| slot.head.bytes()[0]).collect();
-        assert_eq!(bytes, (15..25).collect::<Vec<u8>>());
-        for slot in &copy {
-            let len = 40 + usize::from(slot.head.bytes()[0]) * 10;
-            assert_eq!(slot.head.len as usize, len);
-            assert_eq!(slot.head.bytes().len(), len.min(KEPT));
-        }
-    }
-}
+mod tests;

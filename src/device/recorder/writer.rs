@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::RecorderOptions;
-use super::ring::{self, KEPT, Kind, Slot};
+use super::ring::{self, KEPT};
 use crate::device::capture::{CaptureOptions, CapturedHead, write_heads};
 
 /// What files of recorders are called first.
@@ -33,12 +33,12 @@ impl Writer {
         }
     }
 
-    /// Writes a file, and removes older ones beyond the limits.
+    /// Writes a file of copies of rings, and removes older ones beyond the limits.
     pub(super) fn write(
         &mut self,
         why: &str,
         now: SystemTime,
-        slots: &[Slot],
+        copies: &[Vec<u8>],
     ) -> io::Result<PathBuf> {
         self.count += 1;
         let name = file_name(now, self.count, why);
@@ -56,14 +56,13 @@ impl Writer {
         let epoch = self.epoch.duration_since(UNIX_EPOCH).unwrap_or_default();
         write_heads(file, &options, |write| {
             let mut result = Ok(());
-            ring::each(slots, |slot, part| {
+            ring::each(copies, |at, head, part| {
                 if result.is_ok() {
-                    let since_start = slot.at - ustack_tcp::time::Instant::ZERO;
                     result = write(&CapturedHead {
-                        time: epoch + since_start,
-                        is_sent: slot.kind == Kind::Sent,
-                        data: slot.head.bytes(),
-                        len: slot.head.len as usize,
+                        time: epoch + (at - ustack_tcp::time::Instant::ZERO),
+                        is_sent: head.is_sent,
+                        data: head.data,
+                        len: head.len as usize,
                         part: *part,
                     });
                 }

@@ -5,10 +5,10 @@ use core::ops::Range;
 
 use crate::config::{Config, LossDetection};
 use crate::congestion::CongestionController;
-use crate::observe::{ConnectionView, Evidence, Phase, Timer, Variables, View, Why};
+use crate::observe::{ConnectionMark, Evidence, Phase, Seen, Timer, Variables, View, Why};
 use crate::recovery;
 use crate::send::Fin;
-use crate::seq::SeqNum;
+use crate::seq::{SeqNum, WindowScale};
 use crate::time::Instant;
 
 use super::timers::LossTimer;
@@ -16,28 +16,54 @@ use super::{Connection, State};
 
 impl Connection {
     /// What it looks like now.
-    pub(crate) fn view(&self) -> View {
-        let now = self.variables();
-        let count = |at: SeqNum| now.sent(at.wire());
-        let recovery = match self.recovery.phase() {
-            recovery::Phase::Open => None,
-            recovery::Phase::Recovery(until) => Some((count(until), self.evidence())),
-            recovery::Phase::Loss(until) => Some((count(until), Evidence::Timeout)),
-        };
-        let connection = ConnectionView {
-            now,
-            cwnd: self.cc.cwnd(),
-            ever: self.snd.flight.ever(),
-            rtt: self.rtt.latest(),
-            recovery,
-            undone: self.recovery.undone(),
-            peer_scale: self.snd.scale,
-        };
+    pub(crate) const fn view(&self) -> View<'_> {
         View {
             state: self.state,
             reason: self.close_reason,
-            connection: Some(connection),
+            connection: Some(Seen::Awake(self)),
         }
+    }
+
+    /// What is kept of it while it is called.
+    pub(crate) fn mark(&self) -> ConnectionMark {
+        let recovery = match self.recovery.phase() {
+            recovery::Phase::Open => None,
+            recovery::Phase::Recovery(until) => Some((until, self.evidence())),
+            recovery::Phase::Loss(until) => Some((until, Evidence::Timeout)),
+        };
+        ConnectionMark {
+            snd_una: self.sent_until(),
+            rcv_nxt: self.received_until(),
+            out_of_order: self.rcv.reassembler.ooo_bytes(),
+            cwnd: self.cc.cwnd(),
+            ssthresh: self.cc.ssthresh(),
+            ever: self.snd.flight.ever(),
+            rtts: self.rtt.latest().1,
+            recovery,
+            undone: self.recovery.undone(),
+            peer_scale: self.snd.scale,
+            is_resting: false,
+        }
+    }
+
+    /// SND.UNA, counted from the initial number, which is not kept: what has arrived since tells it.
+    fn sent_until(&self) -> u64 {
+        1 + self.bytes_acked + u64::from(self.snd.fin == Fin::Acked)
+    }
+
+    /// RCV.NXT, likewise.
+    fn received_until(&self) -> u64 {
+        1 + self.bytes_received + u64::from(self.rcv.fin_received)
+    }
+
+    /// How our window field is scaled.
+    pub(crate) const fn window_scale(&self) -> WindowScale {
+        self.rcv.window.scale()
+    }
+
+    /// The last round trip measured, in nanoseconds.
+    pub(crate) const fn latest_rtt(&self) -> u64 {
+        self.rtt.latest().0
     }
 
     const fn evidence(&self) -> Evidence {
@@ -48,11 +74,10 @@ impl Connection {
         }
     }
 
-    fn variables(&self) -> Variables {
+    /// Its variables now.
+    pub(crate) fn variables(&self) -> Variables {
         let (snd, rcv, flight) = (&self.snd, &self.rcv, &self.snd.flight);
-        // Initial numbers are not kept: what has arrived since tells them.
-        let snd_una = 1 + self.bytes_acked + u64::from(snd.fin == Fin::Acked);
-        let rcv_nxt = 1 + self.bytes_received + u64::from(rcv.fin_received);
+        let (snd_una, rcv_nxt) = (self.sent_until(), self.received_until());
         let (cwnd, ssthresh) = (self.cwnd(), self.cc.ssthresh());
         Variables {
             iss: snd.una.wire().wrapping_sub(snd_una as u32),

@@ -10,15 +10,16 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use crate::config::{Config, SocketOptions};
-use crate::congestion::{Controller, RestingController, RestingUsage};
+use crate::congestion::{CongestionController as _, Controller, RestingController, RestingUsage};
 use crate::endpoint::ListenerId;
 use crate::error::IcmpError;
 use crate::flow::Flow;
 use crate::memory::Account;
+use crate::observe::ConnectionMark;
 use crate::recovery::{Recovery, RestingRecovery, RestingRtt, RttEstimator};
 use crate::recv::{Dsacks, Reassembler, RecvSpace, RecvWindow, RestingTuning, Tuning};
 use crate::segment::FlowKey;
-use crate::send::{Fin, Flight, PathMtu, RestingPath, SendBuffer, SendSpace};
+use crate::send::{Ever, Fin, Flight, PathMtu, RestingPath, SendBuffer, SendSpace};
 use crate::seq::{SeqNum, WindowScale};
 use crate::time::{Duration, Instant, Span};
 
@@ -255,13 +256,37 @@ impl Resting {
         conn
     }
 
+    /// What is kept of it while it is called: as of [the connection](Self::connection) that it would
+    /// be.
+    pub(crate) fn mark(&self) -> ConnectionMark {
+        let [bytes_received, bytes_acked, _] = self.totals();
+        let cc = Controller::woken(&self.cc, self.mss());
+        ConnectionMark {
+            snd_una: 1 + bytes_acked,
+            rcv_nxt: 1 + bytes_received,
+            out_of_order: 0,
+            cwnd: cc.cwnd(),
+            ssthresh: cc.ssthresh(),
+            ever: Ever::default(),
+            rtts: 0,
+            recovery: None,
+            undone: 0,
+            peer_scale: self.snd.scale,
+            is_resting: true,
+        }
+    }
+
+    fn mss(&self) -> u32 {
+        let peer_mss = self.options.clamp_mss(self.snd.peer_mss);
+        let has_timestamps = self.timestamps.is_some();
+        payload_limit(&self.flow(), peer_mss, self.path.mtu, has_timestamps)
+    }
+
     /// The connection as it would be.
     pub(crate) fn connection(&self, config: &Config) -> Connection {
         let (totals, stats) = self.stats.wake();
         let [bytes_received, bytes_acked, total_retrans] = totals;
-        let flow = self.flow();
-        let peer_mss = self.options.clamp_mss(self.snd.peer_mss);
-        let mss = payload_limit(&flow, peer_mss, self.path.mtu, self.timestamps.is_some());
+        let (flow, mss) = (self.flow(), self.mss());
         let unless = |fixed, max| if fixed { 0 } else { max };
         let recv_max = unless(self.fixed_recv_buffer, config.recv_buffer_max);
         Connection {

@@ -71,9 +71,10 @@ impl State {
     }
 }
 
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl State {
+    /// Its name in RFC 9293.
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Closed => "CLOSED",
             Self::Listen => "LISTEN",
             Self::SynSent => "SYN-SENT",
@@ -85,7 +86,13 @@ impl fmt::Display for State {
             Self::Closing => "CLOSING",
             Self::LastAck => "LAST-ACK",
             Self::TimeWait => "TIME-WAIT",
-        })
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 

@@ -7,17 +7,20 @@ use crate::connection::State;
 use crate::endpoint::{ConnId, Slot, Tcp};
 use crate::error::Dropped;
 use crate::followers::Followers;
-use crate::observe::{Packet, Record, Timer, View};
+use crate::observe::{Observer, Packet, Record, Seen, Timer, View};
 use crate::segment::{Ecn, FlowKey, Segment};
 use crate::time::Instant;
 
 impl Slot {
-    fn view(&self, tcp: &Tcp) -> View {
+    fn view<'a>(&'a self, tcp: &'a Tcp) -> View<'a> {
         match self {
             Self::SynSent(_) => View::of(State::SynSent),
             Self::SynReceived(_) => View::of(State::SynReceived),
             Self::Connection(conn) => conn.view(),
-            Self::Resting(rest) => rest.connection(&tcp.config).view(),
+            Self::Resting(rest) => View {
+                connection: Some(Seen::Resting(rest, &tcp.config)),
+                ..View::of(State::Established)
+            },
             Self::TimeWait(..) => View::of(State::TimeWait),
         }
     }
@@ -43,8 +46,14 @@ impl Tcp {
         observer.map_or(0, |observer| observer.take(into))
     }
 
+    /// What was collected and is not fetched yet.
+    pub fn records(&self) -> &[Record] {
+        let observer = self.observer.as_deref();
+        observer.map_or(&[], Observer::records)
+    }
+
     /// What `id` looks like; as a flow without a connection once it is gone.
-    pub(super) fn view(&self, id: Option<ConnId>) -> View {
+    pub(super) fn view(&self, id: Option<ConnId>) -> View<'_> {
         let slot = id.and_then(|id| self.table.get(id));
         slot.map_or(View::NONE, |slot| slot.view(self))
     }
@@ -65,10 +74,14 @@ impl Tcp {
             segment.wire_segments(),
             segment.payload.len() as u32,
         );
-        let before = self.view(self.table.lookup(flow));
+        let mut id = self.table.lookup_again(flow);
+        let before = self.view(id).mark();
         let done = call(self, segment);
         if let (Some(observer), Ok(result)) = (&mut observer, &done) {
-            let after = self.view(self.table.lookup(flow));
+            if !self.table.is_latest(id) {
+                id = self.table.lookup_again(flow);
+            }
+            let after = self.view(id);
             observer.on_received(now, flow, packet, result.err(), (&before, &after));
         }
         self.observer = observer;
@@ -89,10 +102,14 @@ impl Tcp {
         let mut observer = self.observer.take();
         let (first, more) = (segment.payload.len() as u32, followers.text_len());
         let packet = Packet::received(&segment, 1 + followers.len() as u32, first + more);
-        let before = self.view(self.table.lookup(flow));
+        let mut id = self.table.lookup_again(flow);
+        let before = self.view(id).mark();
         let done = self.on_train(now, flow, ecn, segment, followers);
         if let (Some(observer), Ok(())) = (&mut observer, &done) {
-            let after = self.view(self.table.lookup(flow));
+            if !self.table.is_latest(id) {
+                id = self.table.lookup_again(flow);
+            }
+            let after = self.view(id);
             observer.on_received(now, flow, packet, None, (&before, &after));
         }
         self.observer = observer;
@@ -107,7 +124,7 @@ impl Tcp {
             return self.on_deadline(now, id);
         };
         let mut observer = self.observer.take();
-        let before = self.view(Some(id));
+        let before = self.view(Some(id)).mark();
         let (due, retransmits) = match self.table.get(id) {
             Some(Slot::Connection(conn)) => {
                 (conn.due_timers(now, &self.config), conn.retransmits())
@@ -131,7 +148,7 @@ impl Tcp {
                     observer.on_timer(now, &flow, timer, &after);
                 }
             }
-            observer.compare(now, &flow, &before, &after);
+            observer.compare(now, &flow, (&before, &after.mark()), &after);
         }
         self.observer = observer;
     }
@@ -141,22 +158,24 @@ impl Tcp {
         if self.observer.is_none() {
             return call(self);
         }
-        let (flow, before) = (self.table.flow(id), self.view(Some(id)));
+        let (flow, before) = (self.table.flow(id), self.view(Some(id)).mark());
         call(self);
+        let mut observer = self.observer.take();
         let after = self.view(Some(id));
-        if let (Some(observer), Some(flow)) = (&mut self.observer, flow) {
-            observer.compare(now, &flow, &before, &after);
+        if let (Some(observer), Some(flow)) = (&mut observer, flow) {
+            observer.compare(now, &flow, (&before, &after.mark()), &after);
         }
+        self.observer = observer;
     }
 
     /// An application opens a connection.
     pub(super) fn observe_opening(&mut self, now: Instant, flow: &FlowKey, id: ConnId) {
-        if self.observer.is_some() {
+        let mut observer = self.observer.take();
+        if let Some(observer) = &mut observer {
             let after = self.view(Some(id));
-            if let Some(observer) = &mut self.observer {
-                observer.compare(now, flow, &View::NONE, &after);
-            }
+            observer.compare(now, flow, (&View::NONE.mark(), &after.mark()), &after);
         }
+        self.observer = observer;
     }
 }
 

@@ -2,11 +2,12 @@
 
 use alloc::vec::Vec;
 
-use crate::connection::State;
+use crate::config::Config;
+use crate::connection::{Connection, Resting, State};
 use crate::error::{CloseReason, Dropped};
 use crate::segment::{Flags, FlowKey, Options, Segment, TxMeta};
 use crate::send::Ever;
-use crate::seq::{WindowScale, WireWindow};
+use crate::seq::{SeqNum, WindowScale, WireWindow};
 use crate::time::Instant;
 
 use super::{Blocks, Evidence, Outcome, Packet, Record, Timer, Variables, What, Why};
@@ -16,33 +17,71 @@ use super::{Blocks, Evidence, Outcome, Packet, Record, Timer, Variables, What, W
 const MAX_RECORDS: usize = 8192;
 
 /// What a flow looks like.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct View {
+#[derive(Debug)]
+pub(crate) struct View<'a> {
     pub(crate) state: State,
     /// How it ended.
     pub(crate) reason: Option<CloseReason>,
     /// Past the handshake.
-    pub(crate) connection: Option<ConnectionView>,
+    pub(crate) connection: Option<Seen<'a>>,
 }
 
-/// What a connection looks like.
+/// A connection that is looked at.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ConnectionView {
-    pub(crate) now: Variables,
+pub(crate) enum Seen<'a> {
+    /// One that is awake.
+    Awake(&'a Connection),
+    /// One at rest, and what wakes it.
+    Resting(&'a Resting, &'a Config),
+}
+
+impl Seen<'_> {
+    fn mark(self) -> ConnectionMark {
+        match self {
+            Self::Awake(connection) => connection.mark(),
+            Self::Resting(rest, _) => rest.mark(),
+        }
+    }
+
+    fn variables(self) -> Variables {
+        match self {
+            Self::Awake(connection) => connection.variables(),
+            Self::Resting(rest, config) => rest.connection(config).variables(),
+        }
+    }
+}
+
+/// What is kept of a flow while it is called: as much as tells afterwards what has happened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    pub(crate) state: State,
+    /// Past the handshake.
+    pub(crate) connection: Option<ConnectionMark>,
+}
+
+/// What is kept of a connection. Sequence numbers count from the initial ones, as in [`Variables`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionMark {
+    pub(crate) snd_una: u64,
+    pub(crate) rcv_nxt: u64,
+    pub(crate) out_of_order: u32,
     /// The controller's window, whatever that of a recovery is.
     pub(crate) cwnd: u32,
+    pub(crate) ssthresh: u32,
     pub(crate) ever: Ever,
-    /// The last round trip measured, and how many there were.
-    pub(crate) rtt: (u64, u32),
+    /// How many round trips were measured.
+    pub(crate) rtts: u32,
     /// Where the recovery under way ends, and what began it.
-    pub(crate) recovery: Option<(u64, Evidence)>,
+    pub(crate) recovery: Option<(SeqNum, Evidence)>,
     /// False alarms so far.
     pub(crate) undone: u8,
     /// How the peer's window field is scaled.
     pub(crate) peer_scale: WindowScale,
+    /// What was ever counted is not kept at rest, where nothing happens.
+    pub(crate) is_resting: bool,
 }
 
-impl View {
+impl View<'_> {
     /// No connection.
     pub(crate) const NONE: Self = Self::of(State::Closed);
 
@@ -64,12 +103,12 @@ impl View {
         })
     }
 
-    pub(crate) const fn is_connection(&self) -> bool {
-        self.connection.is_some()
-    }
-
-    fn now(&self) -> Option<Variables> {
-        self.connection.map(|connection| connection.now)
+    /// What is kept of it.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            state: self.state,
+            connection: self.connection.map(Seen::mark),
+        }
     }
 }
 
@@ -135,6 +174,11 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
+    /// What there is.
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
     /// Moves what there is to `into`; returns how many records have been dropped since the last
     /// time.
     pub(crate) fn take(&mut self, into: &mut Vec<Record>) -> u64 {
@@ -146,7 +190,8 @@ impl Observer {
         core::mem::take(&mut self.dropped)
     }
 
-    fn push(&mut self, at: Instant, flow: &FlowKey, what: What, view: &View) {
+    #[inline]
+    fn push(&mut self, at: Instant, flow: &FlowKey, what: What, view: &View<'_>) {
         if self.records.len() >= MAX_RECORDS {
             self.dropped += 1;
             return;
@@ -156,7 +201,7 @@ impl Observer {
             flow: *flow,
             what,
             state: view.state,
-            now: view.now(),
+            now: view.connection.map(Seen::variables),
         });
     }
 
@@ -167,14 +212,14 @@ impl Observer {
         flow: &FlowKey,
         packet: Packet,
         why: Why,
-        view: &View,
+        view: &View<'_>,
     ) {
-        let scale = view
-            .connection
-            .map_or(WindowScale::default(), |connection| {
-                connection.now.window_scale
-            });
-        self.push(at, flow, What::Sent(packet.scaled(scale), why), view);
+        let scale = match view.connection {
+            Some(Seen::Awake(connection)) => connection.window_scale(),
+            _ => WindowScale::default(),
+        };
+        let packet = packet.scaled(scale);
+        self.push(at, flow, What::Sent(packet, why), view);
     }
 
     /// A segment arrived.
@@ -184,72 +229,104 @@ impl Observer {
         flow: &FlowKey,
         packet: Packet,
         dropped: Option<Dropped>,
-        (before, after): (&View, &View),
+        (before, view): (&Mark, &View<'_>),
     ) {
+        let after = view.mark();
         let known = after.connection.or(before.connection);
         let packet = packet.scaled(known.map(|known| known.peer_scale).unwrap_or_default());
-        let outcome = outcome(&packet, dropped, before, after);
-        self.push(at, flow, What::Received(packet, outcome), after);
-        self.compare(at, flow, before, after);
+        let outcome = outcome(&packet, dropped, (before, &after), view);
+        self.push(at, flow, What::Received(packet, outcome), view);
+        self.compare(at, flow, (before, &after), view);
     }
 
     /// A timer fired.
-    pub(crate) fn on_timer(&mut self, at: Instant, flow: &FlowKey, timer: Timer, view: &View) {
+    pub(crate) fn on_timer(&mut self, at: Instant, flow: &FlowKey, timer: Timer, view: &View<'_>) {
         self.push(at, flow, What::Timer(timer), view);
     }
 
-    /// Tells what is different.
-    pub(crate) fn compare(&mut self, at: Instant, flow: &FlowKey, before: &View, after: &View) {
+    /// Tells what is different from before: `after` is what is kept of `view`.
+    pub(crate) fn compare(
+        &mut self,
+        at: Instant,
+        flow: &FlowKey,
+        (before, after): (&Mark, &Mark),
+        view: &View<'_>,
+    ) {
         if let (Some(old), Some(new)) = (&before.connection, &after.connection)
             && after.state != State::Closed
+            && !new.is_resting
         {
-            self.compare_connection(at, flow, (old, new), after);
+            self.compare_connection(at, flow, (old, new), view);
         }
         if before.state != after.state {
-            let (from, reason) = (before.state, after.reason);
-            self.push(at, flow, What::State { from, reason }, after);
+            let (from, reason) = (before.state, view.reason);
+            self.push(at, flow, What::State { from, reason }, view);
         }
     }
 
+    #[inline]
     fn compare_connection(
         &mut self,
         at: Instant,
         flow: &FlowKey,
-        (old, new): (&ConnectionView, &ConnectionView),
-        view: &View,
+        (old, new): (&ConnectionMark, &ConnectionMark),
+        view: &View<'_>,
     ) {
         let bytes = new.ever.lost.wrapping_sub(old.ever.lost);
         if bytes > 0 {
             self.push(at, flow, What::Lost { bytes }, view);
         }
+        if old.recovery.is_some() || new.recovery.is_some() || old.undone != new.undone {
+            self.compare_recovery(at, flow, (old, new), view);
+        }
+        let (cwnd, ssthresh) = (old.cwnd, old.ssthresh);
+        if new.cwnd < cwnd || new.ssthresh < ssthresh {
+            self.push(at, flow, What::Reduced { cwnd, ssthresh }, view);
+        }
+    }
+
+    fn compare_recovery(
+        &mut self,
+        at: Instant,
+        flow: &FlowKey,
+        (old, new): (&ConnectionMark, &ConnectionMark),
+        view: &View<'_>,
+    ) {
+        let count = |at: SeqNum| {
+            let now = view.connection.map(Seen::variables);
+            now.map_or(0, |now| now.sent(at.wire()))
+        };
         let undone = old.undone != new.undone;
         if undone {
             self.push(at, flow, What::RecoveryUndone, view);
         }
         let over = old
             .recovery
-            .is_some_and(|(until, _)| new.now.snd_una >= until);
+            .is_some_and(|(until, _)| new.snd_una >= count(until));
         if over && !undone {
             self.push(at, flow, What::RecoveryEnded, view);
         }
         if let Some((until, by)) = new.recovery.filter(|_| old.recovery != new.recovery) {
+            let until = count(until);
             self.push(at, flow, What::RecoveryBegun { by, until }, view);
-        }
-        let (cwnd, ssthresh) = (old.cwnd, old.now.ssthresh);
-        if new.cwnd < cwnd || new.now.ssthresh < ssthresh {
-            self.push(at, flow, What::Reduced { cwnd, ssthresh }, view);
         }
     }
 }
 
 /// What became of a segment, from what its flow looked like before and after.
-fn outcome(packet: &Packet, dropped: Option<Dropped>, before: &View, after: &View) -> Outcome {
+fn outcome(
+    packet: &Packet,
+    dropped: Option<Dropped>,
+    (before, after): (&Mark, &Mark),
+    view: &View<'_>,
+) -> Outcome {
     let (Some(old), Some(new)) = (&before.connection, &after.connection) else {
         // It opened its connection, or there is none.
-        let began = after.connection.filter(|_| before.connection.is_none());
+        let began = view.connection.filter(|_| before.connection.is_none());
         let in_order = began.map_or(0, |began| {
-            let first = began.now.received(packet.seq);
-            began.now.rcv_nxt.saturating_sub(first.max(1)) as u32
+            let now = began.variables();
+            let first = now.received(packet.seq);
+            now.rcv_nxt.saturating_sub(first.max(1)) as u32
         });
         return Outcome {
             in_order: in_order.min(packet.len + u32::from(packet.flags.contains(Flags::FIN))),
@@ -257,15 +334,19 @@ fn outcome(packet: &Packet, dropped: Option<Dropped>, before: &View, after: &Vie
             ..Outcome::default()
         };
     };
-    let in_order = (new.now.rcv_nxt - old.now.rcv_nxt) as u32;
-    let kept = (in_order + new.now.out_of_order).saturating_sub(old.now.out_of_order);
+    let in_order = (new.rcv_nxt - old.rcv_nxt) as u32;
+    let kept = (in_order + new.out_of_order).saturating_sub(old.out_of_order);
+    let rtt = match view.connection {
+        Some(Seen::Awake(connection)) if old.rtts != new.rtts => Some(connection.latest_rtt()),
+        _ => None,
+    };
     Outcome {
         in_order,
-        out_of_order: new.now.out_of_order.saturating_sub(old.now.out_of_order),
+        out_of_order: new.out_of_order.saturating_sub(old.out_of_order),
         refused: packet.sequence_len().saturating_sub(kept),
-        acked: (new.now.snd_una - old.now.snd_una) as u32,
+        acked: (new.snd_una - old.snd_una) as u32,
         sacked: new.ever.sacked.wrapping_sub(old.ever.sacked),
-        rtt: (old.rtt.1 != new.rtt.1).then_some(new.rtt.0),
+        rtt,
         dropped,
     }
 }

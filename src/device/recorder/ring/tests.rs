@@ -1,0 +1,152 @@
+use std::net::SocketAddr;
+
+use ustack_tcp::observe::{Timer, What};
+use ustack_tcp::{FlowKey, State};
+
+use super::*;
+use crate::batch::{Offload, TxBatch};
+
+fn frame(byte: u8, len: usize) -> Frame {
+    Frame {
+        data: vec![byte; len].into(),
+        ..Frame::default()
+    }
+}
+
+fn at(n: u64) -> Instant {
+    Instant::from_millis(n)
+}
+
+/// First bytes and lengths of packets, and how many notes each has and had before it.
+fn told(copies: &[Vec<u8>]) -> Vec<(u64, u8, u32, usize, usize)> {
+    let mut told = Vec::new();
+    each(copies, |at, head, part| {
+        let (notes, before) = (part.notes.len(), part.before.len());
+        told.push((at.as_millis(), head.data[0], head.len, notes, before));
+        assert_eq!(head.data.len(), KEPT.min(head.len as usize));
+    });
+    told
+}
+
+fn timer(frames: Frames) -> Note {
+    let end: SocketAddr = ([10, 0, 0, 1], 7).into();
+    let record = Record {
+        at: at(0),
+        flow: FlowKey {
+            local: end,
+            remote: end,
+        },
+        what: What::Timer(Timer::DelayedAck),
+        state: State::Established,
+        now: None,
+    };
+    Note {
+        what: Noted::Tcp(record),
+        frames,
+    }
+}
+
+#[test]
+fn the_last_packets_stay_in_memory_that_is_taken_once() {
+    let mut ring = Ring::new(100_000);
+    let memory = |ring: &Ring| -> usize {
+        let capacities = ring.chunks.iter().map(|chunk| chunk.bytes.capacity());
+        capacities.sum()
+    };
+    let before = memory(&ring);
+    for n in 0..5_000_u64 {
+        let len = 40 + (n % 250) as usize;
+        ring.receive(at(n), &frame(n as u8, len));
+        ring.end_turn();
+    }
+    assert_eq!(memory(&ring), before);
+    let told = told(&[ring.copy()]);
+    assert!(told.len() > 500, "{}", told.len());
+    for (n, packet) in (0..5_000).rev().zip(told.iter().rev()) {
+        assert_eq!(*packet, (n, n as u8, 40 + n as u32 % 250, 0, 0));
+    }
+}
+
+#[test]
+fn notes_find_their_packets() {
+    let mut ring = Ring::new(100_000);
+    let mut batch = TxBatch::new();
+    for byte in [10, 11] {
+        batch.push(&[byte; 60], [vec![byte; 1000].into()], Offload::default());
+    }
+    for n in 0..3 {
+        ring.receive(at(1), &frame(n, 50));
+    }
+    for (number, frame) in (100..).zip(batch.iter()) {
+        ring.send(at(2), number, &frame);
+    }
+    let dropped = |first| Note {
+        what: Noted::Dropped(Dropped::Truncated),
+        frames: Frames::Received { first, count: 1 },
+    };
+    let handed = Note {
+        what: Noted::HandedOver(3),
+        frames: Frames::Received { first: 2, count: 1 },
+    };
+    let sent = timer(Frames::Sent {
+        first: 101,
+        count: 1,
+    });
+    for note in [timer(Frames::None), dropped(1), handed, sent] {
+        ring.note(at(2), Told::Other(&note.what), note.frames);
+    }
+    ring.end_turn();
+    let expected = [
+        (2, 0, 50, 0, 1),
+        (2, 1, 50, 1, 0),
+        (2, 2, 50, 1, 0),
+        (2, 10, 1060, 0, 0),
+        (2, 11, 1060, 1, 0),
+    ];
+    assert_eq!(told(&[ring.copy()]), expected);
+    let mut notes = Vec::new();
+    each(&[ring.copy()], |_, _, part| {
+        notes.extend(part.notes.iter().map(|note| note.what));
+    });
+    assert_eq!(notes, [dropped(1).what, handed.what, sent.what]);
+}
+
+#[test]
+fn half_turns_of_several_shards_stand_in_order_of_time() {
+    let rings: Vec<_> = (0..3_u64)
+        .map(|shard| {
+            let mut ring = Ring::new(100_000);
+            for n in 0..20 {
+                ring.receive(at(n * 3 + shard), &frame(shard as u8, 50));
+                let note = timer(Frames::None);
+                ring.note(at(n * 3 + shard), Told::Other(&note.what), note.frames);
+                ring.end_turn();
+            }
+            ring.copy()
+        })
+        .collect();
+    let times: Vec<_> = told(&rings).iter().map(|told| told.0).collect();
+    assert_eq!(times, (0..60).collect::<Vec<_>>());
+    // What happened since a packet of the same shard stands before the next one.
+    assert!(told(&rings)[3..].iter().all(|told| told.4 == 1));
+}
+
+/// Of half a turn whose beginning is gone, what is left says nothing of frames that are others'.
+#[test]
+fn a_turn_that_lost_its_beginning() {
+    let mut ring = Ring::new(0); // as small as can be
+    for n in 0..200 {
+        ring.receive(at(1), &frame(n, 500));
+    }
+    for first in [0, 190, 199] {
+        let note = timer(Frames::Received { first, count: 1 });
+        ring.note(at(1), Told::Other(&note.what), note.frames);
+    }
+    ring.end_turn();
+    let told = told(&[ring.copy()]);
+    let first = told[0].1;
+    assert!((10..190).contains(&first), "{first}");
+    for (_, byte, _, notes, _) in told {
+        assert_eq!(notes, usize::from([190, 199].contains(&byte)), "{byte}");
+    }
+}
