@@ -47,7 +47,7 @@ use crate::wheel::{LowTick, Wheel};
 use counters::Counting;
 use memory::Memory;
 use option_sets::OptionSets;
-use rest::Dormitory;
+use rest::{Dormitory, Rest};
 pub(crate) use time_wait::TimeWait;
 
 /// Answers to nobody's segments that wait for transmission; more are dropped and counted.
@@ -63,7 +63,7 @@ enum Slot {
     SynSent(Box<SynSent>),
     SynReceived(Box<SynReceived>),
     Connection(Box<Connection>),
-    Resting(Box<Resting>),
+    Resting(Flow, Rest),
     TimeWait(Flow, TimeWait),
 }
 
@@ -83,8 +83,7 @@ impl Keyed for Slot {
             Self::SynSent(syn) => syn.ours.flow,
             Self::SynReceived(syn) => syn.ours.flow,
             Self::Connection(conn) => conn.flow,
-            Self::Resting(rest) => rest.flow(),
-            Self::TimeWait(own, _) => own.key(),
+            Self::Resting(own, _) | Self::TimeWait(own, _) => own.key(),
         }
     }
 
@@ -93,8 +92,7 @@ impl Keyed for Slot {
             Self::SynSent(syn) => flow::is_same(&syn.ours.flow, flow),
             Self::SynReceived(syn) => flow::is_same(&syn.ours.flow, flow),
             Self::Connection(conn) => flow::is_same(&conn.flow, flow),
-            Self::Resting(rest) => rest.is_of(flow),
-            Self::TimeWait(own, _) => own.is(flow),
+            Self::Resting(own, _) | Self::TimeWait(own, _) => own.is(flow),
         }
     }
 }
@@ -151,8 +149,9 @@ impl Tcp {
         let secrets = Secrets::new(&seed);
         let budget = config.memory.map(|limit| Budget::new(limit, 1));
         Self {
-            table: Table::new(secrets.table_hash()),
+            table: Table::new(secrets.table_hash(), config.on_large_memory),
             memory: budget.map(|budget| Box::new(Memory::new(budget))),
+            dormitory: Dormitory::new(config.on_large_memory),
             config,
             secrets,
             listeners: Listeners::default(),
@@ -168,7 +167,6 @@ impl Tcp {
             orphans: 0,
             ack_overdue: false,
             fast_open: FastOpenCache::default(),
-            dormitory: Dormitory::new(),
             option_sets: OptionSets::default(),
             counters: Counters::default(),
             observer: None,
@@ -247,8 +245,8 @@ impl Tcp {
                     conn.on_handshake_timeout();
                 }
             }
-            Slot::Resting(rest) => {
-                if rest.poll_timeout().is_none_or(|at| at > now) {
+            Slot::Resting(_, rest) => {
+                if rest.until.is_none_or(|at| at > now) {
                     return self.settle_now(now, id);
                 }
                 self.wake(id);
@@ -327,7 +325,7 @@ impl Tcp {
                     }
                     conn.poll_transmit(now, &self.config, tx)
                 }
-                Slot::Resting(_) | Slot::TimeWait(..) => false,
+                Slot::Resting(..) | Slot::TimeWait(..) => false,
             };
             *entry.ready = more;
             if more {
@@ -374,6 +372,10 @@ impl Tcp {
     /// many of them can pause: one that exists all the while is met once.
     pub fn connections_in(&self, range: Range<u32>) -> impl Iterator<Item = Summary> + '_ {
         self.table.iter_in(range).map(|(id, slot)| {
+            let record = match slot {
+                Slot::Resting(_, rest) => self.dormitory.record(rest),
+                _ => None,
+            };
             let (state, totals) = match slot {
                 Slot::SynSent(_) => (State::SynSent, [0; 3]),
                 Slot::SynReceived(_) => (State::SynReceived, [0; 3]),
@@ -386,7 +388,9 @@ impl Tcp {
                     };
                     (state, conn.totals())
                 }
-                Slot::Resting(rest) => (State::Established, rest.totals()),
+                Slot::Resting(..) => {
+                    (State::Established, record.map_or([0; 3], Resting::totals))
+                }
                 Slot::TimeWait(..) => (State::TimeWait, [0; 3]),
             };
             let [bytes_received, bytes_acked, total_retrans] = totals;
@@ -396,7 +400,7 @@ impl Tcp {
                 state,
                 ecn: match slot {
                     Slot::Connection(conn) => conn.uses_ecn(),
-                    Slot::Resting(rest) => rest.uses_ecn(),
+                    Slot::Resting(..) => record.is_some_and(Resting::uses_ecn),
                     _ => false,
                 },
                 bytes_received,
@@ -463,18 +467,22 @@ impl Tcp {
                 #[cfg(debug_assertions)]
                 conn.check_invariants(now, &self.config, !*entry.ready);
                 ends = matches!(conn.state(), State::Closed | State::TimeWait);
-                let rest_at = conn.rest_at();
-                // What is looked at by then anyway is asked then.
-                let is_due = rest_at <= now || !self.wheel.covers(*entry.armed, rest_at);
-                let idle = is_due && !*entry.ready && conn.is_idle();
-                rests = idle && rest_at <= now;
-                let rest_at = Some(rest_at).filter(|_| idle && !rests);
+                let crowded = self.dormitory.is_crowded();
+                let rest_at = conn.rest_at(crowded);
+                // What is looked at by then anyway is asked then. In a crowd that is what every look
+                // is for, at last: one for the timer that will be off by then can be spared.
+                let is_later = rest_at > now;
+                let is_asked = !is_later || !self.wheel.covers(*entry.armed, rest_at);
+                let may_rest =
+                    is_asked && !*entry.ready && (crowded && is_later || conn.is_idle());
+                rests = may_rest && !is_later;
+                let rest_at = Some(rest_at).filter(|_| may_rest && is_later);
                 (
                     Instant::earliest([conn.deadline(&self.config), rest_at]),
                     core::mem::take(&mut conn.events),
                 )
             }
-            Slot::Resting(rest) => (rest.poll_timeout(), Events::default()),
+            Slot::Resting(_, rest) => (rest.until, Events::default()),
             Slot::TimeWait(_, record) => (Some(record.expires(now)), Events::default()),
         };
         let deadline = deadline.map(|deadline| deadline.min(now + MAX_SLEEP));

@@ -1,6 +1,6 @@
 //! A connection at rest: open, with nothing in flight, nothing queued, nothing out of order and
-//! nobody in a hurry. What is left of it then is a record of a few hundred bytes; the first
-//! segment or call makes a connection of it again, as it was.
+//! nobody in a hurry. What is left of it then is a record of a few hundred bytes beside its flow; the
+//! first segment or call makes a connection of it again, as it was.
 //!
 //! Each part of a connection says itself what of it lasts. What does not is empty at rest, or says
 //! something of segments that are long gone.
@@ -13,7 +13,6 @@ use crate::config::{Config, SocketOptions};
 use crate::congestion::{Controller, RestingController, RestingUsage};
 use crate::endpoint::ListenerId;
 use crate::error::IcmpError;
-use crate::flow::Flow;
 use crate::memory::Account;
 use crate::recovery::{Recovery, RestingRecovery, RestingRtt, RttEstimator};
 use crate::recv::{Dsacks, Reassembler, RecvSpace, RecvWindow, RestingTuning, Tuning};
@@ -34,10 +33,13 @@ use super::{Connection, Events, TimestampState, payload_limit};
 /// have spoken just now. An ACK is delayed for as long, and what it would answer is forgotten then.
 const SILENCE: Duration = DELAY;
 
+/// The same where more are awake than a processor's caches hold: whoever rests leaves its memory, still
+/// warm, to the next.
+const SILENCE_IN_CROWD: Duration = Duration::from_millis(2);
+
 /// What lasts of a connection at rest, in ESTABLISHED.
 #[derive(Debug)]
 pub(crate) struct Resting {
-    flow: Flow,
     options: Arc<SocketOptions>,
     pub(crate) listener: Option<ListenerId>,
     snd: RestingSend,
@@ -71,7 +73,7 @@ pub(crate) struct Resting {
 
 /// With its place in the table, its timer and a socket above it 640 bytes.
 #[cfg(not(debug_assertions))]
-const _: () = assert!(size_of::<Resting>() <= 448);
+const _: () = assert!(size_of::<Resting>() <= 432);
 
 /// [`SendSpace`] with SND.NXT = SND.UNA.
 #[derive(Debug)]
@@ -105,11 +107,14 @@ struct RestingTimestamps {
 impl Connection {
     /// From when on the connection can rest if nothing happens and it [is idle](Self::is_idle): once
     /// data has not moved for [`SILENCE`], or for an RTO as long as something may yet prove a repair
-    /// needless, and not before what limits the ACKs of attacks has passed.
-    pub(crate) fn rest_at(&self) -> Instant {
+    /// needless, and not before what limits the ACKs of attacks has passed. `crowded`: too many are
+    /// awake.
+    pub(crate) fn rest_at(&self, crowded: bool) -> Instant {
         let rto = self.rtt.rto();
         let silence = if self.recovery.may_prove_needless() {
             rto
+        } else if crowded && !self.tuning.is_sampling() {
+            rto.min(SILENCE_IN_CROWD)
         } else {
             rto.min(SILENCE)
         };
@@ -155,7 +160,6 @@ impl Connection {
         let cc = self.cc.rest()?;
         let (snd, rcv) = (&self.snd, &self.rcv);
         Some(Resting {
-            flow: Flow::new(&self.flow),
             options: Arc::clone(&self.options),
             listener: self.listener,
             snd: RestingSend {
@@ -206,14 +210,6 @@ impl Connection {
 }
 
 impl Resting {
-    pub(crate) fn flow(&self) -> FlowKey {
-        self.flow.key()
-    }
-
-    pub(crate) fn is_of(&self, flow: &FlowKey) -> bool {
-        self.flow.is(flow)
-    }
-
     pub(crate) fn options(&self) -> &SocketOptions {
         &self.options
     }
@@ -239,10 +235,10 @@ impl Resting {
         Some(self.last_received + keepalive.idle)
     }
 
-    /// The connection as it was; the record is of no more use.
-    pub(crate) fn wake(&mut self, config: &Config) -> Connection {
+    /// The connection of `flow` as it was; the record is of no more use.
+    pub(crate) fn wake(&mut self, flow: FlowKey, config: &Config) -> Connection {
         #[cfg_attr(not(debug_assertions), expect(unused_mut))]
-        let mut conn = self.connection(config);
+        let mut conn = self.connection(flow, config);
         #[cfg(debug_assertions)]
         {
             conn.watch = self.watch.take().map(|watch| *watch);
@@ -250,11 +246,10 @@ impl Resting {
         conn
     }
 
-    /// The connection as it would be.
-    pub(crate) fn connection(&self, config: &Config) -> Connection {
+    /// The connection of `flow` as it would be.
+    pub(crate) fn connection(&self, flow: FlowKey, config: &Config) -> Connection {
         let (totals, stats) = self.stats.wake();
         let [bytes_received, bytes_acked, total_retrans] = totals;
-        let flow = self.flow();
         let peer_mss = self.options.clamp_mss(self.snd.peer_mss);
         let mss = payload_limit(&flow, peer_mss, self.path.mtu, self.timestamps.is_some());
         let unless = |fixed, max| if fixed { 0 } else { max };

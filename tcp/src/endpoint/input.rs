@@ -133,7 +133,7 @@ impl Tcp {
                 self.settle(now, id);
                 done
             }
-            Slot::Resting(_) => {
+            Slot::Resting(..) => {
                 self.wake(id);
                 self.on_flow_segment(now, id, local, ecn, segment)
             }

@@ -15,6 +15,7 @@ const ENTRY_COST: usize = 8;
 struct Found {
     ready: usize,
     awake: usize,
+    resting: usize,
     time_waits: usize,
     orphans: usize,
     half_open: BTreeMap<ListenerId, u32>,
@@ -67,7 +68,15 @@ impl Tcp {
                     }
                     conn.poll_timeout(&self.config)
                 }
-                Slot::Resting(rest) => rest.poll_timeout(),
+                Slot::Resting(_, rest) => {
+                    found.resting += 1;
+                    let record = self.dormitory.record(rest);
+                    holds(
+                        record.is_some_and(|record| record.poll_timeout() == rest.until),
+                        "what rests has a record, and knows until when",
+                    )?;
+                    rest.until
+                }
                 Slot::TimeWait(_, record) => {
                     found.time_waits += 1;
                     Some(record.expires(now))
@@ -106,6 +115,10 @@ impl Tcp {
             self.dormitory.awake() == found.awake,
             "connections awake equal a recount",
         )?;
+        holds(
+            self.dormitory.resting() == found.resting,
+            "records in use equal a recount",
+        )?;
         let alive = |id: &&_| self.table.is_ready(**id);
         holds(
             self.ready.iter().filter(alive).count() == found.ready,
@@ -136,7 +149,10 @@ impl Tcp {
             let mut waiting = listener.accept_queue.iter();
             let opened = |slot: &Slot| match slot {
                 Slot::Connection(conn) => conn.listener == Some(id),
-                Slot::Resting(rest) => rest.listener == Some(id),
+                Slot::Resting(_, rest) => {
+                    let record = self.dormitory.record(rest);
+                    record.is_some_and(|record| record.listener == Some(id))
+                }
                 _ => false,
             };
             holds(

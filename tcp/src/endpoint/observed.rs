@@ -17,7 +17,12 @@ impl Slot {
             Self::SynSent(_) => View::of(State::SynSent),
             Self::SynReceived(_) => View::of(State::SynReceived),
             Self::Connection(conn) => conn.view(),
-            Self::Resting(rest) => rest.connection(&tcp.config).view(),
+            Self::Resting(flow, rest) => {
+                let record = tcp.dormitory.record(rest);
+                record.map_or(View::of(State::Established), |record| {
+                    record.connection(flow.key(), &tcp.config).view()
+                })
+            }
             Self::TimeWait(..) => View::of(State::TimeWait),
         }
     }

@@ -44,7 +44,11 @@ impl Tcp {
             let conn = self.listeners.get_mut(id)?.accept_queue.pop_front()?;
             match self.table.get_mut(conn) {
                 Some(Slot::Connection(accepted)) => accepted.listener = None,
-                Some(Slot::Resting(accepted)) => accepted.listener = None,
+                Some(Slot::Resting(_, rest)) => {
+                    if let Some(record) = self.dormitory.record_mut(rest) {
+                        record.listener = None;
+                    }
+                }
                 _ => continue,
             }
             return Some((conn, self.table.flow(conn)?));
@@ -125,8 +129,10 @@ impl Tcp {
                 }
                 conn
             }
-            Slot::Resting(rest) => {
-                rest.block_reader();
+            Slot::Resting(_, rest) => {
+                if let Some(record) = self.dormitory.record_mut(rest) {
+                    record.block_reader();
+                }
                 return Ok(Read::Empty);
             }
             Slot::SynSent(_) | Slot::SynReceived(_) => return Err(SocketError::NotConnected),
@@ -186,7 +192,7 @@ impl Tcp {
             }
             Slot::SynSent(_) => self.drop_slot(id, CloseReason::Aborted),
             Slot::SynReceived(_) => self.refuse(now, id),
-            Slot::Resting(_) | Slot::TimeWait(..) => {}
+            Slot::Resting(..) | Slot::TimeWait(..) => {}
         }
     }
 
@@ -216,7 +222,7 @@ impl Tcp {
                 self.table.remove(id);
             }
             Slot::SynReceived(_) => self.refuse(now, id),
-            Slot::Resting(_) | Slot::TimeWait(..) => {}
+            Slot::Resting(..) | Slot::TimeWait(..) => {}
         }
     }
 
@@ -233,7 +239,7 @@ impl Tcp {
     pub fn is_flushed(&self, id: ConnId) -> bool {
         match self.table.get(id) {
             Some(Slot::Connection(conn)) => conn.is_flushed(),
-            Some(Slot::SynSent(_) | Slot::SynReceived(_) | Slot::Resting(_)) => false,
+            Some(Slot::SynSent(_) | Slot::SynReceived(_) | Slot::Resting(..)) => false,
             Some(Slot::TimeWait(..)) | None => true,
         }
     }
@@ -257,7 +263,7 @@ impl Tcp {
             Some(Slot::SynReceived(syn)) => {
                 syn.ours.options = self.option_sets.changed(&syn.ours.options, change);
             }
-            Some(Slot::Resting(_) | Slot::TimeWait(..)) | None => {
+            Some(Slot::Resting(..) | Slot::TimeWait(..)) | None => {
                 return Err(SocketError::NotFound);
             }
         }
@@ -281,7 +287,10 @@ impl Tcp {
     pub fn options(&self, id: ConnId) -> Result<SocketOptions, SocketError> {
         match self.table.get(id) {
             Some(Slot::Connection(conn)) => Ok(*conn.options),
-            Some(Slot::Resting(rest)) => Ok(*rest.options()),
+            Some(Slot::Resting(_, rest)) => {
+                let record = self.dormitory.record(rest);
+                record.map_or(Err(SocketError::NotFound), |record| Ok(*record.options()))
+            }
             Some(Slot::SynSent(syn)) => Ok(*syn.ours.options),
             Some(Slot::SynReceived(syn)) => Ok(*syn.ours.options),
             Some(Slot::TimeWait(..)) | None => Err(SocketError::NotFound),
@@ -307,7 +316,7 @@ impl Tcp {
         match self.table.get_mut(id) {
             Some(Slot::Connection(conn)) => Ok(conn),
             Some(Slot::SynSent(_) | Slot::SynReceived(_)) => Err(SocketError::NotConnected),
-            Some(Slot::Resting(_) | Slot::TimeWait(..)) | None => Err(SocketError::NotFound),
+            Some(Slot::Resting(..) | Slot::TimeWait(..)) | None => Err(SocketError::NotFound),
         }
     }
 }
