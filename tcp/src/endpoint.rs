@@ -388,9 +388,7 @@ impl Tcp {
                     };
                     (state, conn.totals())
                 }
-                Slot::Resting(..) => {
-                    (State::Established, record.map_or([0; 3], Resting::totals))
-                }
+                Slot::Resting(..) => (State::Established, record.map_or([0; 3], Resting::totals)),
                 Slot::TimeWait(..) => (State::TimeWait, [0; 3]),
             };
             let [bytes_received, bytes_acked, total_retrans] = totals;
@@ -473,8 +471,7 @@ impl Tcp {
                 // is for, at last: one for the timer that will be off by then can be spared.
                 let is_later = rest_at > now;
                 let is_asked = !is_later || !self.wheel.covers(*entry.armed, rest_at);
-                let may_rest =
-                    is_asked && !*entry.ready && (crowded && is_later || conn.is_idle());
+                let may_rest = is_asked && !*entry.ready && (crowded && is_later || conn.is_idle());
                 rests = may_rest && !is_later;
                 let rest_at = Some(rest_at).filter(|_| may_rest && is_later);
                 (
