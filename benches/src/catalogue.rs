@@ -6,7 +6,7 @@ use crate::allocator;
 use crate::peer::MSS;
 use crate::subject::{Core, Host, Smoltcp};
 use crate::workload::{
-    BulkIn, BulkOut, Close, Connect, Open, Reordered, RequestResponse, Workload,
+    BulkIn, BulkOut, Close, Connect, Open, Reordered, RequestResponse, RequestsTogether, Workload,
 };
 
 /// A workload with its subjects.
@@ -86,6 +86,12 @@ pub const ROWS: &[Row] = &[
     row!("request-response-1m", "round trip", 5_000, fresh: false,
         "tcp" => RequestResponse::<Core>::new(1_000_000),
         "host" => RequestResponse::<Host>::new(1_000_000)),
+    row!("requests-16-1k", "round trip", 4_800, fresh: false,
+        "tcp" => RequestsTogether::<Core>::new(1_000),
+        "host" => RequestsTogether::<Host>::new(1_000)),
+    row!("requests-16-1m", "round trip", 4_800, fresh: false,
+        "tcp" => RequestsTogether::<Core>::new(1_000_000),
+        "host" => RequestsTogether::<Host>::new(1_000_000)),
     row!("connect-fin", "connection", 2_000, fresh: false,
         "tcp" => Connect::<Core>::new(Close::Fin),
         "host" => Connect::<Host>::new(Close::Fin),

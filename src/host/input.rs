@@ -9,12 +9,25 @@ use etherparse::IpNumber;
 
 use super::{Host, MAX_FOREIGN_ECHOS};
 use crate::batch::Frame;
-use crate::coalesce::VERIFIED;
+use crate::coalesce::{VERIFIED, flow_of};
 use crate::device::gso;
 use crate::ip::{Input, Kin, Unreachable, to_udp_error};
 use crate::shards::Handed;
 
 impl Host {
+    /// These frames come next: TCP may look their flows up all at once.
+    pub(crate) fn expect(&mut self, frames: &[Frame]) {
+        if frames.len() < 2 {
+            return;
+        }
+        let mut flows = frames.iter().map(|frame| flow_of(&frame.data));
+        let mut before = None;
+        let changes = flows
+            .by_ref()
+            .filter(|&flow| flow != std::mem::replace(&mut before, flow));
+        self.tcp.expect(changes.flatten());
+    }
+
     /// A frame arrived, from the device or from ourselves. True when its sender has waited long
     /// enough for an ACK: paying it does not wait for the end of the turn.
     pub(crate) fn input(&mut self, now: Instant, frame: Frame, is_loopback: bool) -> bool {

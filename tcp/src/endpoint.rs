@@ -57,6 +57,13 @@ const MAX_REPLIES: usize = 256;
 /// wheel does not outlive it by hours.
 const MAX_SLEEP: Duration = Duration::from_secs(120);
 
+/// Slots that the processor's caches hold well enough. Of more, those of a batch of segments are looked
+/// up together.
+const MANY: u32 = 1 << 14;
+
+/// Flows of a batch that are looked up together.
+const MAX_EXPECTED: usize = 64;
+
 /// What the table holds for a flow.
 #[derive(Debug)]
 enum Slot {

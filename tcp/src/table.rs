@@ -1,5 +1,6 @@
 //! The flow table: a slab whose ids carry a generation, and a keyed hash from flow to slot.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -67,6 +68,8 @@ pub(crate) struct Table<S> {
     hash: KeyedHash,
     /// What [`Table::lookup_again`] found last.
     latest: Option<ConnId>,
+    /// What [`Table::expect`] has found, in order, for [`Table::lookup_again`] to take.
+    expected: VecDeque<ConnId>,
 }
 
 impl<S: Keyed> Table<S> {
@@ -77,6 +80,7 @@ impl<S: Keyed> Table<S> {
             index: HashTable::new(),
             hash,
             latest: None,
+            expected: VecDeque::new(),
         }
     }
 
@@ -87,8 +91,28 @@ impl<S: Keyed> Table<S> {
         {
             return Some(id);
         }
-        self.latest = self.lookup(flow);
+        let expected = self.expected.front().copied();
+        let met = expected.filter(|&id| self.get(id).is_some_and(|value| value.is_of(flow)));
+        if met.is_some() {
+            self.expected.pop_front();
+        }
+        self.latest = met.or_else(|| self.lookup(flow));
         self.latest
+    }
+
+    /// Looks up a flow that [`Table::lookup_again`] is about to be asked for.
+    pub(crate) fn expect(&mut self, flow: &FlowKey) {
+        self.expected.extend(self.lookup(flow));
+    }
+
+    /// What is expected.
+    pub(crate) fn expected(&self) -> impl Iterator<Item = &S> + '_ {
+        self.expected.iter().filter_map(|&id| self.get(id))
+    }
+
+    /// Nothing is expected any more.
+    pub(crate) fn clear_expected(&mut self) {
+        self.expected.clear();
     }
 
     /// Whose flow this is.

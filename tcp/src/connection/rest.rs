@@ -8,6 +8,7 @@
 #[cfg(debug_assertions)]
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::hint::black_box;
 
 use crate::config::{Config, SocketOptions};
 use crate::congestion::{Controller, RestingController, RestingUsage};
@@ -210,6 +211,14 @@ impl Connection {
 }
 
 impl Resting {
+    /// Reads a little of everything, so that it comes into the processor's caches while others do.
+    pub(crate) fn glance(&self) {
+        let (numbers, times) = (&self.snd, &self.last_received);
+        black_box((numbers.una, numbers.usage, self.rcv.nxt, *times));
+        black_box((self.rtt, self.recovery, self.tuning, self.acks));
+        black_box((self.stats.totals(), self.read_blocked));
+    }
+
     pub(crate) fn options(&self) -> &SocketOptions {
         &self.options
     }

@@ -163,6 +163,13 @@ impl Dormitory {
         self.records.all.get_mut(rest.record)?.as_mut()
     }
 
+    /// Has a record in the processor's caches soon.
+    pub(super) fn glance(&self, rest: &Rest) {
+        if let Some(record) = self.record(rest) {
+            record.glance();
+        }
+    }
+
     /// The connection of `flow`, which was at rest.
     fn wake(&mut self, flow: FlowKey, rest: Rest, config: &Config) -> Option<Box<Connection>> {
         let record = self.records.all.get_mut(rest.record)?.as_mut()?;
