@@ -61,9 +61,6 @@ const MAX_SLEEP: Duration = Duration::from_secs(120);
 /// up together.
 const MANY: u32 = 1 << 14;
 
-/// Flows of a batch that are looked up together.
-const MAX_EXPECTED: usize = 64;
-
 /// What the table holds for a flow.
 #[derive(Debug)]
 enum Slot {

@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use arrayvec::ArrayVec;
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
@@ -37,6 +38,9 @@ pub(crate) trait Keyed {
     /// Whether it belongs to `flow`.
     fn is_of(&self, flow: &FlowKey) -> bool;
 }
+
+/// Flows that are looked up together at most: more than the frames of a turn.
+pub(crate) const MAX_EXPECTED: usize = 32;
 
 /// A place in the slab; what is promised to its index stays when another flow takes it over. With one
 /// of many flows it is in no cache, and it should not be in two lines of memory.
@@ -100,19 +104,34 @@ impl<S: Keyed> Table<S> {
         self.latest
     }
 
-    /// Looks up a flow that [`Table::lookup_again`] is about to be asked for.
-    pub(crate) fn expect(&mut self, flow: &FlowKey) {
-        self.expected.extend(self.lookup(flow));
+    /// Looks up flows that [`Table::lookup_again`] is about to be asked for, at most
+    /// [`MAX_EXPECTED`]. All take each step together: their looks at memory do not depend on each other,
+    /// and so they wait at the same time.
+    pub(crate) fn expect(&mut self, flows: &[FlowKey]) {
+        let flows = flows.iter().take(MAX_EXPECTED);
+        let hashes: ArrayVec<u64, MAX_EXPECTED> =
+            flows.clone().map(|flow| self.hash.of(flow)).collect();
+        // Another flow's index may have the same few bits of hash beside it.
+        let mut candidates = ArrayVec::<(u32, &FlowKey), { 2 * MAX_EXPECTED }>::new();
+        for (&hash, flow) in hashes.iter().zip(flows) {
+            self.index.find(hash, |&index| {
+                candidates.try_push((index, flow)).is_err() // there is no room for more
+            });
+        }
+        self.expected.clear();
+        for (index, flow) in candidates {
+            if let Some(slot) = self.slots.get(index)
+                && slot.value.as_ref().is_some_and(|value| value.is_of(flow))
+            {
+                let generation = slot.generation;
+                self.expected.push_back(ConnId { index, generation });
+            }
+        }
     }
 
     /// What is expected.
     pub(crate) fn expected(&self) -> impl Iterator<Item = &S> + '_ {
         self.expected.iter().filter_map(|&id| self.get(id))
-    }
-
-    /// Nothing is expected any more.
-    pub(crate) fn clear_expected(&mut self) {
-        self.expected.clear();
     }
 
     /// Whose flow this is.

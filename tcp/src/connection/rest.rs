@@ -213,8 +213,12 @@ impl Connection {
 impl Resting {
     /// Reads a little of everything, so that it comes into the processor's caches while others do.
     pub(crate) fn glance(&self) {
-        let (numbers, times) = (&self.snd, &self.last_received);
-        black_box((numbers.una, numbers.usage, self.rcv.nxt, *times));
+        black_box((
+            self.snd.una,
+            self.snd.usage,
+            self.rcv.nxt,
+            self.last_received,
+        ));
         black_box((self.rtt, self.recovery, self.tuning, self.acks));
         black_box((self.stats.totals(), self.read_blocked));
     }

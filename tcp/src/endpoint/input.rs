@@ -4,7 +4,7 @@ use core::convert::Infallible;
 use core::net::IpAddr;
 
 use crate::connection::State;
-use crate::endpoint::{ConnId, MANY, MAX_EXPECTED, Slot, Tcp};
+use crate::endpoint::{ConnId, MANY, Slot, Tcp};
 use crate::error::{CloseReason, Dropped, IcmpError};
 use crate::followers::Followers;
 use crate::handshake::reset_for;
@@ -100,17 +100,16 @@ impl Tcp {
         Ok(())
     }
 
+    /// Whether there are so many connections that [`Tcp::expect`] is worth while.
+    pub fn is_far_apart(&self) -> bool {
+        self.slots() >= MANY
+    }
+
     /// Segments of these flows are about to come, in this order. It changes nothing but the time that
     /// takes: among very many connections each lies in memory far away, and what is fetched for all of
-    /// them together costs little more than what is fetched for one.
-    pub fn expect(&mut self, flows: impl Iterator<Item = FlowKey>) {
-        if self.slots() < MANY {
-            return;
-        }
-        self.table.clear_expected();
-        flows
-            .take(MAX_EXPECTED)
-            .for_each(|flow| self.table.expect(&flow));
+    /// them together costs little more than what is fetched for one. See [`Tcp::is_far_apart`].
+    pub fn expect(&mut self, flows: &[FlowKey]) {
+        self.table.expect(flows);
         for slot in self.table.expected() {
             if let Slot::Resting(_, rest) = slot {
                 self.dormitory.glance(rest);
