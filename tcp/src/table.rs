@@ -95,13 +95,20 @@ impl<S: Keyed> Table<S> {
         {
             return Some(id);
         }
-        let expected = self.expected.front().copied();
-        let met = expected.filter(|&id| self.get(id).is_some_and(|value| value.is_of(flow)));
-        if met.is_some() {
-            self.expected.pop_front();
-        }
-        self.latest = met.or_else(|| self.lookup(flow));
+        self.latest = if self.expected.is_empty() {
+            self.lookup(flow)
+        } else {
+            self.meet(flow).or_else(|| self.lookup(flow))
+        };
         self.latest
+    }
+
+    /// The next that is expected, if this is its flow.
+    #[inline(never)]
+    fn meet(&mut self, flow: &FlowKey) -> Option<ConnId> {
+        let &id = self.expected.front()?;
+        self.get(id).filter(|value| value.is_of(flow))?;
+        self.expected.pop_front()
     }
 
     /// Looks up flows that [`Table::lookup_again`] is about to be asked for, at most

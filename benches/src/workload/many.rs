@@ -1,8 +1,5 @@
 //! Requests and responses, on one connection or on any of many.
 
-use std::hint::black_box;
-use std::mem;
-
 use fastrand::Rng;
 
 use super::{Cable, Workload};
@@ -22,8 +19,6 @@ pub struct RequestResponse<S: Subject> {
     cable: Cable<S>,
     flows: Vec<(Client, S::Conn)>,
     random: Rng,
-    /// Who is next.
-    next: usize,
 }
 
 impl<S: Subject> RequestResponse<S> {
@@ -46,7 +41,6 @@ impl<S: Subject> RequestResponse<S> {
             cable,
             flows,
             random: Rng::with_seed(7),
-            next: 0,
         };
         (0..connections as usize).for_each(|index| workload.round_trip(index));
         workload
@@ -72,10 +66,7 @@ impl<S: Subject> RequestResponse<S> {
 impl<S: Subject> Workload for RequestResponse<S> {
     fn run(&mut self, units: u64) {
         for _ in 0..units {
-            let next = self.random.usize(..self.flows.len());
-            // The client comes from far away, too; what it costs is not the subject's.
-            black_box(self.flows[next].0);
-            let index = mem::replace(&mut self.next, next);
+            let index = self.random.usize(..self.flows.len());
             self.round_trip(index);
         }
     }
