@@ -96,7 +96,6 @@ fn compare(prepare: fn(&mut Tcp)) -> usize {
     for seed in 0..60 {
         let mut config = Config::default();
         config.tso = seed % 3 == 0;
-        config.timestamps = seed % 5 != 4;
         config.quick_acks = [0, 0, 16][seed as usize % 3];
         config.ecn = if seed % 3 == 2 {
             EcnMode::On
