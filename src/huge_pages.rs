@@ -4,7 +4,13 @@
 use std::ffi::c_void;
 
 use rustix::mm::{Advice, madvise};
-use rustix::param::page_size;
+
+/// Addresses of advice are multiples of a page, of the largest that the architecture has.
+const PAGE: usize = if cfg!(target_arch = "x86_64") {
+    4 << 10
+} else {
+    64 << 10
+};
 
 /// Asks the kernel for huge pages in a piece of memory, for
 /// [`Config::on_large_memory`](ustack_tcp::Config::on_large_memory). It is a wish, for which
@@ -15,10 +21,9 @@ use rustix::param::page_size;
     reason = "advice on memory by its address: rustix cannot tell harmless advice from other"
 )]
 pub fn ask(start: *const u8, bytes: usize) {
-    let page = page_size();
     // Whole pages, those at both ends too: pieces that lie side by side become one.
-    let before = start.addr() % page;
-    let len = (before + bytes).next_multiple_of(page);
+    let before = start.addr() % PAGE;
+    let len = (before + bytes).next_multiple_of(PAGE);
     let first = start.wrapping_sub(before).cast_mut().cast::<c_void>();
     // SAFETY: MADV_HUGEPAGE changes how memory is mapped, neither what is in it nor who may use it;
     // of what is not mapped the kernel complains.

@@ -5,15 +5,14 @@ use alloc::vec::Vec;
 
 use crate::config::LargeMemory;
 
-/// An octave of indices (n to 2n) lies in 2⁴ chunks of one size: at most a seventeenth of all is not in
-/// use.
-const STEP_BITS: u32 = 4;
+/// An octave of indices (n to 2n) lies in 2⁶ chunks of one size: at most a 65th of all is not in use.
+const STEP_BITS: u32 = 6;
 
-/// The smallest chunk has room for 2⁸ values, and so have all below this octave.
-const FIRST_OCTAVE: u32 = 12;
+/// The smallest chunk has room for 2⁴ values, and so have all below this octave.
+const FIRST_OCTAVE: u32 = 10;
 
-/// The owner hears of chunks from this many bytes on: many lie side by side then.
-const LARGE: usize = 1 << 20;
+/// The owner hears of chunks from this many bytes on: more than 16 MiB lie side by side then.
+const LARGE: usize = 256 << 10;
 
 /// Values by index.
 #[derive(Debug)]
@@ -88,7 +87,7 @@ mod tests {
     #[test]
     fn each_index_has_its_place() {
         let mut before = place(0);
-        assert_eq!(before, (0, 0, 256));
+        assert_eq!(before, (0, 0, 16));
         for index in 1..1 << 21 {
             let now = place(index);
             if now.0 == before.0 {
@@ -96,12 +95,12 @@ mod tests {
             } else {
                 assert_eq!(before.1 + 1, before.2, "{index} begins before its time");
                 assert_eq!((now.0, now.1), (before.0 + 1, 0), "{index}");
-                assert!(now.2 <= 256 || now.2 * 16 <= index as usize, "{index}");
+                assert!(now.2 <= 16 || now.2 * 64 <= index as usize, "{index}");
             }
             before = now;
         }
         let (chunk, at, room) = place(u32::MAX);
-        assert_eq!((chunk, at), (21 * 16 - 1, room - 1));
+        assert_eq!((chunk, at), (23 * 64 - 1, room - 1));
     }
 
     #[test]
@@ -131,7 +130,7 @@ mod tests {
         for _ in 0..1 << 16 {
             arena.push([0_u64; 64]);
         }
-        // Chunks of 2,048 values of 512 bytes are the first of 1 MiB.
+        // Chunks of 512 values of 512 bytes are the first of 256 KiB.
         assert_eq!(BYTES.load(Relaxed), ((1 << 16) - (1 << 15)) * 512);
     }
 }

@@ -141,8 +141,8 @@ pub struct Config {
     ///
     /// [`Budget::MIN`]: crate::memory::Budget::MIN
     pub memory: Option<usize>,
-    /// Hears of each piece of memory of 1 MiB and more that a table takes, before it is used: the owner
-    /// may ask its system for huge pages there. Tables take such pieces from some ten thousand connections on.
+    /// Hears of each piece of memory of 256 KiB and more that a table takes, before it is used: the owner
+    /// may ask its system for huge pages there. Tables take such pieces from 32,768 connections on.
     pub on_large_memory: Option<LargeMemory>,
     /// Connections in all states but TIME-WAIT together.
     pub max_connections: usize,
