@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 
+use crate::endpoint::rest::Rest;
 use crate::endpoint::{ListenerId, MAX_SLEEP, Slot, Tcp};
 use crate::invariant::{Held, holds};
 use crate::table::Keyed;
@@ -70,11 +71,7 @@ impl Tcp {
                 }
                 Slot::Resting(_, rest) => {
                     found.resting += 1;
-                    let record = self.dormitory.record(rest);
-                    holds(
-                        record.is_some_and(|record| record.poll_timeout() == rest.until),
-                        "what rests has a record, and knows until when",
-                    )?;
+                    self.check_rest(rest)?;
                     rest.until
                 }
                 Slot::TimeWait(_, record) => {
@@ -98,6 +95,14 @@ impl Tcp {
         }
         self.check_counts(&found)?;
         self.check_listeners(&found)
+    }
+
+    fn check_rest(&self, rest: &Rest) -> Held {
+        let record = self.dormitory.record(rest);
+        holds(
+            record.is_some_and(|record| record.poll_timeout() == rest.until),
+            "what rests has a record, and knows until when",
+        )
     }
 
     fn check_counts(&self, found: &Found) -> Held {
