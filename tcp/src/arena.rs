@@ -24,11 +24,7 @@ pub(crate) struct Arena<T> {
 
 /// Which chunk `index` lies in, its place there, and for how many the chunk has room.
 const fn place(index: u32) -> (usize, usize, usize) {
-    let octave = if index >> FIRST_OCTAVE == 0 {
-        FIRST_OCTAVE
-    } else {
-        index.ilog2()
-    };
+    let octave = 31 - (index | 1 << FIRST_OCTAVE).leading_zeros();
     let bits = octave - STEP_BITS;
     let chunk = ((octave - FIRST_OCTAVE) << STEP_BITS) + (index >> bits);
     let room = 1 << bits;
