@@ -339,6 +339,24 @@ impl TxBatch {
         self.sent += 1;
         if self.sent >= self.slots.len() {
             self.clear();
+        } else if self.sent >= MAX_RX_FRAMES && self.sent >= self.len() {
+            self.forget_sent();
+        }
+    }
+
+    /// Lets go of the frames that were sent. A batch that a slow device never empties would else hold
+    /// on to all of them.
+    fn forget_sent(&mut self) {
+        self.slots.drain(..self.sent);
+        self.sent = 0;
+        let first = self.slots.first();
+        let (headers, chunks) =
+            first.map_or((0, 0), |first| (first.headers.start, first.chunks.start));
+        self.headers.drain(..headers as usize);
+        self.chunks.drain(..chunks as usize);
+        for slot in &mut self.slots {
+            slot.headers = slot.headers.start - headers..slot.headers.end - headers;
+            slot.chunks = slot.chunks.start - chunks..slot.chunks.end - chunks;
         }
     }
 
@@ -363,5 +381,37 @@ impl TxBatch {
             chunks: &self.chunks[slice(&slot.chunks)],
             offload: slot.offload,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_is_never_empty_lets_go_of_what_was_sent() {
+        let mut batch = TxBatch::new();
+        let first = Bytes::from(vec![0; 100]).slice(..);
+        for n in 0..10_000_u32 {
+            let chunk = if n == 0 {
+                first.clone()
+            } else {
+                Bytes::from(n.to_be_bytes().to_vec())
+            };
+            batch.push(&n.to_le_bytes(), [chunk], Offload::default());
+            if n >= 100 {
+                let sent = n - 100;
+                let frame = batch.front().unwrap();
+                assert_eq!(frame.headers, sent.to_le_bytes());
+                assert!(sent == 0 || frame.chunks == [&sent.to_be_bytes()[..]]);
+                batch.pop_front();
+                assert_eq!((batch.len(), batch.bytes()), (100, 800));
+            }
+            assert!(batch.slots.len() <= 201 && batch.chunks.len() <= 201);
+        }
+        assert!(first.is_unique(), "it was sent long ago");
+        let left = batch.iter().map(|frame| frame.headers.to_vec());
+        let expected = (9_900..10_000_u32).map(|n| n.to_le_bytes().to_vec());
+        assert!(left.eq(expected));
     }
 }

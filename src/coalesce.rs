@@ -4,9 +4,10 @@
 //! A segment joins when its headers say nothing new: its IP and TCP headers are those of the first
 //! one, but for what counts bytes and packets. Whatever else arrives, goes its own way.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::vec::Drain;
 
-use ustack_tcp::Followers;
+use ustack_tcp::{FlowKey, Followers};
 
 use crate::batch::{Checksum, Frame, Offload};
 use crate::checksum::{Sum, checksum_of};
@@ -85,6 +86,26 @@ fn take_followers(frame: &mut Frame, frames: &mut Drain<'_, Frame>, followers: &
     {
         followers.push(next.data);
     }
+}
+
+/// The flow of a packet that is plainly a segment: for looking ahead, without any check.
+pub(crate) fn flow_of(packet: &[u8]) -> Option<FlowKey> {
+    let ip_len = match packet.first()? {
+        0x45 => IPV4_LEN,
+        0x60..=0x6f => IPV6_LEN,
+        _ => return None,
+    };
+    let ports = packet.get(ip_len..ip_len + TCP_LEN)?;
+    if !is_whole_tcp(packet, ip_len) {
+        return None;
+    }
+    let [remote, local] = if ip_len == IPV4_LEN {
+        [12, 16].map(|at| Ipv4Addr::from_bits(u32_at(packet, at)).into())
+    } else {
+        [8, 24].map(|at| Ipv6Addr::from(std::array::from_fn(|index| packet[at + index])).into())
+    };
+    let end = |ip: IpAddr, at| SocketAddr::new(ip, u16_at(ports, at));
+    Some(FlowKey::new(end(local, 2), end(remote, 0)))
 }
 
 /// A segment that others may continue.

@@ -24,6 +24,7 @@ use crate::clock::RunningClock;
 use crate::config::Config;
 use crate::device::Caps;
 use crate::error;
+use crate::huge_pages;
 use crate::ip::{Echo, Ip, IpConfig, directed_broadcasts};
 use crate::metrics::{DeviceStats, Stats, TcpStats};
 use crate::observe::{Events, Notes};
@@ -140,6 +141,7 @@ impl Host {
         let send_buffer_initial = config.tcp.send_buffer_initial;
         let mut tcp = config.tcp;
         (tcp.mtu, tcp.tso, tcp.gso) = (caps.mtu, caps.tso, true);
+        tcp.on_large_memory = tcp.on_large_memory.or(Some(huge_pages::ask));
         let (remainder, modulus) = place.class();
         tcp.port_class = (modulus, remainder);
         let udp = ustack_udp::Config {

@@ -59,6 +59,7 @@ pub mod control;
 pub mod device;
 mod error;
 mod host;
+pub mod huge_pages;
 pub mod ip;
 pub mod listing;
 pub mod metrics;

@@ -124,6 +124,7 @@ impl<D: Device> Shard<D> {
         let now = host.stamp(now);
         self.stats.turns += 1;
         self.stats.on_received(self.rx.frames());
+        host.expect(self.rx.frames());
         let mut frames = self.rx.drain();
         let mut taken = 0;
         while let Some(frame) = next_train(&mut frames, &mut self.followers) {

@@ -64,6 +64,7 @@ impl VirtualHost {
     /// Frames arrive from the device together, as the packet loop takes them: segments that
     /// continue each other are taken for one.
     pub fn on_batch(&mut self, now: Instant, batch: &mut RxBatch) {
+        self.host.expect(batch.frames());
         let mut frames = batch.drain();
         while let Some(frame) = next_train(&mut frames, &mut self.followers) {
             self.host.input_train(now, frame, &mut self.followers);

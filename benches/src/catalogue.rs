@@ -6,7 +6,8 @@ use crate::allocator;
 use crate::peer::MSS;
 use crate::subject::{Core, Host, Recorded, Smoltcp};
 use crate::workload::{
-    BulkIn, BulkOut, Close, Connect, EventLines, Open, Reordered, RequestResponse, Workload,
+    BulkIn, BulkOut, Close, Connect, EventLines, Open, Reordered, RequestResponse,
+    RequestsTogether, Workload,
 };
 
 /// A workload with its subjects.
@@ -93,6 +94,12 @@ pub const ROWS: &[Row] = &[
     row!("request-response-1m", "round trip", 5_000, fresh: false,
         "tcp" => RequestResponse::<Core>::new(1_000_000),
         "host" => RequestResponse::<Host>::new(1_000_000)),
+    row!("requests-16-1k", "round trip", 4_800, fresh: false,
+        "tcp" => RequestsTogether::<Core>::new(1_000),
+        "host" => RequestsTogether::<Host>::new(1_000)),
+    row!("requests-16-1m", "round trip", 4_800, fresh: false,
+        "tcp" => RequestsTogether::<Core>::new(1_000_000),
+        "host" => RequestsTogether::<Host>::new(1_000_000)),
     row!("connect-fin", "connection", 2_000, fresh: false,
         "tcp" => Connect::<Core>::new(Close::Fin),
         "host" => Connect::<Host>::new(Close::Fin),
@@ -109,7 +116,7 @@ pub const ROWS: &[Row] = &[
         "tcp" => Open::<Core>::new(1_000_000),
         "host" => Open::<Host>::new(1_000_000)),
     row!("event-lines", "line", 10_000, fresh: false,
-        "host" => EventLines::new()),
+        "host" => EventLines::default()),
     row!("checksum-1460", "sum", 10_000, fresh: false,
         "host" => Checksum::ours(MSS as usize),
         "smoltcp" => Checksum::smoltcp(MSS as usize)),

@@ -118,11 +118,11 @@ impl Client {
 }
 
 fn client_v6() -> [u8; 16] {
-    std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).octets()
+    Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).octets()
 }
 
 fn server_v6() -> [u8; 16] {
-    std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2).octets()
+    Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2).octets()
 }
 
 /// How `frames` are grouped: so many packets in each train.
@@ -290,9 +290,9 @@ impl Host {
     fn new() -> Self {
         let config = Config::new()
             .address([10, 0, 0, 2], 8)
-            .address(std::net::Ipv6Addr::from(server_v6()), 64);
+            .address(Ipv6Addr::from(server_v6()), 64);
         let mut stack = VirtualHost::new(config, Caps::plain(1500)).unwrap();
-        let any = std::net::SocketAddr::from(([0; 16], SERVER_PORT));
+        let any = SocketAddr::from(([0; 16], SERVER_PORT));
         let listener = stack.tcp_mut().listen(ListenOptions::new(any)).unwrap();
         Self {
             stack,

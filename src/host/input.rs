@@ -4,17 +4,32 @@ use ustack_tcp::time::Instant;
 use ustack_tcp::{Ecn, FlowKey, Followers, Segment};
 use ustack_udp::Datagram;
 
+use arrayvec::ArrayVec;
 use bytes::Bytes;
 use etherparse::IpNumber;
 
 use super::{Host, MAX_FOREIGN_ECHOS};
-use crate::batch::Frame;
-use crate::coalesce::VERIFIED;
+use crate::batch::{Frame, MAX_RX_FRAMES};
+use crate::coalesce::{VERIFIED, flow_of};
 use crate::device::gso;
 use crate::ip::{Input, Kin, Unreachable, to_udp_error};
 use crate::shards::Handed;
 
 impl Host {
+    /// These frames come next: TCP may look their flows up all at once.
+    pub(crate) fn expect(&mut self, frames: &[Frame]) {
+        if frames.len() < 2 || !self.tcp.is_far_apart() {
+            return;
+        }
+        let mut flows = ArrayVec::<FlowKey, MAX_RX_FRAMES>::new();
+        for flow in frames.iter().filter_map(|frame| flow_of(&frame.data)) {
+            if flows.last() != Some(&flow) && flows.try_push(flow).is_err() {
+                break;
+            }
+        }
+        self.tcp.expect(&flows);
+    }
+
     /// A frame arrived, from the device or from ourselves. True when its sender has waited long
     /// enough for an ACK: paying it does not wait for the end of the turn.
     pub(crate) fn input(&mut self, now: Instant, frame: Frame, is_loopback: bool) -> bool {

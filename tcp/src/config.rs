@@ -88,6 +88,9 @@ pub enum Pacing {
     On,
 }
 
+/// Hears of a piece of memory: its first address and its bytes. See [`Config::on_large_memory`].
+pub type LargeMemory = fn(start: *const u8, bytes: usize);
+
 /// Settings of all connections of a [`Tcp`](crate::Tcp).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -138,6 +141,9 @@ pub struct Config {
     ///
     /// [`Budget::MIN`]: crate::memory::Budget::MIN
     pub memory: Option<usize>,
+    /// Hears of each piece of memory of 256 KiB and more that a table takes, before it is used: the owner
+    /// may ask its system for huge pages there. Tables take such pieces from 32,768 connections on.
+    pub on_large_memory: Option<LargeMemory>,
     /// Connections in all states but TIME-WAIT together.
     pub max_connections: usize,
     /// First and last ephemeral port (`ip_local_port_range`).
@@ -207,6 +213,7 @@ impl Default for Config {
             syn_retries: 7,
             synack_retries: 5,
             memory: None,
+            on_large_memory: None,
             max_connections: 1 << 20,
             ephemeral_ports: (1024, 65535),
             port_class: (1, 0),

@@ -48,11 +48,15 @@ use crate::wheel::{LowTick, Wheel};
 use counters::Counting;
 use memory::Memory;
 use option_sets::OptionSets;
-use rest::Dormitory;
+use rest::{Dormitory, Rest};
 pub(crate) use time_wait::TimeWait;
 
 /// Answers to nobody's segments that wait for transmission; more are dropped and counted.
 const MAX_REPLIES: usize = 256;
+
+/// Slots that the processor's caches hold well enough. Of more, those of a batch of segments are looked
+/// up together.
+const MANY: u32 = 1 << 14;
 
 /// What the table holds for a flow.
 #[derive(Debug)]
@@ -60,7 +64,7 @@ enum Slot {
     SynSent(Box<SynSent>),
     SynReceived(Box<SynReceived>),
     Connection(Box<Connection>),
-    Resting(Box<Resting>),
+    Resting(Flow, Rest),
     TimeWait(Flow, TimeWait),
 }
 
@@ -80,8 +84,7 @@ impl Keyed for Slot {
             Self::SynSent(syn) => syn.ours.flow,
             Self::SynReceived(syn) => syn.ours.flow,
             Self::Connection(conn) => conn.flow,
-            Self::Resting(rest) => rest.flow(),
-            Self::TimeWait(own, _) => own.key(),
+            Self::Resting(own, _) | Self::TimeWait(own, _) => own.key(),
         }
     }
 
@@ -90,8 +93,7 @@ impl Keyed for Slot {
             Self::SynSent(syn) => flow::is_same(&syn.ours.flow, flow),
             Self::SynReceived(syn) => flow::is_same(&syn.ours.flow, flow),
             Self::Connection(conn) => flow::is_same(&conn.flow, flow),
-            Self::Resting(rest) => rest.is_of(flow),
-            Self::TimeWait(own, _) => own.is(flow),
+            Self::Resting(own, _) | Self::TimeWait(own, _) => own.is(flow),
         }
     }
 }
@@ -148,8 +150,9 @@ impl Tcp {
         let secrets = Secrets::new(&seed);
         let budget = config.memory.map(|limit| Budget::new(limit, 1));
         Self {
-            table: Table::new(secrets.table_hash()),
+            table: Table::new(secrets.table_hash(), config.on_large_memory),
             memory: budget.map(|budget| Box::new(Memory::new(budget))),
+            dormitory: Dormitory::new(config.on_large_memory),
             config,
             secrets,
             listeners: Listeners::default(),
@@ -165,7 +168,6 @@ impl Tcp {
             orphans: 0,
             ack_overdue: false,
             fast_open: FastOpenCache::default(),
-            dormitory: Dormitory::new(),
             option_sets: OptionSets::default(),
             counters: Counters::default(),
             observer: None,
@@ -244,8 +246,8 @@ impl Tcp {
                     conn.on_handshake_timeout();
                 }
             }
-            Slot::Resting(rest) => {
-                if rest.poll_timeout().is_none_or(|at| at > now) {
+            Slot::Resting(_, rest) => {
+                if rest.until.is_none_or(|at| at > now) {
                     return self.settle_now(now, id);
                 }
                 self.wake(id);
@@ -324,7 +326,7 @@ impl Tcp {
                     }
                     conn.poll_transmit(now, &self.config, tx)
                 }
-                Slot::Resting(_) | Slot::TimeWait(..) => false,
+                Slot::Resting(..) | Slot::TimeWait(..) => false,
             };
             *entry.ready = more;
             if more {
@@ -371,6 +373,10 @@ impl Tcp {
     /// many of them can pause: one that exists all the while is met once.
     pub fn connections_in(&self, range: Range<u32>) -> impl Iterator<Item = Summary> + '_ {
         self.table.iter_in(range).map(|(id, slot)| {
+            let record = match slot {
+                Slot::Resting(_, rest) => self.dormitory.record(rest),
+                _ => None,
+            };
             let (state, totals) = match slot {
                 Slot::SynSent(_) => (State::SynSent, [0; 3]),
                 Slot::SynReceived(_) => (State::SynReceived, [0; 3]),
@@ -383,7 +389,7 @@ impl Tcp {
                     };
                     (state, conn.totals())
                 }
-                Slot::Resting(rest) => (State::Established, rest.totals()),
+                Slot::Resting(..) => (State::Established, record.map_or([0; 3], Resting::totals)),
                 Slot::TimeWait(..) => (State::TimeWait, [0; 3]),
             };
             let [bytes_received, bytes_acked, total_retrans] = totals;
@@ -393,7 +399,7 @@ impl Tcp {
                 state,
                 ecn: match slot {
                     Slot::Connection(conn) => conn.uses_ecn(),
-                    Slot::Resting(rest) => rest.uses_ecn(),
+                    Slot::Resting(..) => record.is_some_and(Resting::uses_ecn),
                     _ => false,
                 },
                 bytes_received,

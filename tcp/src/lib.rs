@@ -68,6 +68,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "testing"))]
 extern crate std;
 
+pub(crate) mod arena;
 pub(crate) mod chunk;
 pub mod config;
 pub mod congestion;
@@ -98,8 +99,8 @@ pub(crate) mod wheel;
 pub mod wire;
 
 pub use config::{
-    Config, CongestionAlgorithm, CustomCongestion, EcnMode, Keepalive, LossDetection, Pacing,
-    SocketOptions,
+    Config, CongestionAlgorithm, CustomCongestion, EcnMode, Keepalive, LargeMemory, LossDetection,
+    Pacing, SocketOptions,
 };
 pub use connection::State;
 pub use endpoint::{

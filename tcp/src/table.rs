@@ -1,11 +1,15 @@
 //! The flow table: a slab whose ids carry a generation, and a keyed hash from flow to slot.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use arrayvec::ArrayVec;
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
+use crate::arena::Arena;
+use crate::config::LargeMemory;
 use crate::endpoint::ConnId;
 use crate::flow;
 #[cfg(any(test, debug_assertions))]
@@ -35,8 +39,8 @@ pub(crate) trait Keyed {
     fn is_of(&self, flow: &FlowKey) -> bool;
 }
 
-/// Slots of one allocation: a table that grows moves none of them.
-const CHUNK: usize = 256;
+/// Flows that are looked up together at most: more than the frames of a turn.
+pub(crate) const MAX_EXPECTED: usize = 32;
 
 /// A place in the slab; what is promised to its index stays when another flow takes it over. With one
 /// of many flows it is in no cache, and it should not be in two lines of memory.
@@ -62,22 +66,25 @@ pub(crate) struct Entry<'a, S> {
 /// slab.
 #[derive(Debug)]
 pub(crate) struct Table<S> {
-    chunks: Vec<Vec<Slot<S>>>,
+    slots: Arena<Slot<S>>,
     free: Vec<u32>,
     index: HashTable<u32>,
     hash: KeyedHash,
     /// What [`Table::lookup_again`] found last.
     latest: Option<ConnId>,
+    /// What [`Table::expect`] has found, in order, for [`Table::lookup_again`] to take.
+    expected: VecDeque<ConnId>,
 }
 
 impl<S: Keyed> Table<S> {
-    pub(crate) fn new(hash: KeyedHash) -> Self {
+    pub(crate) fn new(hash: KeyedHash, on_large_memory: Option<LargeMemory>) -> Self {
         Self {
-            chunks: Vec::new(),
+            slots: Arena::new(on_large_memory),
             free: Vec::new(),
             index: HashTable::new(),
             hash,
             latest: None,
+            expected: VecDeque::new(),
         }
     }
 
@@ -88,7 +95,11 @@ impl<S: Keyed> Table<S> {
         {
             return Some(id);
         }
-        self.latest = self.lookup(flow);
+        self.latest = if self.expected.is_empty() {
+            self.lookup(flow)
+        } else {
+            self.meet(flow).or_else(|| self.lookup(flow))
+        };
         self.latest
     }
 
@@ -97,10 +108,48 @@ impl<S: Keyed> Table<S> {
         id.is_some() && self.latest == id
     }
 
+    /// The next that is expected, if this is its flow.
+    #[inline(never)]
+    fn meet(&mut self, flow: &FlowKey) -> Option<ConnId> {
+        let &id = self.expected.front()?;
+        self.get(id).filter(|value| value.is_of(flow))?;
+        self.expected.pop_front()
+    }
+
+    /// Looks up flows that [`Table::lookup_again`] is about to be asked for, at most
+    /// [`MAX_EXPECTED`]. All take each step together: their looks at memory do not depend on each other,
+    /// and so they wait at the same time.
+    pub(crate) fn expect(&mut self, flows: &[FlowKey]) {
+        let flows = flows.iter().take(MAX_EXPECTED);
+        let hashes: ArrayVec<u64, MAX_EXPECTED> =
+            flows.clone().map(|flow| self.hash.of(flow)).collect();
+        // Another flow's index may have the same few bits of hash beside it.
+        let mut candidates = ArrayVec::<(u32, &FlowKey), { 2 * MAX_EXPECTED }>::new();
+        for (&hash, flow) in hashes.iter().zip(flows) {
+            self.index.find(hash, |&index| {
+                candidates.try_push((index, flow)).is_err() // there is no room for more
+            });
+        }
+        self.expected.clear();
+        for (index, flow) in candidates {
+            if let Some(slot) = self.slots.get(index)
+                && slot.value.as_ref().is_some_and(|value| value.is_of(flow))
+            {
+                let generation = slot.generation;
+                self.expected.push_back(ConnId { index, generation });
+            }
+        }
+    }
+
+    /// What is expected.
+    pub(crate) fn expected(&self) -> impl Iterator<Item = &S> + '_ {
+        self.expected.iter().filter_map(|&id| self.get(id))
+    }
+
     /// Whose flow this is.
     pub(crate) fn lookup(&self, flow: &FlowKey) -> Option<ConnId> {
         let is_of = |&index: &u32| {
-            let value = self.slot(index).and_then(|slot| slot.value.as_ref());
+            let value = self.slots.get(index).and_then(|slot| slot.value.as_ref());
             value.is_some_and(|value| value.is_of(flow))
         };
         let &index = self.index.find(self.hash.of(flow), is_of)?;
@@ -111,12 +160,12 @@ impl<S: Keyed> Table<S> {
     pub(crate) fn insert(&mut self, value: S) -> ConnId {
         let hash = self.hash.of(&value.flow());
         let index = self.free.pop().unwrap_or_else(|| self.push_slot());
-        if let Some(slot) = self.slot_mut(index) {
+        if let Some(slot) = self.slots.get_mut(index) {
             slot.value = Some(value);
         }
-        let (chunks, keyed) = (&self.chunks, self.hash);
+        let (slots, keyed) = (&self.slots, self.hash);
         let rehash = |&index: &u32| {
-            let value = slot(chunks, index).and_then(|slot| slot.value.as_ref());
+            let value = slots.get(index).and_then(|slot| slot.value.as_ref());
             value.map_or(0, |value| keyed.of(&value.flow()))
         };
         self.index.insert_unique(hash, index, rehash);
@@ -152,12 +201,12 @@ impl<S: Keyed> Table<S> {
 
     /// The wheel's entries for an index, whoever has it.
     pub(crate) fn armed_mut(&mut self, index: u32) -> Option<&mut Armed> {
-        Some(&mut self.slot_mut(index)?.armed)
+        Some(&mut self.slots.get_mut(index)?.armed)
     }
 
     /// Who has this index now.
     pub(crate) fn holder(&self, index: u32) -> Option<ConnId> {
-        self.slot(index)?.value.as_ref()?;
+        self.slots.get(index)?.value.as_ref()?;
         Some(self.id(index))
     }
 
@@ -188,8 +237,7 @@ impl<S: Keyed> Table<S> {
 
     /// Slots in use or not: what [`Table::recount`] looks at.
     pub(crate) fn slot_count(&self) -> usize {
-        let full = self.chunks.len().saturating_sub(1) * CHUNK;
-        full + self.chunks.last().map_or(0, Vec::len)
+        self.slots.len() as usize
     }
 
     #[cfg(any(test, debug_assertions))]
@@ -199,7 +247,7 @@ impl<S: Keyed> Table<S> {
 
     /// Those in these slots.
     pub(crate) fn iter_in(&self, range: Range<u32>) -> impl Iterator<Item = (ConnId, &S)> + '_ {
-        let slots = range.map_while(|index| Some((index, self.slot(index)?)));
+        let slots = range.map_while(|index| Some((index, self.slots.get(index)?)));
         slots.filter_map(|(index, slot)| {
             let generation = slot.generation;
             Some((ConnId { index, generation }, slot.value.as_ref()?))
@@ -207,49 +255,28 @@ impl<S: Keyed> Table<S> {
     }
 
     fn id(&self, index: u32) -> ConnId {
-        let generation = self.slot(index).map_or(0, |slot| slot.generation);
+        let generation = self.slots.get(index).map_or(0, |slot| slot.generation);
         ConnId { index, generation }
     }
 
     fn push_slot(&mut self) -> u32 {
-        let index = self.slot_count() as u32;
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
-        }
-        if let Some(chunk) = self.chunks.last_mut() {
-            chunk.push(Slot {
-                value: None,
-                generation: 0,
-                armed: Armed::default(),
-                ready: false,
-            });
-        }
-        index
-    }
-
-    fn slot(&self, index: u32) -> Option<&Slot<S>> {
-        slot(&self.chunks, index)
-    }
-
-    fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<S>> {
-        let index = index as usize;
-        self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)
+        self.slots.push(Slot {
+            value: None,
+            generation: 0,
+            armed: Armed::default(),
+            ready: false,
+        })
     }
 
     fn living(&self, id: ConnId) -> Option<&Slot<S>> {
-        let slot = self.slot(id.index)?;
+        let slot = self.slots.get(id.index)?;
         (slot.generation == id.generation).then_some(slot)
     }
 
     fn living_mut(&mut self, id: ConnId) -> Option<&mut Slot<S>> {
-        let slot = self.slot_mut(id.index)?;
+        let slot = self.slots.get_mut(id.index)?;
         (slot.generation == id.generation).then_some(slot)
     }
-}
-
-fn slot<S>(chunks: &[Vec<Slot<S>>], index: u32) -> Option<&Slot<S>> {
-    let index = index as usize;
-    chunks.get(index / CHUNK)?.get(index % CHUNK)
 }
 
 #[cfg(any(test, debug_assertions))]
@@ -341,7 +368,7 @@ mod tests {
         /// Against a list of all ids ever handed out.
         #[test]
         fn behaves_like_a_list(ops in proptest::collection::vec(op(), 1..300)) {
-            let mut table = Table::new(KeyedHash(1, 2));
+            let mut table = Table::new(KeyedHash(1, 2), None);
             let mut known: Vec<Known> = Vec::new();
             for op in ops {
                 match op {
@@ -409,7 +436,7 @@ mod tests {
             ("10.0.0.1:80", "[fd00::2]:80"),
         ];
         let flow = |(local, remote)| FlowKey::new(address(local), address(remote));
-        let mut table = Table::new(KeyedHash(1, 2));
+        let mut table = Table::new(KeyedHash(1, 2), None);
         let ids: Vec<_> = flows
             .iter()
             .map(|&ends| table.insert((flow(ends), ends)))

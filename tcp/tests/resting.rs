@@ -11,7 +11,11 @@ const MS: Duration = Duration::from_millis(1);
 
 /// A conversation with pauses: what went over the wire, what both ends say of it at its end, and
 /// how often one of them was found at rest.
-fn conversation(seed: u64, config: &Config, awake: bool) -> (Vec<String>, [Info; 2], usize) {
+fn conversation(
+    seed: u64,
+    config: &Config,
+    prepare: fn(&mut Tcp),
+) -> (Vec<String>, [Info; 2], usize) {
     let link = Link {
         delay: Duration::from_micros(100 + seed % 40_000),
         loss: [0, 0, 100, 500][seed as usize % 4],
@@ -21,10 +25,8 @@ fn conversation(seed: u64, config: &Config, awake: bool) -> (Vec<String>, [Info;
         ..Link::default()
     };
     let mut pair = Pair::new(seed, config, link);
-    if awake {
-        pair.end(Side::Client).keep_awake();
-        pair.end(Side::Server).keep_awake();
-    }
+    prepare(pair.end(Side::Client));
+    prepare(pair.end(Side::Server));
     let (client, server) = pair.open();
     let ends = [(Side::Client, client), (Side::Server, server)];
     let mut rested = 0;
@@ -87,12 +89,14 @@ fn wait(pair: &mut Pair, by: Duration) {
     pair.now = until;
 }
 
-#[test]
-fn nobody_can_tell_who_has_rested() {
+/// Compares conversations of ends that are prepared so with those of ends that never rest; returns how
+/// often one was found at rest.
+fn compare(prepare: fn(&mut Tcp)) -> usize {
     let mut rested = 0;
     for seed in 0..60 {
         let mut config = Config::default();
         config.tso = seed % 3 == 0;
+        config.quick_acks = [0, 0, 16][seed as usize % 3];
         config.ecn = if seed % 3 == 2 {
             EcnMode::On
         } else {
@@ -102,8 +106,8 @@ fn nobody_can_tell_who_has_rested() {
             config.congestion = CongestionAlgorithm::Reno;
             config.loss_detection = LossDetection::Rfc6675;
         }
-        let (wire, infos, count) = conversation(seed, &config, false);
-        let (expected, expected_infos, none) = conversation(seed, &config, true);
+        let (wire, infos, count) = conversation(seed, &config, prepare);
+        let (expected, expected_infos, none) = conversation(seed, &config, Tcp::keep_awake);
         for (index, (got, expected)) in wire.iter().zip(&expected).enumerate() {
             let before = &wire[index.saturating_sub(3)..index];
             assert_eq!(got, expected, "seed {seed}, after {before:#?}");
@@ -113,5 +117,18 @@ fn nobody_can_tell_who_has_rested() {
         assert_eq!(none, 0);
         rested += count;
     }
+    rested
+}
+
+#[test]
+fn nobody_can_tell_who_has_rested() {
+    let rested = compare(|_| {});
     assert!(rested > 300, "{rested} rests");
+}
+
+/// Where very many are awake, who has nothing under way rests at once.
+#[test]
+fn nobody_can_tell_who_rests_early() {
+    let (calm, crowded) = (compare(|_| {}), compare(Tcp::crowd));
+    assert!(crowded > calm + 50, "{crowded} rests, and {calm} among few");
 }

@@ -34,6 +34,7 @@ pub(super) fn config(needs: Needs) -> Config {
     config.tso = needs.offload;
     config.max_connections = needs.connections.max(1024) as usize;
     config.max_tw_buckets = needs.connections.max(1024) as usize;
+    config.on_large_memory = Some(ustack::huge_pages::ask);
     config
 }
 

@@ -20,9 +20,9 @@ pub struct EventLines {
     text: String,
 }
 
-impl EventLines {
+impl Default for EventLines {
     /// Lines of a connection over IPv4 that all is well with.
-    pub fn new() -> Self {
+    fn default() -> Self {
         let end = |host, port| SocketAddr::from(([10, 77, 0, host], port));
         let packet = Packet {
             seq: WireSeq(3_123_456_789),

@@ -9,7 +9,7 @@ mod many;
 pub use self::bulk::{BulkIn, BulkOut, Reordered};
 pub use self::connections::{Close, Connect, Open};
 pub use self::events::EventLines;
-pub use self::many::RequestResponse;
+pub use self::many::{RequestResponse, RequestsTogether};
 
 use crate::peer::{ACK, Client, Segment};
 use crate::subject::Subject;

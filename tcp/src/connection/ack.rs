@@ -77,11 +77,15 @@ impl Acks {
         !self.is_owed() && self.bytes == 0 && self.duplicates == 0
     }
 
-    /// When data that has come, and the budgets of attacks, are forgotten: `None`, they are.
-    pub(super) fn rest_at(&self, rto: Span) -> Option<Instant> {
-        let data = self
-            .data_at
-            .map(|at| at + rto.max(const { Span::of(DELAY) }));
+    /// When data that has come, and the budgets of attacks, are forgotten: `None`, they are. Data
+    /// that may yet be [answered](Self::on_answer) is kept in mind as long as that changes anything.
+    pub(super) fn rest_at(&self, silence: Span) -> Option<Instant> {
+        let least = if self.quick > 0 {
+            const { Span::of(DELAY) }
+        } else {
+            silence
+        };
+        let data = self.data_at.map(|at| at + silence.max(least));
         let challenges = self.challenges_since.map(|at| at + CHALLENGE_PERIOD);
         let answers = self.out_of_window_at.map(|at| at + OUT_OF_WINDOW_PERIOD);
         Instant::latest([data, challenges, answers])

@@ -1,6 +1,6 @@
 //! A connection at rest: open, with nothing in flight, nothing queued, nothing out of order and
-//! nobody in a hurry. What is left of it then is a record of a few hundred bytes; the first
-//! segment or call makes a connection of it again, as it was.
+//! nobody in a hurry. What is left of it then is a record of a few hundred bytes beside its flow; the
+//! first segment or call makes a connection of it again, as it was.
 //!
 //! Each part of a connection says itself what of it lasts. What does not is empty at rest, or says
 //! something of segments that are long gone.
@@ -8,12 +8,12 @@
 #[cfg(debug_assertions)]
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::hint::black_box;
 
 use crate::config::{Config, SocketOptions};
 use crate::congestion::{CongestionController as _, Controller, RestingController, RestingUsage};
 use crate::endpoint::ListenerId;
 use crate::error::IcmpError;
-use crate::flow::Flow;
 use crate::memory::Account;
 use crate::observe::ConnectionMark;
 use crate::recovery::{Recovery, RestingRecovery, RestingRtt, RttEstimator};
@@ -35,10 +35,13 @@ use super::{Connection, Events, TimestampState, payload_limit};
 /// have spoken just now. An ACK is delayed for as long, and what it would answer is forgotten then.
 const SILENCE: Duration = DELAY;
 
+/// The same where more are awake than a processor's caches hold: whoever rests leaves its memory, still
+/// warm, to the next.
+const SILENCE_IN_CROWD: Duration = Duration::from_millis(2);
+
 /// What lasts of a connection at rest, in ESTABLISHED.
 #[derive(Debug)]
 pub(crate) struct Resting {
-    flow: Flow,
     options: Arc<SocketOptions>,
     pub(crate) listener: Option<ListenerId>,
     snd: RestingSend,
@@ -72,7 +75,7 @@ pub(crate) struct Resting {
 
 /// With its place in the table, its timer and a socket above it 640 bytes.
 #[cfg(not(debug_assertions))]
-const _: () = assert!(size_of::<Resting>() <= 448);
+const _: () = assert!(size_of::<Resting>() <= 432);
 
 /// [`SendSpace`] with SND.NXT = SND.UNA.
 #[derive(Debug)]
@@ -106,11 +109,14 @@ struct RestingTimestamps {
 impl Connection {
     /// From when on the connection can rest if nothing happens and it [is idle](Self::is_idle): once
     /// data has not moved for [`SILENCE`], or for an RTO as long as something may yet prove a repair
-    /// needless, and not before what limits the ACKs of attacks has passed.
-    pub(crate) fn rest_at(&self) -> Instant {
+    /// needless, and not before what limits the ACKs of attacks has passed. `crowded`: too many are
+    /// awake.
+    pub(crate) fn rest_at(&self, crowded: bool) -> Instant {
         let rto = self.rtt.rto_span();
         let silence = if self.recovery.may_prove_needless() {
             rto
+        } else if crowded && !self.tuning.is_sampling() {
+            rto.min(const { Span::of(SILENCE_IN_CROWD) })
         } else {
             rto.min(const { Span::of(SILENCE) })
         };
@@ -161,7 +167,6 @@ impl Connection {
         let cc = self.cc.rest()?;
         let (snd, rcv) = (&self.snd, &self.rcv);
         Some(Resting {
-            flow: Flow::new(&self.flow),
             options: Arc::clone(&self.options),
             listener: self.listener,
             snd: RestingSend {
@@ -212,12 +217,16 @@ impl Connection {
 }
 
 impl Resting {
-    pub(crate) fn flow(&self) -> FlowKey {
-        self.flow.key()
-    }
-
-    pub(crate) fn is_of(&self, flow: &FlowKey) -> bool {
-        self.flow.is(flow)
+    /// Reads a little of everything, so that it comes into the processor's caches while others do.
+    pub(crate) fn glance(&self) {
+        black_box((
+            self.snd.una,
+            self.snd.usage,
+            self.rcv.nxt,
+            self.last_received,
+        ));
+        black_box((self.rtt, self.recovery, self.tuning, self.acks));
+        black_box((self.stats.totals(), self.read_blocked));
     }
 
     pub(crate) fn options(&self) -> &SocketOptions {
@@ -245,10 +254,10 @@ impl Resting {
         Some(self.last_received + keepalive.idle)
     }
 
-    /// The connection as it was; the record is of no more use.
-    pub(crate) fn wake(&mut self, config: &Config) -> Connection {
+    /// The connection of `flow` as it was; the record is of no more use.
+    pub(crate) fn wake(&mut self, flow: FlowKey, config: &Config) -> Connection {
         #[cfg_attr(not(debug_assertions), expect(unused_mut))]
-        let mut conn = self.connection(config);
+        let mut conn = self.connection(flow, config);
         #[cfg(debug_assertions)]
         {
             conn.watch = self.watch.take().map(|watch| *watch);
@@ -256,11 +265,11 @@ impl Resting {
         conn
     }
 
-    /// What is kept of it while it is called: as of [the connection](Self::connection) that it would
-    /// be.
-    pub(crate) fn mark(&self) -> ConnectionMark {
+    /// What is kept of it while it is called: as of [the connection](Self::connection) of `flow` that
+    /// it would be.
+    pub(crate) fn mark(&self, flow: &FlowKey) -> ConnectionMark {
         let [bytes_received, bytes_acked, _] = self.totals();
-        let cc = Controller::woken(&self.cc, self.mss());
+        let cc = Controller::woken(&self.cc, self.mss(flow));
         ConnectionMark {
             snd_una: 1 + bytes_acked,
             rcv_nxt: 1 + bytes_received,
@@ -276,17 +285,16 @@ impl Resting {
         }
     }
 
-    fn mss(&self) -> u32 {
+    fn mss(&self, flow: &FlowKey) -> u32 {
         let peer_mss = self.options.clamp_mss(self.snd.peer_mss);
-        let has_timestamps = self.timestamps.is_some();
-        payload_limit(&self.flow(), peer_mss, self.path.mtu, has_timestamps)
+        payload_limit(flow, peer_mss, self.path.mtu, self.timestamps.is_some())
     }
 
-    /// The connection as it would be.
-    pub(crate) fn connection(&self, config: &Config) -> Connection {
+    /// The connection of `flow` as it would be.
+    pub(crate) fn connection(&self, flow: FlowKey, config: &Config) -> Connection {
         let (totals, stats) = self.stats.wake();
         let [bytes_received, bytes_acked, total_retrans] = totals;
-        let (flow, mss) = (self.flow(), self.mss());
+        let mss = self.mss(&flow);
         let unless = |fixed, max| if fixed { 0 } else { max };
         let recv_max = unless(self.fixed_recv_buffer, config.recv_buffer_max);
         Connection {

@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 
+use crate::endpoint::rest::Rest;
 use crate::endpoint::settle::MAX_SLEEP;
 use crate::endpoint::{ListenerId, Slot, Tcp};
 use crate::invariant::{Held, holds};
@@ -16,6 +17,7 @@ const ENTRY_COST: usize = 8;
 struct Found {
     ready: usize,
     awake: usize,
+    resting: usize,
     time_waits: usize,
     orphans: usize,
     half_open: BTreeMap<ListenerId, u32>,
@@ -68,7 +70,11 @@ impl Tcp {
                     }
                     conn.poll_timeout(&self.config)
                 }
-                Slot::Resting(rest) => rest.poll_timeout(),
+                Slot::Resting(_, rest) => {
+                    found.resting += 1;
+                    self.check_rest(rest)?;
+                    rest.until
+                }
                 Slot::TimeWait(_, record) => {
                     found.time_waits += 1;
                     Some(record.expires(now))
@@ -92,6 +98,14 @@ impl Tcp {
         self.check_listeners(&found)
     }
 
+    fn check_rest(&self, rest: &Rest) -> Held {
+        let record = self.dormitory.record(rest);
+        holds(
+            record.is_some_and(|record| record.poll_timeout() == rest.until),
+            "what rests has a record, and knows until when",
+        )
+    }
+
     fn check_counts(&self, found: &Found) -> Held {
         let half_open: u32 = found.half_open.values().sum();
         holds(
@@ -106,6 +120,10 @@ impl Tcp {
         holds(
             self.dormitory.awake() == found.awake,
             "connections awake equal a recount",
+        )?;
+        holds(
+            self.dormitory.resting() == found.resting,
+            "records in use equal a recount",
         )?;
         let alive = |id: &&_| self.table.is_ready(**id);
         holds(
@@ -137,7 +155,10 @@ impl Tcp {
             let mut waiting = listener.accept_queue.iter();
             let opened = |slot: &Slot| match slot {
                 Slot::Connection(conn) => conn.listener == Some(id),
-                Slot::Resting(rest) => rest.listener == Some(id),
+                Slot::Resting(_, rest) => {
+                    let record = self.dormitory.record(rest);
+                    record.is_some_and(|record| record.listener == Some(id))
+                }
                 _ => false,
             };
             holds(

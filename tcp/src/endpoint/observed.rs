@@ -17,8 +17,9 @@ impl Slot {
             Self::SynSent(_) => View::of(State::SynSent),
             Self::SynReceived(_) => View::of(State::SynReceived),
             Self::Connection(conn) => conn.view(),
-            Self::Resting(rest) => View {
-                connection: Some(Seen::Resting(rest, &tcp.config)),
+            Self::Resting(flow, rest) => View {
+                connection: (tcp.dormitory.record(rest))
+                    .map(|rest| Seen::Resting(flow.key(), rest, &tcp.config)),
                 ..View::of(State::Established)
             },
             Self::TimeWait(..) => View::of(State::TimeWait),

@@ -37,8 +37,10 @@ impl Tcp {
     pub fn info(&self, now: Instant, id: ConnId) -> Result<Info, SocketError> {
         let state = match self.table.get(id) {
             Some(Slot::Connection(conn)) => return Ok(conn.info(now, &self.config)),
-            Some(Slot::Resting(rest)) => {
-                return Ok(rest.connection(&self.config).info(now, &self.config));
+            Some(Slot::Resting(flow, rest)) => {
+                let record = self.dormitory.record(rest).ok_or(SocketError::NotFound)?;
+                let conn = record.connection(flow.key(), &self.config);
+                return Ok(conn.info(now, &self.config));
             }
             Some(Slot::SynSent(_)) => State::SynSent,
             Some(Slot::SynReceived(_)) => State::SynReceived,

@@ -6,17 +6,25 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::arena::Arena;
+use crate::config::{Config, LargeMemory};
 use crate::connection::{Connection, Resting};
 use crate::endpoint::{ConnId, Slot, Tcp};
+use crate::flow::Flow;
 use crate::handshake::SynReceived;
+use crate::segment::FlowKey;
 use crate::time::Instant;
 
 /// Boxes that are kept for the next who needs one: as many connections may wake and rest at once
 /// without the allocator. More of them, scattered as they are, would keep the allocator from giving
 /// back what many connections took while they were awake; so the more are awake, the more.
 fn max_spare(awake: usize) -> usize {
-    (awake / 128).max(32)
+    (awake / 128).max(512)
 }
+
+/// Connections awake, of some 2 KiB each, that lie in the cache of a processor's core or near it. With
+/// more of them each is far away when its turn comes to rest.
+const CROWD: usize = 2048;
 
 /// Boxes to be filled again.
 #[derive(Debug)]
@@ -47,43 +55,84 @@ impl<T> Pool<T> {
     }
 }
 
-/// What connections leave behind when they rest or wake, and handshakes when they are complete.
+/// A connection at rest, as its slot knows it. When only its deadline comes, the record stays where it
+/// is: in no cache.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rest {
+    record: u32,
+    /// It wakes by itself then.
+    pub(super) until: Option<Instant>,
+}
+
+/// Records of connections at rest. The place that was left last is taken first: it is still in a cache.
+#[derive(Debug)]
+struct Records {
+    all: Arena<Option<Resting>>,
+    free: Vec<u32>,
+}
+
+impl Records {
+    fn add(&mut self, record: Resting) -> u32 {
+        match self.free.pop() {
+            Some(index) => {
+                if let Some(place) = self.all.get_mut(index) {
+                    *place = Some(record);
+                }
+                index
+            }
+            None => self.all.push(Some(record)),
+        }
+    }
+
+    fn remove(&mut self, index: u32) {
+        if let Some(place) = self.all.get_mut(index) {
+            *place = None;
+            self.free.push(index);
+        }
+    }
+}
+
+/// Connections at rest, and what others leave behind when they rest or end, and handshakes when they
+/// are complete.
 #[derive(Debug)]
 pub(super) struct Dormitory {
     connections: Pool<Connection>,
-    records: Pool<Resting>,
+    records: Records,
     handshakes: Pool<SynReceived>,
     /// Connections in boxes.
     awake: usize,
-    /// Nothing rests.
+    /// Whether nothing rests, or everything as soon as it can; else that depends on how many are awake.
     #[cfg(any(test, feature = "testing"))]
-    is_shut: bool,
+    forced: Option<Forced>,
+}
+
+/// What a test wants of connections.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Forced {
+    Awake,
+    Crowded,
 }
 
 impl Dormitory {
-    pub(super) const fn new() -> Self {
+    pub(super) const fn new(on_large_memory: Option<LargeMemory>) -> Self {
         Self {
             connections: Pool(Vec::new()),
-            records: Pool(Vec::new()),
+            records: Records {
+                all: Arena::new(on_large_memory),
+                free: Vec::new(),
+            },
             handshakes: Pool(Vec::new()),
             awake: 0,
             #[cfg(any(test, feature = "testing"))]
-            is_shut: false,
+            forced: None,
         }
     }
 
     /// A connection for the table, in the box and with the room for its lists of one before it.
     pub(super) fn boxed(&mut self, make: impl FnOnce() -> Connection) -> Box<Connection> {
         self.awake += 1;
-        match self.connections.0.pop() {
-            Some(mut spare) => {
-                let mut conn = make();
-                conn.take_room(&mut spare);
-                *spare = conn;
-                spare
-            }
-            None => Box::new(make()),
-        }
+        boxed(&mut self.connections, make)
     }
 
     /// A connection is gone: the next one takes its box.
@@ -91,11 +140,6 @@ impl Dormitory {
         self.awake -= 1;
         conn.free();
         self.connections.keep(conn, max_spare(self.awake));
-    }
-
-    /// A record is of no more use: the next one takes its box.
-    fn keep_record(&mut self, rest: Box<Resting>) {
-        self.records.keep(rest, max_spare(self.awake));
     }
 
     /// A handshake for the table, in the box of one before it.
@@ -109,10 +153,71 @@ impl Dormitory {
         self.handshakes.keep(syn, max_spare(self.awake));
     }
 
+    /// What lasts of a connection at rest.
+    pub(super) fn record(&self, rest: &Rest) -> Option<&Resting> {
+        self.records.all.get(rest.record)?.as_ref()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn record_mut(&mut self, rest: &Rest) -> Option<&mut Resting> {
+        self.records.all.get_mut(rest.record)?.as_mut()
+    }
+
+    /// Has a record in the processor's caches soon.
+    pub(super) fn glance(&self, rest: &Rest) {
+        if let Some(record) = self.record(rest) {
+            record.glance();
+        }
+    }
+
+    /// The connection of `flow`, which was at rest.
+    fn wake(&mut self, flow: FlowKey, rest: Rest, config: &Config) -> Option<Box<Connection>> {
+        let record = self.records.all.get_mut(rest.record)?.as_mut()?;
+        let conn = boxed(&mut self.connections, || record.wake(flow, config));
+        self.awake += 1;
+        self.records.remove(rest.record);
+        Some(conn)
+    }
+
+    /// Keeps what lasts of a connection.
+    fn lay_down(&mut self, record: Resting) -> Rest {
+        let until = record.poll_timeout();
+        let record = self.records.add(record);
+        Rest { record, until }
+    }
+
+    /// Whether connections are to rest as soon as nothing is lost by it.
+    pub(super) fn is_crowded(&self) -> bool {
+        #[cfg(any(test, feature = "testing"))]
+        if self.forced == Some(Forced::Crowded) {
+            return true;
+        }
+        self.awake > CROWD
+    }
+
     /// Connections in boxes, for a recount.
     #[cfg(debug_assertions)]
     pub(super) const fn awake(&self) -> usize {
         self.awake
+    }
+
+    /// Connections at rest, for a recount.
+    #[cfg(debug_assertions)]
+    pub(super) const fn resting(&self) -> usize {
+        self.records.all.len() as usize - self.records.free.len()
+    }
+}
+
+/// What is made, in the box and with the room for its lists of one before it.
+fn boxed(spare: &mut Pool<Connection>, make: impl FnOnce() -> Connection) -> Box<Connection> {
+    match spare.0.pop() {
+        Some(mut spare) => {
+            let mut conn = make();
+            conn.take_room(&mut spare);
+            *spare = conn;
+            spare
+        }
+        None => Box::new(make()),
     }
 }
 
@@ -120,7 +225,13 @@ impl Tcp {
     /// Connections stay as they are however idle they become: for a test to compare with.
     #[cfg(any(test, feature = "testing"))]
     pub const fn keep_awake(&mut self) {
-        self.dormitory.is_shut = true;
+        self.dormitory.forced = Some(Forced::Awake);
+    }
+
+    /// Connections rest as early as they would among very many: for a test to compare with.
+    #[cfg(any(test, feature = "testing"))]
+    pub const fn crowd(&mut self) {
+        self.dormitory.forced = Some(Forced::Crowded);
     }
 
     /// How many connections are at rest: for a test to see that there are any.
@@ -128,7 +239,7 @@ impl Tcp {
     pub fn resting(&self) -> usize {
         let slots = self.table.iter().map(|(_, slot)| slot);
         slots
-            .filter(|slot| matches!(slot, Slot::Resting(_)))
+            .filter(|slot| matches!(slot, Slot::Resting(..)))
             .count()
     }
 
@@ -137,17 +248,16 @@ impl Tcp {
         let Some(slot) = self.table.get_mut(id) else {
             return;
         };
-        if let Slot::Resting(rest) = slot {
-            let conn = self.dormitory.boxed(|| rest.wake(&self.config));
-            if let Slot::Resting(rest) = core::mem::replace(slot, Slot::Connection(conn)) {
-                self.dormitory.keep_record(rest);
-            }
+        if let Slot::Resting(flow, rest) = slot
+            && let Some(conn) = self.dormitory.wake(flow.key(), *rest, &self.config)
+        {
+            *slot = Slot::Connection(conn);
         }
     }
 
     /// If a call wakes it that may change nothing, the wheel is to look at it soon.
     pub(super) fn look_again(&mut self, id: ConnId) {
-        if let Some(Slot::Resting(_)) = self.table.get(id) {
+        if let Some(Slot::Resting(..)) = self.table.get(id) {
             let soon = self.wheel.present();
             self.arm(id, Some(soon));
         }
@@ -161,7 +271,7 @@ impl Tcp {
         id: ConnId,
     ) {
         #[cfg(any(test, feature = "testing"))]
-        if self.dormitory.is_shut {
+        if self.dormitory.forced == Some(Forced::Awake) {
             return;
         }
         let Some(slot) = self.table.get_mut(id) else {
@@ -177,11 +287,12 @@ impl Tcp {
         };
         #[cfg(debug_assertions)]
         assert_eq!(
-            rest.connection(&self.config).info(now, &self.config),
+            rest.connection(conn.flow, &self.config)
+                .info(now, &self.config),
             before,
             "a connection wakes as it went to rest"
         );
-        let rest = Slot::Resting(self.dormitory.records.fill(rest));
+        let rest = Slot::Resting(Flow::new(&conn.flow), self.dormitory.lay_down(rest));
         if let Slot::Connection(conn) = core::mem::replace(slot, rest) {
             self.dormitory.keep(conn);
         }

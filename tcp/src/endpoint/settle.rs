@@ -63,17 +63,18 @@ impl Tcp {
                 if !conn.events.is_empty() {
                     publish(&mut conn.events, id, &mut self.events, &mut self.counters);
                 }
-                let mut rest_at = None;
-                if !*entry.ready && !conn.is_answer_due() {
-                    let at = conn.rest_at();
+                let (mut rest_at, crowded) = (None, self.dormitory.is_crowded());
+                if !*entry.ready && (crowded || !conn.is_answer_due()) {
+                    let at = conn.rest_at(crowded);
                     rests = at <= now && conn.is_idle();
-                    // What is looked at by then anyway is asked then.
+                    // What is looked at by then anyway is asked then. In a crowd that is what every
+                    // look is for, at last: one for the timer that will be off by then can be spared.
                     let is_news = at > now && !self.wheel.covers(*entry.armed, at);
-                    rest_at = Some(at).filter(|_| is_news && conn.is_idle());
+                    rest_at = Some(at).filter(|_| is_news && (crowded || conn.is_idle()));
                 }
                 Instant::earliest([conn.deadline(&self.config), rest_at])
             }
-            Slot::Resting(rest) => rest.poll_timeout(),
+            Slot::Resting(_, rest) => rest.until,
             Slot::TimeWait(_, record) => Some(record.expires(now)),
         };
         let deadline = deadline.map(|deadline| deadline.min(now + MAX_SLEEP));

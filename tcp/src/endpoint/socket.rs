@@ -9,20 +9,6 @@ use crate::error::{CloseReason, ListenError, SocketError};
 use crate::segment::FlowKey;
 use crate::time::Instant;
 
-impl Slot {
-    /// What a reader hears of who has nothing for it.
-    fn read_nothing(&mut self) -> Result<Read, SocketError> {
-        match self {
-            Self::Resting(rest) => {
-                rest.block_reader();
-                Ok(Read::Empty)
-            }
-            Self::SynSent(_) | Self::SynReceived(_) => Err(SocketError::NotConnected),
-            Self::Connection(_) | Self::TimeWait(..) => Err(SocketError::NotFound),
-        }
-    }
-}
-
 /// What a writer that asks for room may go on to write at once.
 const MOST_WRITTEN: usize = 64 << 10;
 
@@ -58,7 +44,11 @@ impl Tcp {
             let conn = self.listeners.get_mut(id)?.accept_queue.pop_front()?;
             match self.table.get_mut(conn) {
                 Some(Slot::Connection(accepted)) => accepted.listener = None,
-                Some(Slot::Resting(accepted)) => accepted.listener = None,
+                Some(Slot::Resting(_, rest)) => {
+                    if let Some(record) = self.dormitory.record_mut(rest) {
+                        record.listener = None;
+                    }
+                }
                 _ => continue,
             }
             return Some((conn, self.table.flow(conn)?));
@@ -132,8 +122,16 @@ impl Tcp {
         let Some(entry) = self.table.entry_mut(id) else {
             return Err(SocketError::NotFound);
         };
-        let Slot::Connection(conn) = entry.value else {
-            return entry.value.read_nothing();
+        let conn = match entry.value {
+            Slot::Connection(conn) => conn,
+            Slot::Resting(_, rest) => {
+                if let Some(record) = self.dormitory.record_mut(rest) {
+                    record.block_reader();
+                }
+                return Ok(Read::Empty);
+            }
+            Slot::SynSent(_) | Slot::SynReceived(_) => return Err(SocketError::NotConnected),
+            Slot::TimeWait(..) => return Err(SocketError::NotFound),
         };
         if let Some(memory) = &mut self.memory {
             memory.grant(conn, 0);
@@ -193,7 +191,7 @@ impl Tcp {
             }
             Slot::SynSent(_) => self.drop_slot(id, CloseReason::Aborted),
             Slot::SynReceived(_) => self.refuse(now, id),
-            Slot::Resting(_) | Slot::TimeWait(..) => {}
+            Slot::Resting(..) | Slot::TimeWait(..) => {}
         }
     }
 
@@ -223,7 +221,7 @@ impl Tcp {
                 self.table.remove(id);
             }
             Slot::SynReceived(_) => self.refuse(now, id),
-            Slot::Resting(_) | Slot::TimeWait(..) => {}
+            Slot::Resting(..) | Slot::TimeWait(..) => {}
         }
     }
 
@@ -240,7 +238,7 @@ impl Tcp {
     pub fn is_flushed(&self, id: ConnId) -> bool {
         match self.table.get(id) {
             Some(Slot::Connection(conn)) => conn.is_flushed(),
-            Some(Slot::SynSent(_) | Slot::SynReceived(_) | Slot::Resting(_)) => false,
+            Some(Slot::SynSent(_) | Slot::SynReceived(_) | Slot::Resting(..)) => false,
             Some(Slot::TimeWait(..)) | None => true,
         }
     }
@@ -264,7 +262,7 @@ impl Tcp {
             Some(Slot::SynReceived(syn)) => {
                 syn.ours.options = self.option_sets.changed(&syn.ours.options, change);
             }
-            Some(Slot::Resting(_) | Slot::TimeWait(..)) | None => {
+            Some(Slot::Resting(..) | Slot::TimeWait(..)) | None => {
                 return Err(SocketError::NotFound);
             }
         }
@@ -288,7 +286,10 @@ impl Tcp {
     pub fn options(&self, id: ConnId) -> Result<SocketOptions, SocketError> {
         match self.table.get(id) {
             Some(Slot::Connection(conn)) => Ok(*conn.options),
-            Some(Slot::Resting(rest)) => Ok(*rest.options()),
+            Some(Slot::Resting(_, rest)) => {
+                let record = self.dormitory.record(rest);
+                record.map_or(Err(SocketError::NotFound), |record| Ok(*record.options()))
+            }
             Some(Slot::SynSent(syn)) => Ok(*syn.ours.options),
             Some(Slot::SynReceived(syn)) => Ok(*syn.ours.options),
             Some(Slot::TimeWait(..)) | None => Err(SocketError::NotFound),
@@ -314,7 +315,7 @@ impl Tcp {
         match self.table.get_mut(id) {
             Some(Slot::Connection(conn)) => Ok(conn),
             Some(Slot::SynSent(_) | Slot::SynReceived(_)) => Err(SocketError::NotConnected),
-            Some(Slot::Resting(_) | Slot::TimeWait(..)) | None => Err(SocketError::NotFound),
+            Some(Slot::Resting(..) | Slot::TimeWait(..)) | None => Err(SocketError::NotFound),
         }
     }
 }

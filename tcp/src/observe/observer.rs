@@ -31,22 +31,22 @@ pub(crate) struct View<'a> {
 pub(crate) enum Seen<'a> {
     /// One that is awake.
     Awake(&'a Connection),
-    /// One at rest, and what wakes it.
-    Resting(&'a Resting, &'a Config),
+    /// One at rest, its flow, and what wakes it.
+    Resting(FlowKey, &'a Resting, &'a Config),
 }
 
 impl Seen<'_> {
     fn mark(self) -> ConnectionMark {
         match self {
             Self::Awake(connection) => connection.mark(),
-            Self::Resting(rest, _) => rest.mark(),
+            Self::Resting(flow, rest, _) => rest.mark(&flow),
         }
     }
 
     fn variables(self) -> Variables {
         match self {
             Self::Awake(connection) => connection.variables(),
-            Self::Resting(rest, config) => rest.connection(config).variables(),
+            Self::Resting(flow, rest, config) => rest.connection(flow, config).variables(),
         }
     }
 }

@@ -184,6 +184,11 @@ impl Tuning {
         self.most > 0
     }
 
+    /// Whether it samples the round trip by data that is under way: rest would give that up.
+    pub(crate) const fn is_sampling(&self) -> bool {
+        self.max > 0 && self.mark.is_some()
+    }
+
     /// Bytes that the reader took in the last round trip that was measured.
     pub(crate) const fn space(&self) -> u32 {
         self.space
