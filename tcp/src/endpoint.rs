@@ -56,7 +56,7 @@ const MAX_REPLIES: usize = 256;
 
 /// Slots that the processor's caches hold well enough. Of more, those of a batch of segments are looked
 /// up together.
-const MANY: u32 = 1 << 14;
+const MANY: usize = 1 << 14;
 
 /// What the table holds for a flow.
 #[derive(Debug)]

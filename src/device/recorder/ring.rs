@@ -164,10 +164,8 @@ impl Ring {
     pub(super) fn copy(&self) -> Vec<u8> {
         let (newer, older) = self.chunks.split_at(self.current + 1);
         let chunks = older.iter().chain(newer);
-        chunks
-            .flat_map(|chunk| &chunk.bytes[..chunk.used])
-            .copied()
-            .collect()
+        let used: Vec<&[u8]> = chunks.map(|chunk| &chunk.bytes[..chunk.used]).collect();
+        used.concat()
     }
 }
 

@@ -102,7 +102,7 @@ impl Tcp {
 
     /// Whether there are so many connections that [`Tcp::expect`] is worth while.
     pub fn is_far_apart(&self) -> bool {
-        self.slots() >= MANY
+        self.table.len() >= MANY
     }
 
     /// Segments of these flows are about to come, in this order. It changes nothing but the time that

@@ -76,11 +76,13 @@ impl Tcp {
             segment.payload.len() as u32,
         );
         let mut id = self.table.lookup_again(flow);
-        let before = self.view(id).mark();
+        let mut before = self.view(id).mark();
         let done = call(self, segment);
         if let (Some(observer), Ok(result)) = (&mut observer, &done) {
             if !self.table.is_latest(id) {
-                id = self.table.lookup_again(flow);
+                let now = self.table.lookup_again(flow);
+                before.connection = before.connection.filter(|_| now == id); // or it is another
+                id = now;
             }
             let after = self.view(id);
             observer.on_received(now, flow, packet, result.err(), (&before, &after));
@@ -104,11 +106,13 @@ impl Tcp {
         let (first, more) = (segment.payload.len() as u32, followers.text_len());
         let packet = Packet::received(&segment, 1 + followers.len() as u32, first + more);
         let mut id = self.table.lookup_again(flow);
-        let before = self.view(id).mark();
+        let mut before = self.view(id).mark();
         let done = self.on_train(now, flow, ecn, segment, followers);
         if let (Some(observer), Ok(())) = (&mut observer, &done) {
             if !self.table.is_latest(id) {
-                id = self.table.lookup_again(flow);
+                let now = self.table.lookup_again(flow);
+                before.connection = before.connection.filter(|_| now == id); // or it is another
+                id = now;
             }
             let after = self.view(id);
             observer.on_received(now, flow, packet, None, (&before, &after));
