@@ -83,7 +83,9 @@ pub fn pinned<S: AsRef<OsStr>>(cpu: &str, command: impl IntoIterator<Item = S>) 
 fn prepare_kernel() -> io::Result<()> {
     set_sysctl("ipv6/conf/all/disable_ipv6", "1")?;
     set_sysctl("ipv6/conf/default/disable_ipv6", "1")?;
-    set_sysctl("ipv4/ip_local_port_range", "1024 65535")
+    set_sysctl("ipv4/ip_local_port_range", "1024 65535")?;
+    // Not on sockets alone: one that was BBR's when it was opened stays paced, whatever it is later.
+    set_sysctl("ipv4/tcp_congestion_control", "cubic")
 }
 
 impl Arena {

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::runtime;
-use tokio::task::LocalSet;
+use tokio::task::{self, LocalSet};
 
 use super::{BulkArgs, connect};
 use crate::{Figures, figures};
@@ -142,6 +142,7 @@ async fn work(
             Ok(0) => return Err(io::Error::other("the stack closed the connection")),
             Ok(moved) => {
                 flow.bytes.fetch_add(moved as u64, Ordering::Relaxed);
+                task::yield_now().await; // all have their turn
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
