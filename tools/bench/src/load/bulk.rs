@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_socket_linger;
 use tokio::runtime;
 use tokio::task::{self, LocalSet};
 
@@ -107,6 +108,9 @@ fn serve(flows: &[Arc<Flow>], address: SocketAddr, direction: Direction) -> io::
     let all = LocalSet::new();
     for flow in flows {
         let stream = connect(address)?;
+        // What is unsent at the end would stay with the kernel for minutes: 4 MiB a flow, until after
+        // some runs it is short of memory and gives nobody a buffer any more.
+        set_socket_linger(&stream, Some(Duration::ZERO))?;
         let (flow, buffer) = (Arc::clone(flow), Rc::clone(&buffer));
         all.spawn_local(async move {
             if let Err(error) = work(stream, direction, &flow, &buffer).await {
