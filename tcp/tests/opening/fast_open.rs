@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use covers::covers;
+use ustack_tcp::observe::What;
 use ustack_tcp::segment::{FastOpen, SynOptions};
 use ustack_tcp::seq::WireSeq;
 use ustack_tcp::testing::pattern;
@@ -480,5 +481,43 @@ fn nothing_is_deferred_after_a_good_cookie() {
                 .unwrap();
             assert_eq!(host.state(&peer), State::FinWait2);
         }
+    });
+}
+
+/// What is observed of the new connection counts from its own beginning, not from that of the one which
+/// held the flow before.
+#[test]
+fn a_flow_that_opens_again_is_observed_as_a_new_one() {
+    each(|mut host| {
+        let listener = listen(&mut host, 10);
+        let asking = host.peer();
+        let mine = cookie_of(&mut host, &asking);
+        host.tcp.observe(true);
+        let mut peer = host.peer();
+        let id = host.open(listener, &mut peer);
+        host.recv(&peer, peer.segment(Flags::ACK | Flags::PSH, 1, 1, 1000))
+            .unwrap();
+        assert_eq!(host.read(id), 1000);
+        host.take();
+        host.tcp.shutdown(host.now, id).unwrap();
+        host.one();
+        host.recv(&peer, peer.segment(Flags::FIN | Flags::ACK, 1001, 2, 0))
+            .unwrap();
+        host.one();
+        assert_eq!(host.state(&peer), State::TimeWait);
+
+        let mut again = peer.clone().with_cookie(mine);
+        again.isn = again.isn.wrapping_add(100_000);
+        host.recv(&again, again.syn_with_data(300)).unwrap();
+        again.note(&host.one());
+        assert_eq!(host.state(&again), State::SynReceived);
+        let mut records = Vec::new();
+        assert_eq!(host.tcp.take_records(&mut records), 0);
+        let received = records.iter().rev().find_map(|record| match record.what {
+            What::Received(packet, outcome) => Some((packet.flags, outcome.in_order)),
+            _ => None,
+        });
+        let (flags, in_order) = received.expect("the SYN");
+        assert!(flags.contains(Flags::SYN) && in_order <= 300, "{in_order}");
     });
 }
