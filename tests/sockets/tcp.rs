@@ -161,6 +161,27 @@ async fn as_many_chunks_as_are_there_come_in_one_call() {
     sender.await.unwrap();
 }
 
+/// What the caller has left in the slots may be anybody's, and its end may call the stack.
+#[tokio::test(start_paused = true)]
+async fn chunks_make_room_without_the_lock() {
+    struct Owner {
+        _closes: TcpStream,
+    }
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            b"of a connection that closes with it"
+        }
+    }
+    let net = net(PLAIN);
+    let (mut client, mut server) = connected(&net).await;
+    let (mut other, held) = connected(&net).await;
+    client.write_all(b"hello").await.unwrap();
+    let mut chunks = [Bytes::from_owner(Owner { _closes: held })];
+    assert_eq!(server.read_chunks(&mut chunks).await.unwrap(), Some(1));
+    assert_eq!(chunks[0], b"hello"[..]);
+    assert_eq!(other.read(&mut [0; 1]).await.unwrap(), 0, "it is closed");
+}
+
 #[tokio::test(start_paused = true)]
 async fn owned_halves_work_apart_and_come_together_again() {
     let net = net(PLAIN);
