@@ -24,7 +24,7 @@ const MAX_CHUNK: usize = 64 << 10;
 const SMALL_WRITE: usize = 4 << 10;
 
 /// Chunks that one read takes out under the lock.
-const READ_CHUNKS: usize = 16;
+const READ_CHUNKS: usize = 32;
 
 /// A connection of ours; dropping it closes.
 #[derive(Debug)]
@@ -154,7 +154,8 @@ impl Conn {
         count.map_ok(|_| chunk)
     }
 
-    /// As many chunks as are there and fit into `chunks`: their number, `None` at EOF.
+    /// As many chunks as are there and fit into `chunks`, at most [`READ_CHUNKS`]: their number, `None`
+    /// at EOF.
     pub(crate) fn poll_read_chunks(
         &self,
         cx: &Context<'_>,
@@ -163,14 +164,15 @@ impl Conn {
         if chunks.is_empty() {
             return Poll::Ready(Ok(Some(0)));
         }
-        let most = chunks.len();
-        let mut free = chunks.iter_mut();
-        let count = self.poll_chunks(cx, usize::MAX, most, |chunk| {
-            if let Some(slot) = free.next() {
-                *slot = chunk;
-            }
-        });
-        count.map_ok(|count| (count > 0).then_some(count))
+        let mut taken = ArrayVec::<Bytes, READ_CHUNKS>::new();
+        let most = chunks.len().min(READ_CHUNKS);
+        let count = self.poll_chunks(cx, usize::MAX, most, |chunk| taken.push(chunk));
+        count.map_ok(|count| {
+            // Without the lock: what is in their place may end by somebody else's code.
+            let places = chunks.iter_mut().zip(taken);
+            places.for_each(|(place, chunk)| *place = chunk);
+            (count > 0).then_some(count)
+        })
     }
 
     pub(crate) fn poll_write(&self, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {

@@ -154,9 +154,9 @@ impl TcpStream {
         self.conn.read_chunk(max).await
     }
 
-    /// As [`TcpStream::read_chunk`], for as many chunks as are there and fit into `chunks`: their
-    /// number, which is 0 only if `chunks` is empty, and `None` at EOF. It takes the lock and the time
-    /// once for all of them. Cancel-safe.
+    /// As [`TcpStream::read_chunk`], for as many chunks as are there and fit into `chunks`, at most 32:
+    /// their number, which is 0 only if `chunks` is empty, and `None` at EOF. It takes the lock and the
+    /// time once for all of them. Cancel-safe.
     pub async fn read_chunks(&mut self, chunks: &mut [Bytes]) -> io::Result<Option<usize>> {
         self.conn.read_chunks(chunks).await
     }
@@ -164,7 +164,8 @@ impl TcpStream {
     /// Queues all of `chunk` without copying it.
     ///
     /// Cancel-safe: what was queued is gone from the front of `chunk`, so that calling again goes
-    /// on where it stopped.
+    /// on where it stopped. The stack drops it under its lock, once it is acknowledged: the destructor of
+    /// an owner ([`Bytes::from_owner`]) must not call the stack.
     pub async fn write_chunk(&mut self, chunk: &mut Bytes) -> io::Result<()> {
         self.conn.write_chunk(chunk).await
     }

@@ -142,7 +142,7 @@ pub struct Config {
     /// [`Budget::MIN`]: crate::memory::Budget::MIN
     pub memory: Option<usize>,
     /// Hears of each piece of memory of 256 KiB and more that a table takes, before it is used: the owner
-    /// may ask its system for huge pages there. Tables take such pieces from 32,768 connections on.
+    /// may ask its system for huge pages there. The first comes with the 65,537th connection at rest.
     pub on_large_memory: Option<LargeMemory>,
     /// Connections in all states but TIME-WAIT together.
     pub max_connections: usize,

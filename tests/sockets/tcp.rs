@@ -32,6 +32,12 @@ async fn round_trip(mut stream: TcpStream, data: &[u8]) -> Vec<u8> {
     answer
 }
 
+/// Sends all of `data` as one chunk, and closes.
+async fn send_all(mut client: TcpStream, mut data: Bytes) {
+    client.write_chunk(&mut data).await.unwrap();
+    assert!(data.is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_megabyte_is_echoed_over_both_families_and_devices() {
     for caps in [PLAIN, OFFLOAD] {
@@ -121,15 +127,9 @@ async fn slices_are_written_in_one_piece() {
 #[tokio::test(start_paused = true)]
 async fn chunks_pass_without_a_copy_api() {
     let net = net(OFFLOAD);
-    let (mut client, mut server) = connected(&net).await;
+    let (client, mut server) = connected(&net).await;
     let data = Bytes::from(pattern(300_000));
-    let sender = tokio::spawn({
-        let mut rest = data.clone();
-        async move {
-            client.write_chunk(&mut rest).await.unwrap();
-            assert!(rest.is_empty());
-        }
-    });
+    let sender = tokio::spawn(send_all(client, data.clone()));
     let mut received = Vec::new();
     while let Some(chunk) = server.read_chunk(100_000).await.unwrap() {
         assert!(!chunk.is_empty() && chunk.len() <= 100_000);
@@ -142,12 +142,9 @@ async fn chunks_pass_without_a_copy_api() {
 #[tokio::test(start_paused = true)]
 async fn as_many_chunks_as_are_there_come_in_one_call() {
     let net = net(PLAIN);
-    let (mut client, mut server) = connected(&net).await;
+    let (client, mut server) = connected(&net).await;
     let data = Bytes::from(pattern(300_000));
-    let sender = tokio::spawn({
-        let mut rest = data.clone();
-        async move { client.write_chunk(&mut rest).await.unwrap() }
-    });
+    let sender = tokio::spawn(send_all(client, data.clone()));
     let mut chunks = [const { Bytes::new() }; 8];
     assert_eq!(server.read_chunks(&mut []).await.unwrap(), Some(0));
     let (mut received, mut most) = (Vec::new(), 0);
@@ -162,6 +159,27 @@ async fn as_many_chunks_as_are_there_come_in_one_call() {
     assert!(most > 1, "a device without offload brings many short ones");
     assert_eq!(server.read_chunks(&mut chunks).await.unwrap(), None);
     sender.await.unwrap();
+}
+
+/// What the caller has left in the slots may be anybody's, and its end may call the stack.
+#[tokio::test(start_paused = true)]
+async fn chunks_make_room_without_the_lock() {
+    struct Owner {
+        _closes: TcpStream,
+    }
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            b"of a connection that closes with it"
+        }
+    }
+    let net = net(PLAIN);
+    let (mut client, mut server) = connected(&net).await;
+    let (mut other, held) = connected(&net).await;
+    client.write_all(b"hello").await.unwrap();
+    let mut chunks = [Bytes::from_owner(Owner { _closes: held })];
+    assert_eq!(server.read_chunks(&mut chunks).await.unwrap(), Some(1));
+    assert_eq!(chunks[0], b"hello"[..]);
+    assert_eq!(other.read(&mut [0; 1]).await.unwrap(), 0, "it is closed");
 }
 
 #[tokio::test(start_paused = true)]

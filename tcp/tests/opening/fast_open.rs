@@ -37,6 +37,12 @@ fn cookie_of(host: &mut Host, peer: &Peer) -> FastOpen {
     cookie(&answer).expect("a cookie")
 }
 
+/// That of [`Host::peer`].
+fn own_cookie(host: &mut Host) -> FastOpen {
+    let peer = host.peer();
+    cookie_of(host, &peer)
+}
+
 #[test]
 #[covers("TF-1")]
 fn a_plain_listener_ignores_what_a_syn_brings() {
@@ -186,8 +192,7 @@ fn servers_that_share_a_key_take_each_other_s_cookies() {
 fn a_good_cookie_delivers_before_the_handshake_ends() {
     each(|mut host| {
         let listener = listen(&mut host, 10);
-        let asking = host.peer();
-        let mine = cookie_of(&mut host, &asking);
+        let mine = own_cookie(&mut host);
         let mut peer = host.peer().with_timestamps(5).with_cookie(mine);
         host.recv(&peer, peer.syn_with_data(300)).unwrap();
         let answer = host.one();
@@ -227,8 +232,7 @@ fn a_good_cookie_delivers_before_the_handshake_ends() {
 fn a_repetition_before_the_handshake_ends_does_not_shrink_the_window() {
     each(|mut host| {
         let listener = listen(&mut host, 10);
-        let asking = host.peer();
-        let mine = cookie_of(&mut host, &asking);
+        let mine = own_cookie(&mut host);
         let mut peer = host.peer().with_timestamps(5).with_cookie(mine);
         host.recv(&peer, peer.syn_with_data(300)).unwrap();
         let answer = host.one();
@@ -255,8 +259,7 @@ fn a_repetition_before_the_handshake_ends_does_not_shrink_the_window() {
 fn a_wrong_cookie_falls_back_and_brings_a_right_one() {
     each(|mut host| {
         let listener = listen(&mut host, 10);
-        let asking = host.peer();
-        let mine = cookie_of(&mut host, &asking);
+        let mine = own_cookie(&mut host);
         for bit in 0..64 {
             let mut bytes = mine.cookie().to_vec();
             bytes[bit / 8] ^= 1 << (bit % 8);
@@ -286,8 +289,7 @@ fn a_wrong_cookie_falls_back_and_brings_a_right_one() {
 fn a_lost_syn_ack_acknowledges_the_data_again() {
     each(|mut host| {
         let listener = listen(&mut host, 10);
-        let asking = host.peer();
-        let mine = cookie_of(&mut host, &asking);
+        let mine = own_cookie(&mut host);
         let mut peer = host.peer().with_cookie(mine);
         host.recv(&peer, peer.syn_with_data(300)).unwrap();
         let first = host.one();
@@ -310,8 +312,7 @@ fn a_lost_syn_ack_acknowledges_the_data_again() {
 fn a_fast_open_that_nobody_confirms_ends() {
     each(|mut host| {
         let listener = listen(&mut host, 1);
-        let asking = host.peer();
-        let mine = cookie_of(&mut host, &asking);
+        let mine = own_cookie(&mut host);
         let mut peer = host.peer().with_cookie(mine);
         host.recv(&peer, peer.syn_with_data(300)).unwrap();
         peer.note(&host.one());
@@ -323,7 +324,7 @@ fn a_fast_open_that_nobody_confirms_ends() {
         host.take();
         assert_eq!(host.tcp.connection_count(), 0);
         // Its place is free again.
-        let other = host.nth_peer(7).with_cookie(cookie_of(&mut host, &asking));
+        let other = host.nth_peer(7).with_cookie(own_cookie(&mut host));
         host.recv(&other, other.syn_with_data(10)).unwrap();
         assert!(host.tcp.accept(listener).is_some());
     });
@@ -333,8 +334,7 @@ fn a_fast_open_that_nobody_confirms_ends() {
 fn an_icmp_error_explains_why_nobody_confirms() {
     each(|mut host| {
         let listener = listen(&mut host, 1);
-        let asking = host.peer();
-        let mine = cookie_of(&mut host, &asking);
+        let mine = own_cookie(&mut host);
         let mut peer = host.peer().with_cookie(mine);
         host.recv(&peer, peer.syn_with_data(300)).unwrap();
         peer.note(&host.one());
@@ -352,8 +352,7 @@ fn an_icmp_error_explains_why_nobody_confirms() {
 fn a_reset_one_counts_for_a_minute() {
     each(|mut host| {
         let listener = listen(&mut host, 1);
-        let asking = host.peer();
-        let mine = cookie_of(&mut host, &asking);
+        let mine = own_cookie(&mut host);
         let mut peer = host.peer().with_cookie(mine);
         host.recv(&peer, peer.syn_with_data(300)).unwrap();
         peer.note(&host.one());
@@ -380,8 +379,7 @@ fn a_reset_one_counts_for_a_minute() {
 fn no_more_than_the_limit_are_pending() {
     each(|mut host| {
         let listener = listen(&mut host, 10);
-        let asking = host.peer();
-        let mine = cookie_of(&mut host, &asking);
+        let mine = own_cookie(&mut host);
         let mut peers: Vec<_> = (1..=11)
             .map(|port| host.nth_peer(port).with_cookie(mine))
             .collect();
@@ -413,8 +411,7 @@ fn a_flooded_listener_opens_nothing_fast() {
     config.max_syn_backlog = 1;
     each_with(&config, |mut host| {
         let listener = listen(&mut host, 10);
-        let asking = host.peer();
-        let mine = cookie_of(&mut host, &asking);
+        let mine = own_cookie(&mut host);
         let mut first = host.nth_peer(1);
         host.syn(&mut first);
         let mut peer = host.nth_peer(2).with_cookie(mine);
@@ -433,8 +430,7 @@ fn a_flooded_listener_opens_nothing_fast() {
 fn what_was_taken_stays_acknowledged() {
     each(|mut host| {
         let listener = listen(&mut host, 10);
-        let asking = host.peer();
-        let mine = cookie_of(&mut host, &asking);
+        let mine = own_cookie(&mut host);
         for (port, len) in [(1, 10), (2, 900)] {
             let mut peer = host.nth_peer(port).with_cookie(mine);
             host.recv(&peer, peer.syn_with_data(len)).unwrap();
@@ -466,8 +462,7 @@ fn nothing_is_deferred_after_a_good_cookie() {
             options.socket.fast_open = Some(10);
             options.socket.defer_accept = Some(SEC);
         });
-        let asking = host.peer();
-        let mine = cookie_of(&mut host, &asking);
+        let mine = own_cookie(&mut host);
         for (port, len) in [(1, 0), (2, 10)] {
             let mut peer = host.nth_peer(port).with_cookie(mine);
             host.recv(&peer, peer.syn_with_data(len)).unwrap();
@@ -490,8 +485,7 @@ fn nothing_is_deferred_after_a_good_cookie() {
 fn a_flow_that_opens_again_is_observed_as_a_new_one() {
     each(|mut host| {
         let listener = listen(&mut host, 10);
-        let asking = host.peer();
-        let mine = cookie_of(&mut host, &asking);
+        let mine = own_cookie(&mut host);
         host.tcp.observe(true);
         let mut peer = host.peer();
         let id = host.open(listener, &mut peer);
