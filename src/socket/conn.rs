@@ -99,37 +99,26 @@ impl Conn {
     }
 
     /// At most `most` chunks as they lie in the receive queue, together at most `max` bytes, one by
-    /// one to `put`. Ready with their number; none means EOF.
+    /// one to `put`. Ready without any means EOF.
     fn poll_chunks(
         &self,
         cx: &Context<'_>,
         max: usize,
         most: usize,
-        mut put: impl FnMut(Bytes),
-    ) -> Poll<io::Result<usize>> {
-        let (mut room, mut count) = (max, 0);
-        let outcome = self.shared.call(|host, now| {
-            while room > 0 && count < most {
-                match host.tcp.read(now, self.id, room) {
-                    Ok(Read::Data(chunk)) => {
-                        room -= chunk.len();
-                        count += 1;
-                        put(chunk);
-                    }
-                    Ok(Read::Empty) if count == 0 => return self.wait(host, Side::Read, cx),
-                    Err(error) if count == 0 => {
-                        return Poll::Ready(self.end(error, Ok(())));
-                    }
-                    Ok(Read::Eof) => {
-                        self.is_eof_told.store(count == 0, Ordering::Relaxed);
-                        break;
-                    }
-                    Ok(Read::Empty) | Err(_) => break,
-                }
+        put: impl FnMut(Bytes),
+    ) -> Poll<io::Result<()>> {
+        if max == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.shared.call(|host, now| {
+            match host.tcp.read_chunks(now, self.id, max, most, put) {
+                Ok(Read::Data(_)) => {}
+                Ok(Read::Eof) => self.is_eof_told.store(true, Ordering::Relaxed),
+                Ok(Read::Empty) => return self.wait(host, Side::Read, cx),
+                Err(error) => return Poll::Ready(self.end(error, Ok(()))),
             }
             Poll::Ready(Ok(()))
-        });
-        outcome.map_ok(|()| count)
+        })
     }
 
     pub(crate) fn poll_read(
@@ -139,8 +128,8 @@ impl Conn {
     ) -> Poll<io::Result<()>> {
         let mut chunks = ArrayVec::<Bytes, READ_CHUNKS>::new();
         let put = |chunk| chunks.push(chunk);
-        let count = self.poll_chunks(cx, buf.remaining(), READ_CHUNKS, put);
-        count.map_ok(|_| chunks.iter().for_each(|chunk| buf.put_slice(chunk))) // without the lock
+        let read = self.poll_chunks(cx, buf.remaining(), READ_CHUNKS, put);
+        read.map_ok(|()| chunks.iter().for_each(|chunk| buf.put_slice(chunk))) // without the lock
     }
 
     /// One chunk without a copy, `None` at EOF.
@@ -150,8 +139,8 @@ impl Conn {
         max: usize,
     ) -> Poll<io::Result<Option<Bytes>>> {
         let mut chunk = None;
-        let count = self.poll_chunks(cx, max, 1, |next| chunk = Some(next));
-        count.map_ok(|_| chunk)
+        let read = self.poll_chunks(cx, max, 1, |next| chunk = Some(next));
+        read.map_ok(|()| chunk)
     }
 
     /// As many chunks as are there and fit into `chunks`: their number, `None` at EOF.
@@ -163,14 +152,14 @@ impl Conn {
         if chunks.is_empty() {
             return Poll::Ready(Ok(Some(0)));
         }
-        let most = chunks.len();
-        let mut free = chunks.iter_mut();
-        let count = self.poll_chunks(cx, usize::MAX, most, |chunk| {
-            if let Some(slot) = free.next() {
+        let (most, mut count) = (chunks.len(), 0);
+        let read = self.poll_chunks(cx, usize::MAX, most, |chunk| {
+            if let Some(slot) = chunks.get_mut(count) {
                 *slot = chunk;
+                count += 1;
             }
         });
-        count.map_ok(|count| (count > 0).then_some(count))
+        read.map_ok(|()| (count > 0).then_some(count))
     }
 
     pub(crate) fn poll_write(&self, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {

@@ -46,8 +46,11 @@ struct Queue {
 }
 
 impl Queue {
+    #[inline]
     fn push_back(&mut self, mut chunk: Chunk) {
-        if let Some(tail) = self.chunks.back_mut() {
+        if let Some(tail) = self.chunks.back_mut()
+            && tail.may_take(&chunk)
+        {
             let before = tail.charge();
             match tail.join(chunk) {
                 Ok(()) => {
