@@ -24,22 +24,26 @@ const PSH: u8 = 0x08;
 
 const IPV4_LEN: usize = 20;
 const IPV6_LEN: usize = 40;
-/// Without options, and with all there can be.
+/// Without options.
 const TCP_LEN: usize = 20;
-const MAX_TCP_LEN: usize = 60;
+
+/// Both headers without options.
+const PLAIN_V4: usize = IPV4_LEN + TCP_LEN;
+const PLAIN_V6: usize = IPV6_LEN + TCP_LEN;
 
 /// Where IPv4 has its total length, identification and checksum, of two bytes each.
 const OWN_V4: [usize; 3] = [2, 4, 10];
 
 /// The bits in which a segment that joins is like the first, byte by byte. Of IPv4 all but those.
-const SAME_V4: [u8; IPV4_LEN + MAX_TCP_LEN] = same(IPV4_LEN, &OWN_V4);
+const SAME_V4: [u8; PLAIN_V4] = same(&OWN_V4);
 
 /// Of IPv6 all but the payload's length.
-const SAME_V6: [u8; IPV6_LEN + MAX_TCP_LEN] = same(IPV6_LEN, &[4]);
+const SAME_V6: [u8; PLAIN_V6] = same(&[4]);
 
 /// Of TCP all but sequence number, PSH, checksum and urgent pointer, which is none.
-const fn same<const ALL: usize>(tcp: usize, own: &[usize]) -> [u8; ALL] {
-    let mut all = clear(clear([!0; ALL], tcp + 4, 4), tcp + 16, 4);
+const fn same<const PLAIN: usize>(own: &[usize]) -> [u8; PLAIN] {
+    let tcp = PLAIN - TCP_LEN;
+    let mut all = clear(clear([!0; PLAIN], tcp + 4, 4), tcp + 16, 4);
     all[tcp + 13] = !PSH;
     let mut next = 0;
     while next < own.len() {
@@ -118,7 +122,6 @@ struct Train {
     ip_len: usize,
     /// Bytes of both headers.
     header_len: usize,
-    same: &'static [u8],
     /// What [`own_sum`] of each is.
     own_sum: u32,
     /// Bytes of text in each segment but the last, which may have fewer.
@@ -132,9 +135,9 @@ struct Train {
 impl Train {
     /// `first` with its checksums verified, if `next` looks as if it continued it.
     fn behind(first: &Frame, next: &Frame) -> Option<Self> {
-        let (ip_len, same): (_, &[u8]) = match first.data.first()? {
-            0x45 => (IPV4_LEN, &SAME_V4),
-            0x60..=0x6f => (IPV6_LEN, &SAME_V6),
+        let ip_len = match first.data.first()? {
+            0x45 => IPV4_LEN,
+            0x60..=0x6f => IPV6_LEN,
             _ => return None,
         };
         let tcp = first.data.get(ip_len..ip_len + TCP_LEN)?;
@@ -148,7 +151,6 @@ impl Train {
         let train = Self {
             ip_len,
             header_len,
-            same: same.get(..header_len)?,
             own_sum: own_sum(&first.data, ip_len),
             size,
             next: u32_at(tcp, 4).wrapping_add(size as u32),
@@ -183,38 +185,50 @@ impl Train {
     #[inline]
     fn is_continued_by(&self, first: &Frame, next: &Frame) -> bool {
         let text = next.data.len().saturating_sub(self.header_len);
-        if text == 0 || text > self.size || self.text + text > MAX_TEXT {
+        if text == 0
+            || text > self.size
+            || self.text + text > MAX_TEXT
+            || next.offload.gso.is_some()
+        {
             return false;
         }
-        u32_at(&next.data, self.ip_len + 4) == self.next
-            && is_as_long_as_it_says(&next.data, self.ip_len)
-            && own_sum(&next.data, self.ip_len) == self.own_sum
-            && next.offload.gso.is_none()
-            && self.is_alike(&first.data, &next.data)
+        if self.ip_len == IPV4_LEN {
+            self.has_headers(&first.data, &next.data, &SAME_V4)
+        } else {
+            self.has_headers(&first.data, &next.data, &SAME_V6)
+        }
     }
 
-    /// Whether two packets are the same in all bits that matter.
     #[inline]
-    fn is_alike(&self, first: &[u8], next: &[u8]) -> bool {
-        let (first, next) = (&first[..self.header_len], &next[..self.header_len]);
-        let differs = |first: [u8; 8], next, same| {
-            (u64::from_ne_bytes(first) ^ u64::from_ne_bytes(next)) & u64::from_ne_bytes(same)
-        };
-        // The last word overlaps the one before it where options end in half a word.
-        let (Some(a), Some(b), Some(c)) = (
-            first.last_chunk(),
-            next.last_chunk(),
-            self.same.last_chunk(),
-        ) else {
+    fn has_headers<const PLAIN: usize>(
+        &self,
+        first: &[u8],
+        next: &[u8],
+        same: &[u8; PLAIN],
+    ) -> bool {
+        let ip_len = PLAIN - TCP_LEN;
+        let (Some(a), Some(b)) = (first.first_chunk(), next.first_chunk()) else {
             return false;
         };
-        let words = first.as_chunks().0.iter().zip(next.as_chunks().0);
-        let words = words.zip(self.same.as_chunks().0);
-        let difference = words.fold(differs(*a, *b, *c), |difference, ((first, next), same)| {
-            difference | differs(*first, *next, *same)
-        });
-        difference == 0
+        let has_options = self.header_len > PLAIN;
+        u32_at(b, ip_len + 4) == self.next
+            && said_len(b, ip_len) == next.len()
+            && own_sum(b, ip_len) == self.own_sum
+            && is_alike(a, b, same)
+            && (!has_options || first[PLAIN..self.header_len] == next[PLAIN..self.header_len])
     }
+}
+
+/// Whether two headers are the same in all bits that matter.
+#[inline]
+fn is_alike<const LEN: usize>(first: &[u8; LEN], next: &[u8; LEN], same: &[u8; LEN]) -> bool {
+    let [(first, _), (next, _), (same, _)] = [first, next, same].map(|all| all.as_chunks());
+    let words = first.iter().zip(next).zip(same);
+    let difference = words.fold(0, |difference, ((first, next), same)| {
+        let different = u32::from_ne_bytes(*first) ^ u32::from_ne_bytes(*next);
+        difference | different & u32::from_ne_bytes(*same)
+    });
+    difference == 0
 }
 
 /// Whether `packet` is TCP and no fragment, without anything behind it.
@@ -224,16 +238,17 @@ fn is_whole_tcp(packet: &[u8], ip_len: usize) -> bool {
     } else {
         packet[6] == TCP
     };
-    is_tcp && is_as_long_as_it_says(packet, ip_len)
+    is_tcp && said_len(packet, ip_len) == packet.len()
 }
 
-fn is_as_long_as_it_says(packet: &[u8], ip_len: usize) -> bool {
-    let len = if ip_len == IPV4_LEN {
+/// Bytes of the packet, by its header.
+#[inline]
+fn said_len(packet: &[u8], ip_len: usize) -> usize {
+    if ip_len == IPV4_LEN {
         usize::from(u16_at(packet, 2))
     } else {
         usize::from(u16_at(packet, 4)) + IPV6_LEN
-    };
-    len == packet.len()
+    }
 }
 
 /// Whether IP's own checksum is right; IPv6 has none.
