@@ -72,10 +72,10 @@ impl Chunk {
         self.data.len() as u32
     }
 
-    /// Whether `other` is small enough for [`Chunk::join`].
+    /// Whether another chunk may take it over by copy.
     #[inline]
-    pub(crate) fn may_take(&self, other: &Self) -> bool {
-        other.data.len() < SMALL && self.data.len() + other.data.len() <= JOINED
+    pub(crate) const fn is_small(&self) -> bool {
+        self.data.len() < SMALL
     }
 
     /// Appends `other` by copy if both are small, or if this chunk has room of its own left;
@@ -83,7 +83,7 @@ impl Chunk {
     /// would be kept alive whole.
     pub(crate) fn join(&mut self, other: Self) -> Result<(), Self> {
         let (have, more) = (self.data.len(), other.data.len());
-        if !self.may_take(&other) {
+        if !other.is_small() || have + more > JOINED {
             return Err(other);
         }
         let is_roomy = |mine: &BytesMut| (have + more..=JOINED).contains(&mine.capacity());

@@ -115,6 +115,9 @@ impl RecvSpace {
     /// The next bytes for the reader, at most `max`; they stop at the urgent mark.
     #[inline]
     fn next_chunk(&mut self, max: usize) -> Option<Bytes> {
+        if self.urgent.is_none() {
+            return self.reassembler.read(max);
+        }
         let max = match self.urgent_left() {
             Some(left @ 1..) => max.min(left as usize),
             _ => max,
