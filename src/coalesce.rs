@@ -24,32 +24,41 @@ const PSH: u8 = 0x08;
 
 const IPV4_LEN: usize = 20;
 const IPV6_LEN: usize = 40;
-/// Without options, and with all there can be.
+/// Without options.
 const TCP_LEN: usize = 20;
-const MAX_TCP_LEN: usize = 60;
 
-/// The bits in which a segment that joins is like the first, word by word of 32 bits. Of IPv4 all but
-/// total length, identification and checksum.
-const SAME_V4: [u32; (IPV4_LEN + MAX_TCP_LEN) / 4] =
-    same_tcp([0xffff_0000, 0x0000_ffff, 0xffff_0000, !0, !0], [!0; _]);
+/// Both headers without options.
+const PLAIN_V4: usize = IPV4_LEN + TCP_LEN;
+const PLAIN_V6: usize = IPV6_LEN + TCP_LEN;
+
+/// Where IPv4 has its total length, identification and checksum, of two bytes each.
+const OWN_V4: [usize; 3] = [2, 4, 10];
+
+/// The bits in which a segment that joins is like the first, byte by byte. Of IPv4 all but those.
+const SAME_V4: [u8; PLAIN_V4] = same(&OWN_V4);
 
 /// Of IPv6 all but the payload's length.
-const SAME_V6: [u32; (IPV6_LEN + MAX_TCP_LEN) / 4] =
-    same_tcp([!0, 0x0000_ffff, !0, !0, !0, !0, !0, !0, !0, !0], [!0; _]);
+const SAME_V6: [u8; PLAIN_V6] = same(&[4]);
 
 /// Of TCP all but sequence number, PSH, checksum and urgent pointer, which is none.
-const fn same_tcp<const IP: usize, const ALL: usize>(
-    ip: [u32; IP],
-    mut all: [u32; ALL],
-) -> [u32; ALL] {
-    let mut word = 0;
-    while word < IP {
-        all[word] = ip[word];
-        word += 1;
+const fn same<const PLAIN: usize>(own: &[usize]) -> [u8; PLAIN] {
+    let tcp = PLAIN - TCP_LEN;
+    let mut all = clear(clear([!0; PLAIN], tcp + 4, 4), tcp + 16, 4);
+    all[tcp + 13] = !PSH;
+    let mut next = 0;
+    while next < own.len() {
+        all = clear(all, own[next], 2);
+        next += 1;
     }
-    all[IP + 1] = 0;
-    all[IP + 3] = !((PSH as u32) << 16);
-    all[IP + 4] = 0;
+    all
+}
+
+const fn clear<const ALL: usize>(mut all: [u8; ALL], at: usize, len: usize) -> [u8; ALL] {
+    let mut index = at;
+    while index < at + len {
+        all[index] = 0;
+        index += 1;
+    }
     all
 }
 
@@ -113,7 +122,8 @@ struct Train {
     ip_len: usize,
     /// Bytes of both headers.
     header_len: usize,
-    same: &'static [u32],
+    /// What [`own_sum`] of each is.
+    own_sum: u32,
     /// Bytes of text in each segment but the last, which may have fewer.
     size: usize,
     /// The sequence number of the next segment.
@@ -125,9 +135,9 @@ struct Train {
 impl Train {
     /// `first` with its checksums verified, if `next` looks as if it continued it.
     fn behind(first: &Frame, next: &Frame) -> Option<Self> {
-        let (ip_len, same): (_, &[u32]) = match first.data.first()? {
-            0x45 => (IPV4_LEN, &SAME_V4),
-            0x60..=0x6f => (IPV6_LEN, &SAME_V6),
+        let ip_len = match first.data.first()? {
+            0x45 => IPV4_LEN,
+            0x60..=0x6f => IPV6_LEN,
             _ => return None,
         };
         let tcp = first.data.get(ip_len..ip_len + TCP_LEN)?;
@@ -141,7 +151,7 @@ impl Train {
         let train = Self {
             ip_len,
             header_len,
-            same,
+            own_sum: own_sum(&first.data, ip_len),
             size,
             next: u32_at(tcp, 4).wrapping_add(size as u32),
             text: size,
@@ -149,13 +159,15 @@ impl Train {
         let is_train = is_first
             && first.offload.gso.is_none()
             && train.is_continued_by(first, next)
-            && is_checksum_right(first, ip_len);
+            && is_header_right(&first.data, ip_len)
+            && is_text_right(first, ip_len);
         is_train.then_some(train)
     }
 
     /// Whether `next` continues the train; the train is longer then.
+    #[inline]
     fn takes(&mut self, first: &Frame, next: &Frame) -> bool {
-        let takes = self.is_continued_by(first, next) && is_checksum_right(next, self.ip_len);
+        let takes = self.is_continued_by(first, next) && is_text_right(next, self.ip_len);
         if takes {
             let text = next.data.len() - self.header_len;
             self.next = self.next.wrapping_add(text as u32);
@@ -170,27 +182,53 @@ impl Train {
     }
 
     /// Whether the headers of `next` are those of `first`, in their place.
+    #[inline]
     fn is_continued_by(&self, first: &Frame, next: &Frame) -> bool {
         let text = next.data.len().saturating_sub(self.header_len);
-        if text == 0 || text > self.size || self.text + text > MAX_TEXT {
+        if text == 0
+            || text > self.size
+            || self.text + text > MAX_TEXT
+            || next.offload.gso.is_some()
+        {
             return false;
         }
-        u32_at(&next.data, self.ip_len + 4) == self.next
-            && is_as_long_as_it_says(&next.data, self.ip_len)
-            && next.offload.gso.is_none()
-            && self.is_alike(&first.data, &next.data)
+        if self.ip_len == IPV4_LEN {
+            self.has_headers(&first.data, &next.data, &SAME_V4)
+        } else {
+            self.has_headers(&first.data, &next.data, &SAME_V6)
+        }
     }
 
-    /// Whether two packets are the same in all bits that matter.
-    fn is_alike(&self, first: &[u8], next: &[u8]) -> bool {
-        let (first, _) = first[..self.header_len].as_chunks();
-        let (next, _) = next[..self.header_len].as_chunks();
-        let words = first.iter().zip(next).zip(self.same);
-        let different = words.fold(0, |different, ((first, next), same)| {
-            different | (u32::from_be_bytes(*first) ^ u32::from_be_bytes(*next)) & same
-        });
-        different == 0
+    #[inline]
+    fn has_headers<const PLAIN: usize>(
+        &self,
+        first: &[u8],
+        next: &[u8],
+        same: &[u8; PLAIN],
+    ) -> bool {
+        let ip_len = PLAIN - TCP_LEN;
+        let (Some(a), Some(b)) = (first.first_chunk(), next.first_chunk()) else {
+            return false;
+        };
+        let has_options = self.header_len > PLAIN;
+        u32_at(b, ip_len + 4) == self.next
+            && said_len(b, ip_len) == next.len()
+            && own_sum(b, ip_len) == self.own_sum
+            && is_alike(a, b, same)
+            && (!has_options || first[PLAIN..self.header_len] == next[PLAIN..self.header_len])
     }
+}
+
+/// Whether two headers are the same in all bits that matter.
+#[inline]
+fn is_alike<const LEN: usize>(first: &[u8; LEN], next: &[u8; LEN], same: &[u8; LEN]) -> bool {
+    let [(first, _), (next, _), (same, _)] = [first, next, same].map(|all| all.as_chunks());
+    let words = first.iter().zip(next).zip(same);
+    let difference = words.fold(0, |difference, ((first, next), same)| {
+        let different = u32::from_ne_bytes(*first) ^ u32::from_ne_bytes(*next);
+        difference | different & u32::from_ne_bytes(*same)
+    });
+    difference == 0
 }
 
 /// Whether `packet` is TCP and no fragment, without anything behind it.
@@ -200,29 +238,49 @@ fn is_whole_tcp(packet: &[u8], ip_len: usize) -> bool {
     } else {
         packet[6] == TCP
     };
-    is_tcp && is_as_long_as_it_says(packet, ip_len)
+    is_tcp && said_len(packet, ip_len) == packet.len()
 }
 
-fn is_as_long_as_it_says(packet: &[u8], ip_len: usize) -> bool {
-    let len = if ip_len == IPV4_LEN {
+/// Bytes of the packet, by its header.
+#[inline]
+fn said_len(packet: &[u8], ip_len: usize) -> usize {
+    if ip_len == IPV4_LEN {
         usize::from(u16_at(packet, 2))
     } else {
         usize::from(u16_at(packet, 4)) + IPV6_LEN
-    };
-    len == packet.len()
+    }
 }
 
-/// Whether the checksums of IP and of TCP are right, or somebody trustworthy has said so.
-fn is_checksum_right(frame: &Frame, ip_len: usize) -> bool {
-    let (ip, tcp) = frame.data.split_at(ip_len);
-    if let ([a, b, c, d, e], []) = ip.as_chunks::<4>()
-        && checksum_of([a, b, c, d, e].map(|&word| u32::from_be_bytes(word))) != 0
-    {
-        return false;
+/// Whether IP's own checksum is right; IPv6 has none.
+fn is_header_right(packet: &[u8], ip_len: usize) -> bool {
+    match packet[..ip_len].as_chunks::<4>() {
+        ([a, b, c, d, e], []) => {
+            checksum_of([a, b, c, d, e].map(|&word| u32::from_be_bytes(word))) == 0
+        }
+        _ => true,
     }
-    if frame.offload.checksum != Checksum::Complete {
-        return true;
+}
+
+/// The one's complement sum of what an IPv4 header has of its own inside a train. Headers that are
+/// alike in all other bits have right checksums together, or wrong ones: a checksum is right when
+/// the sum of all is 0 modulo 0xffff, as none is a sum of zeros (RFC 1071).
+#[inline]
+fn own_sum(packet: &[u8], ip_len: usize) -> u32 {
+    if ip_len != IPV4_LEN {
+        return 0;
     }
+    let sum: u32 = OWN_V4.iter().map(|&at| u32::from(u16_at(packet, at))).sum();
+    sum % 0xffff
+}
+
+/// Whether TCP's checksum is right, or somebody trustworthy has said so.
+#[inline]
+fn is_text_right(frame: &Frame, ip_len: usize) -> bool {
+    frame.offload.checksum != Checksum::Complete || is_sum_right(&frame.data, ip_len)
+}
+
+fn is_sum_right(packet: &[u8], ip_len: usize) -> bool {
+    let (ip, tcp) = packet.split_at(ip_len);
     // The pseudo-header; addresses are the last bytes of either header.
     let addresses = if ip_len == IPV4_LEN { 12 } else { 8 };
     let mut sum = Sum::new();

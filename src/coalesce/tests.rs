@@ -260,6 +260,34 @@ fn fragments_and_headers_that_are_wrong_do_not_join() {
     }
 }
 
+/// The checksum of a header is told from that of the first: as right as if it were summed up.
+#[test]
+fn a_header_joins_if_its_checksum_is_right() {
+    let (seed, mut right) = (7, 0);
+    println!("seed {seed}");
+    let mut random = Rng::with_seed(seed);
+    let mut client = Client::new(false, 1);
+    for _ in 0..10_000 {
+        let mut frames = vec![client.send(SIZE, NONE), client.send(SIZE, NONE)];
+        let mut data = frames[1].data.to_vec();
+        let ident = [0, 0xffff, random.u16(..)][random.usize(..3)];
+        data[4..6].copy_from_slice(&ident.to_be_bytes());
+        data[10..12].fill(0);
+        let sum = checksum_of_header(&data);
+        let sum = [sum, !sum, 0, 0xffff, random.u16(..)][random.usize(..5)];
+        data[10..12].copy_from_slice(&sum.to_be_bytes());
+        let is_right = is_header_right(&data, IPV4_LEN);
+        right += u32::from(is_right);
+        frames[1].data = data.into();
+        assert_eq!(trains(&frames).len() == 1, is_right);
+    }
+    assert!((1000..9000).contains(&right), "{right}");
+}
+
+fn checksum_of_header(packet: &[u8]) -> u16 {
+    crate::checksum::checksum(&packet[..IPV4_LEN])
+}
+
 #[test]
 fn nothing_short_enough_to_be_cut_makes_it_panic() {
     let mut client = Client::new(false, 1);

@@ -99,37 +99,26 @@ impl Conn {
     }
 
     /// At most `most` chunks as they lie in the receive queue, together at most `max` bytes, one by
-    /// one to `put`. Ready with their number; none means EOF.
+    /// one to `put`. Ready without any means EOF.
     fn poll_chunks(
         &self,
         cx: &Context<'_>,
         max: usize,
         most: usize,
-        mut put: impl FnMut(Bytes),
-    ) -> Poll<io::Result<usize>> {
-        let (mut room, mut count) = (max, 0);
-        let outcome = self.shared.call(|host, now| {
-            while room > 0 && count < most {
-                match host.tcp.read(now, self.id, room) {
-                    Ok(Read::Data(chunk)) => {
-                        room -= chunk.len();
-                        count += 1;
-                        put(chunk);
-                    }
-                    Ok(Read::Empty) if count == 0 => return self.wait(host, Side::Read, cx),
-                    Err(error) if count == 0 => {
-                        return Poll::Ready(self.end(error, Ok(())));
-                    }
-                    Ok(Read::Eof) => {
-                        self.is_eof_told.store(count == 0, Ordering::Relaxed);
-                        break;
-                    }
-                    Ok(Read::Empty) | Err(_) => break,
-                }
+        put: impl FnMut(Bytes),
+    ) -> Poll<io::Result<()>> {
+        if max == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.shared.call(|host, now| {
+            match host.tcp.read_chunks(now, self.id, max, most, put) {
+                Ok(Read::Data(_)) => {}
+                Ok(Read::Eof) => self.is_eof_told.store(true, Ordering::Relaxed),
+                Ok(Read::Empty) => return self.wait(host, Side::Read, cx),
+                Err(error) => return Poll::Ready(self.end(error, Ok(()))),
             }
             Poll::Ready(Ok(()))
-        });
-        outcome.map_ok(|()| count)
+        })
     }
 
     pub(crate) fn poll_read(
@@ -139,8 +128,8 @@ impl Conn {
     ) -> Poll<io::Result<()>> {
         let mut chunks = ArrayVec::<Bytes, READ_CHUNKS>::new();
         let put = |chunk| chunks.push(chunk);
-        let count = self.poll_chunks(cx, buf.remaining(), READ_CHUNKS, put);
-        count.map_ok(|_| chunks.iter().for_each(|chunk| buf.put_slice(chunk))) // without the lock
+        let read = self.poll_chunks(cx, buf.remaining(), READ_CHUNKS, put);
+        read.map_ok(|()| chunks.iter().for_each(|chunk| buf.put_slice(chunk))) // without the lock
     }
 
     /// One chunk without a copy, `None` at EOF.
@@ -150,8 +139,8 @@ impl Conn {
         max: usize,
     ) -> Poll<io::Result<Option<Bytes>>> {
         let mut chunk = None;
-        let count = self.poll_chunks(cx, max, 1, |next| chunk = Some(next));
-        count.map_ok(|_| chunk)
+        let read = self.poll_chunks(cx, max, 1, |next| chunk = Some(next));
+        read.map_ok(|()| chunk)
     }
 
     /// As many chunks as are there and fit into `chunks`, at most [`READ_CHUNKS`]: their number, `None`
@@ -166,8 +155,9 @@ impl Conn {
         }
         let mut taken = ArrayVec::<Bytes, READ_CHUNKS>::new();
         let most = chunks.len().min(READ_CHUNKS);
-        let count = self.poll_chunks(cx, usize::MAX, most, |chunk| taken.push(chunk));
-        count.map_ok(|count| {
+        let read = self.poll_chunks(cx, usize::MAX, most, |chunk| taken.push(chunk));
+        read.map_ok(|()| {
+            let count = taken.len();
             // Without the lock: what is in their place may end by somebody else's code.
             let places = chunks.iter_mut().zip(taken);
             places.for_each(|(place, chunk)| *place = chunk);

@@ -72,12 +72,18 @@ impl Chunk {
         self.data.len() as u32
     }
 
+    /// Whether another chunk may take it over by copy.
+    #[inline]
+    pub(crate) const fn is_small(&self) -> bool {
+        self.data.len() < SMALL
+    }
+
     /// Appends `other` by copy if both are small, or if this chunk has room of its own left;
     /// gives it back otherwise. More room than a joined chunk gets is an application's buffer, which
     /// would be kept alive whole.
     pub(crate) fn join(&mut self, other: Self) -> Result<(), Self> {
         let (have, more) = (self.data.len(), other.data.len());
-        if more >= SMALL || have + more > JOINED {
+        if !other.is_small() || have + more > JOINED {
             return Err(other);
         }
         let is_roomy = |mine: &BytesMut| (have + more..=JOINED).contains(&mine.capacity());

@@ -30,6 +30,7 @@ impl Followers {
     }
 
     /// Appends a packet.
+    #[inline]
     pub fn push(&mut self, packet: Bytes) {
         self.text += packet.len().saturating_sub(self.header_len) as u32;
         self.packets.push(packet);

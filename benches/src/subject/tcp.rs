@@ -1,4 +1,5 @@
-//! `ustack_tcp::Tcp` alone: segments in and out, no packet.
+//! `ustack_tcp::Tcp` alone: segments in and out, no packet. Those of a turn that continue each other
+//! come in as one, as IP hands them over.
 
 use std::hint::black_box;
 use std::net::{IpAddr, SocketAddr};
@@ -8,12 +9,12 @@ use bytes::Bytes;
 use ustack_tcp::seq::{WindowScale, WireSeq, WireWindow};
 use ustack_tcp::time::Instant;
 use ustack_tcp::{
-    Config, ConnId, Ecn, Flags, FlowKey, ListenOptions, ListenerId, Options, Read, SocketOptions,
-    Tcp, Transmit, TxMeta,
+    Config, ConnId, Ecn, Flags, FlowKey, Followers, ListenOptions, ListenerId, Options, Read,
+    SocketOptions, Tcp, Transmit, TxMeta,
 };
 
 use super::{Needs, Subject};
-use crate::peer::{self, MSS, SERVER, SYN, Segment};
+use crate::peer::{self, ACK, MSS, SERVER, SYN, Segment};
 
 /// `Tcp` without IP.
 #[derive(Debug)]
@@ -21,6 +22,9 @@ pub struct Core {
     tcp: Box<Tcp>,
     listener: ListenerId,
     page: Bytes,
+    /// What has arrived and has not been handed over: a segment, and those that continue it.
+    arrived: Vec<Segment>,
+    followers: Followers,
 }
 
 /// Bytes to write and to receive: one piece of memory with a count of its holders, as the buffer
@@ -50,11 +54,11 @@ pub(super) fn listen(tcp: &mut Tcp, needs: Needs) -> ListenerId {
 }
 
 pub(super) fn read_all(tcp: &mut Tcp, now: Instant, conn: ConnId) -> u32 {
-    let mut total = 0;
-    while let Ok(Read::Data(data)) = tcp.read(now, conn, 64 << 10) {
-        total += black_box(data).len() as u32;
+    let take = |chunk| drop(black_box(chunk));
+    match tcp.read_chunks(now, conn, usize::MAX, usize::MAX, take) {
+        Ok(Read::Data(bytes)) => bytes as u32,
+        _ => 0,
     }
-    total
 }
 
 impl Subject for Core {
@@ -67,31 +71,24 @@ impl Subject for Core {
             tcp,
             listener,
             page: page(),
+            arrived: Vec::new(),
+            followers: Followers::default(),
         }
     }
 
     fn on_segment(&mut self, now: u64, segment: &Segment) {
-        let flow = FlowKey {
-            local: SERVER.into(),
-            remote: peer::client(segment.flow).into(),
+        let continues = |last: &Segment| {
+            let seq = last.end();
+            *segment == Segment { seq, ..*last } && segment.flags == ACK && segment.len > 0
         };
-        let parsed = ustack_tcp::Segment {
-            seq: WireSeq(segment.seq),
-            ack: WireSeq(segment.ack),
-            window: WireWindow(peer::WINDOW),
-            flags: Flags(segment.flags.into()),
-            options: options(segment.flags),
-            payload: self.page.slice(..segment.len as usize),
-            urgent: 0,
-            mss: NonZeroU16::new(segment.len.min(MSS) as u16).unwrap_or(NonZeroU16::MIN),
-        };
-        // What is dropped shows in the workload's own counts.
-        let _ = self
-            .tcp
-            .on_segment(micros(now), &flow, true, Ecn::NotEct, parsed);
+        if !self.arrived.last().is_some_and(continues) {
+            self.hand_over(now);
+        }
+        self.arrived.push(*segment);
     }
 
     fn settle(&mut self, now: u64) {
+        self.hand_over(now);
         self.tcp.on_timeout(micros(now));
         while let Some(event) = self.tcp.poll_event() {
             black_box(event);
@@ -122,6 +119,52 @@ impl Subject for Core {
     fn connections(&self) -> usize {
         self.tcp.connection_count()
     }
+}
+
+impl Core {
+    /// To TCP with what has arrived: as one, if it will take it so.
+    fn hand_over(&mut self, now: u64) {
+        let [first, next @ ..] = &self.arrived[..] else {
+            return;
+        };
+        let now = micros(now);
+        if !next.is_empty() {
+            self.followers.reset(0);
+            for segment in next {
+                let text = self.page.slice(..segment.len as usize);
+                self.followers.push(text);
+            }
+            let (flow, segment) = parsed(first, &self.page);
+            let all = &mut self.followers;
+            if let Ok(()) = self.tcp.on_train(now, &flow, Ecn::NotEct, segment, all) {
+                return self.arrived.clear();
+            }
+        }
+        for segment in self.arrived.drain(..) {
+            let (flow, segment) = parsed(&segment, &self.page);
+            // What is dropped shows in the workload's own counts.
+            let _ = self.tcp.on_segment(now, &flow, true, Ecn::NotEct, segment);
+        }
+    }
+}
+
+/// A segment as IP gives it, with its text from `page`.
+fn parsed(segment: &Segment, page: &Bytes) -> (FlowKey, ustack_tcp::Segment) {
+    let flow = FlowKey {
+        local: SERVER.into(),
+        remote: peer::client(segment.flow).into(),
+    };
+    let parsed = ustack_tcp::Segment {
+        seq: WireSeq(segment.seq),
+        ack: WireSeq(segment.ack),
+        window: WireWindow(peer::WINDOW),
+        flags: Flags(segment.flags.into()),
+        options: options(segment.flags),
+        payload: page.slice(..segment.len as usize),
+        urgent: 0,
+        mss: NonZeroU16::new(segment.len.min(MSS) as u16).unwrap_or(NonZeroU16::MIN),
+    };
+    (flow, parsed)
 }
 
 pub(super) const fn micros(now: u64) -> Instant {

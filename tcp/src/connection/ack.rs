@@ -257,7 +257,9 @@ impl Connection {
     /// and one ACK alone has not the room to tell of many new ranges: the oldest come first.
     #[inline]
     pub(super) fn send_duplicates(&mut self, now: Instant, tx: &mut impl Outlet) {
-        let has_news = self.sack && self.rcv.reassembler.has_news();
+        let reassembler = &self.rcv.reassembler;
+        let takes_more = reassembler.range_count() as usize > RANGES_PER_ACK;
+        let has_news = takes_more && self.sack && reassembler.has_news();
         if self.acks.duplicates != 0 || has_news {
             self.send_all_duplicates(now, has_news, tx);
         }

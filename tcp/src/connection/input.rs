@@ -49,6 +49,11 @@ impl Connection {
             return;
         }
         let window_changed = self.update_window(seq.max(self.rcv.nxt()), ack, seg);
+        if !window_changed && self.is_no_news(ack, seg) {
+            #[cfg(debug_assertions)]
+            self.check_no_news(now, ack, seg);
+            return;
+        }
         self.react_to_ece(now, ack, seg); // reduces what was in flight until now
         self.advance(now, ack, seg, window_changed);
     }

@@ -414,23 +414,37 @@ impl Connection {
         self.write_blocked = true;
     }
 
+    /// At most `most` chunks, together at most `max` bytes, one by one to `put`. Who finds fewer
+    /// waits for more.
     #[inline]
-    pub(crate) fn read(&mut self, now: Instant, max: usize) -> Result<Read, SocketError> {
-        if let Some(data) = self.rcv.read(max) {
-            self.on_read(now, data.len() as u32);
-            return Ok(Read::Data(data));
+    pub(crate) fn read(
+        &mut self,
+        now: Instant,
+        max: usize,
+        most: usize,
+        put: impl FnMut(Bytes),
+    ) -> Result<Read<usize>, SocketError> {
+        let (bytes, ran_dry) = self.rcv.read(max, most, put);
+        if bytes > 0 {
+            self.on_read(now, bytes as u32);
         }
-        if self.rcv.fin_received {
-            return Ok(Read::Eof);
+        let is_open = self.close_reason.is_none() && !self.rcv.fin_received;
+        self.read_blocked |= is_open && ran_dry;
+        if bytes > 0 {
+            return Ok(Read::Data(bytes));
         }
         match self.close_reason {
-            Some(CloseReason::Finished) => Ok(Read::Eof),
-            Some(reason) => Err(SocketError::Closed(reason)),
-            None => {
-                self.read_blocked = true;
-                Ok(Read::Empty)
+            None if is_open => Ok(Read::Empty),
+            Some(reason) if !self.rcv.fin_received && reason != CloseReason::Finished => {
+                Err(SocketError::Closed(reason))
             }
+            _ => Ok(Read::Eof),
         }
+    }
+
+    /// The reader found less than it had room for, and waits.
+    pub(crate) const fn is_reader_blocked(&self) -> bool {
+        self.read_blocked
     }
 
     /// What waits in the buffers.

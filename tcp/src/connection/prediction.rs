@@ -52,6 +52,37 @@ impl Connection {
         is_ack.then_some(Predicted::Ack(ack))
     }
 
+    /// Whether the sender learns nothing from an acknowledgment: it is the last one again, of a
+    /// segment that came for another reason, and nothing is missing that it could be a hint of.
+    pub(super) fn is_no_news(&self, ack: SeqNum, seg: &Segment) -> bool {
+        let flight = &self.snd.flight;
+        let says_nothing = ack == self.snd.una
+            && !seg.has(Flags::ECE)
+            && matches!(&seg.options, Options::Segment(options) if options.sack.is_empty());
+        let is_duplicate = seg.payload.is_empty() && flight.outstanding() > 0;
+        says_nothing
+            && !is_duplicate
+            && self.is_calm()
+            && !self.recovery.is_in_doubt()
+            && flight.sampler().is_none()
+    }
+
+    /// That [`Connection::advance`] changes nothing then which anything comes of: that a round of
+    /// D-SACKs is over may be noted later (RFC 8985 §6.2), before the next one is looked at.
+    #[cfg(debug_assertions)]
+    pub(super) fn check_no_news(&mut self, now: Instant, ack: SeqNum, seg: &Segment) {
+        let sender = |conn: &Self| {
+            let (snd, room) = (&conn.snd, conn.cwnd_room());
+            let flight = (snd.una, snd.flight.outstanding(), snd.flight.in_flight());
+            let recovery = (conn.recovery.rest(snd.una), conn.recovery.is_in_doubt());
+            let rest = (&conn.rtt, &conn.timers, &conn.ecn, conn.is_calm());
+            alloc::format!("{flight:?} {} {room} {recovery:?} {rest:?}", snd.capacity)
+        };
+        let before = sender(self);
+        self.advance(now, ack, seg, false);
+        assert_eq!(before, sender(self), "an ACK that is no news");
+    }
+
     /// Whether nothing is being repaired or probed.
     pub(super) fn is_calm(&self) -> bool {
         self.snd.flight.is_undisturbed() && self.recovery.is_calm()

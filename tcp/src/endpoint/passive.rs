@@ -59,7 +59,7 @@ impl Tcp {
             }
             self.drop_oldest(now);
         }
-        let mut ours = self.ours(now, flow, &socket);
+        let mut ours = self.ours(now, flow, &socket, options.timestamps.is_some());
         ours.window_limit = self.first_window();
         if let Some(before) = &before {
             ours.iss = before.next_iss(ours.iss);
@@ -74,10 +74,20 @@ impl Tcp {
         Ok(())
     }
 
-    /// This end of a passive open.
-    fn ours(&self, now: Instant, flow: &FlowKey, socket: &Arc<SocketOptions>) -> Ours {
+    /// This end of a passive open, perhaps with timestamps.
+    fn ours(
+        &self,
+        now: Instant,
+        flow: &FlowKey,
+        socket: &Arc<SocketOptions>,
+        timestamps: bool,
+    ) -> Ours {
         let iss = self.secrets.isn(now, flow);
-        let offset = self.secrets.timestamp_offset(flow);
+        let offset = if timestamps {
+            self.secrets.timestamp_offset(flow)
+        } else {
+            0
+        };
         Ours::new(*flow, Arc::clone(socket), iss, offset)
     }
 
@@ -129,7 +139,7 @@ impl Tcp {
         };
         listener.cookies_until = Some(now + COOKIE_LIFE);
         let socket = Arc::clone(&listener.socket);
-        let ours = self.ours(now, flow, &socket);
+        let ours = self.ours(now, flow, &socket, peer.options.timestamps.is_some());
         let segment = cookie_syn_ack(now, &self.config, &self.secrets, ours, peer);
         self.counters.syncookies_sent += 1;
         self.reply(flow, segment, Marking::of(&socket));
@@ -184,7 +194,8 @@ impl Tcp {
         seg: &Segment,
     ) -> Option<Negotiated> {
         let listener = self.expects_cookie(now, flow, id, seg)?;
-        let ours = self.ours(now, flow, &listener.socket);
+        let timestamps = seg.options.timestamps().is_some();
+        let ours = self.ours(now, flow, &listener.socket, timestamps);
         crate::handshake::check_cookie(now, &self.config, &self.secrets, ours, id, seg)
     }
 

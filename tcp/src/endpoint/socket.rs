@@ -117,8 +117,28 @@ impl Tcp {
         Ok(room)
     }
 
-    /// Takes received bytes out, at most `max` (> 0).
+    /// Takes received bytes out, at most `max` (> 0): one chunk, as it came.
     pub fn read(&mut self, now: Instant, id: ConnId, max: usize) -> Result<Read, SocketError> {
+        let mut chunk = Bytes::new();
+        let found = self.read_chunks(now, id, max, 1, |data| chunk = data)?;
+        Ok(match found {
+            Read::Data(_) => Read::Data(chunk),
+            Read::Eof => Read::Eof,
+            Read::Empty => Read::Empty,
+        })
+    }
+
+    /// [`Tcp::read`] for as long as there are bytes, until `most` (> 0) chunks or `max` (> 0) bytes
+    /// are taken: chunks one by one to `put`, and how many bytes those were. What a call costs is
+    /// paid once for all of them.
+    pub fn read_chunks(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        max: usize,
+        most: usize,
+        put: impl FnMut(Bytes),
+    ) -> Result<Read<usize>, SocketError> {
         let Some(entry) = self.table.entry_mut(id) else {
             return Err(SocketError::NotFound);
         };
@@ -136,15 +156,15 @@ impl Tcp {
         if let Some(memory) = &mut self.memory {
             memory.grant(conn, 0);
         }
-        let read = conn.read(now, max);
-        if let Ok(got) = &read {
+        let read = conn.read(now, max, most, put);
+        if read.is_ok() {
             if let Some(memory) = &mut self.memory {
                 memory.settle(now, id, conn, &mut self.counters);
             }
-            let awaits_ack = conn.ack_due();
+            let (awaits_ack, ran_dry) = (conn.ack_due(), conn.is_reader_blocked());
             if !*entry.ready && awaits_ack {
                 self.settle(now, id);
-            } else if !*entry.ready && (matches!(got, Read::Empty) || self.memory.is_some()) {
+            } else if !*entry.ready && (ran_dry || self.memory.is_some()) {
                 self.settle_now(now, id); // it may have been what kept the connection awake
             }
         }

@@ -110,11 +110,11 @@ pub enum Event {
     Closed(ConnId, CloseReason),
 }
 
-/// What [`Tcp::read`] found.
+/// What a reader found: [`Tcp::read`] a chunk, [`Tcp::read_chunks`] so many bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Read {
+pub enum Read<T = Bytes> {
     /// Bytes, at most as many as asked for, never none.
-    Data(Bytes),
+    Data(T),
     /// The peer's FIN: nothing follows.
     Eof,
     /// Nothing yet; [`Event::Readable`] follows.

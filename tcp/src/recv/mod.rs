@@ -92,9 +92,32 @@ impl RecvSpace {
         self.urgent.map(|urgent| urgent - self.reader())
     }
 
+    /// The next chunks for the reader, at most `most` and together at most `max` bytes: how many
+    /// bytes, and whether there would have been room for more.
+    #[inline]
+    pub(crate) fn read(
+        &mut self,
+        max: usize,
+        most: usize,
+        mut put: impl FnMut(Bytes),
+    ) -> (usize, bool) {
+        let mut bytes = 0;
+        for _ in 0..most {
+            let Some(data) = self.next_chunk(max - bytes) else {
+                return (bytes, bytes < max);
+            };
+            bytes += data.len();
+            put(data);
+        }
+        (bytes, false)
+    }
+
     /// The next bytes for the reader, at most `max`; they stop at the urgent mark.
     #[inline]
-    pub(crate) fn read(&mut self, max: usize) -> Option<Bytes> {
+    fn next_chunk(&mut self, max: usize) -> Option<Bytes> {
+        if self.urgent.is_none() {
+            return self.reassembler.read(max);
+        }
         let max = match self.urgent_left() {
             Some(left @ 1..) => max.min(left as usize),
             _ => max,

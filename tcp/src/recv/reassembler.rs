@@ -46,8 +46,11 @@ struct Queue {
 }
 
 impl Queue {
+    #[inline]
     fn push_back(&mut self, mut chunk: Chunk) {
-        if let Some(tail) = self.chunks.back_mut() {
+        if chunk.is_small()
+            && let Some(tail) = self.chunks.back_mut()
+        {
             let before = tail.charge();
             match tail.join(chunk) {
                 Ok(()) => {
@@ -91,6 +94,7 @@ impl Queue {
         other.chunks
     }
 
+    #[inline]
     fn pop(&mut self, max: usize) -> Option<Bytes> {
         let head = self.chunks.front_mut()?;
         if head.data.len() > max {
@@ -209,6 +213,7 @@ impl Reassembler {
     }
 
     /// The next bytes in order, at most `max` (> 0) of them: one chunk, as it came.
+    #[inline]
     pub(crate) fn read(&mut self, max: usize) -> Option<Bytes> {
         if max == 0 {
             return None;
@@ -431,6 +436,12 @@ impl Reassembler {
         self.generation += 1;
         self.newest = Some(segment.start..segment.end());
         let index = self.first_reaching(segment.start);
+        if self.extend(index, segment) {
+            return Inserted {
+                ooo: true,
+                ..Inserted::default()
+            };
+        }
         let joins = self
             .ranges
             .get(index)
@@ -471,6 +482,26 @@ impl Reassembler {
             ooo: true,
             ..Inserted::default()
         }
+    }
+
+    /// What most segments above a gap are: the next of a range, and short of the one after it.
+    fn extend(&mut self, index: usize, segment: &Incoming) -> bool {
+        let next = self.ranges.get(index + 1);
+        let reaches = next.is_some_and(|next| next.start <= segment.end());
+        let Some(range) = self.ranges.get_mut(index) else {
+            return false;
+        };
+        if reaches || range.end != segment.start {
+            return false;
+        }
+        self.ooo_charged -= range.queue.charged;
+        let chunk = Chunk::received(segment.data.clone());
+        range.queue.push_back(chunk.compact());
+        range.end = segment.end();
+        range.generation = self.generation;
+        self.ooo_bytes += segment.data.len() as u32;
+        self.ooo_charged += range.queue.charged;
+        true
     }
 
     fn insert_apart(&mut self, index: usize, segment: &Incoming) -> Inserted {

@@ -9,6 +9,7 @@ mod errors;
 mod info;
 mod options;
 mod peer;
+mod reading;
 mod timestamps;
 mod urgent;
 mod window;
