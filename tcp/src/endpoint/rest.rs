@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::arena::Arena;
 use crate::config::{Config, LargeMemory};
-use crate::connection::{Connection, Resting};
+use crate::connection::{Connection, Resting, SILENCE};
 use crate::endpoint::{ConnId, Slot, Tcp};
 use crate::flow::Flow;
 use crate::handshake::SynReceived;
@@ -25,6 +25,28 @@ fn max_spare(awake: usize) -> usize {
 /// Connections awake, of some 2 KiB each, that lie in the cache of a processor's core or near it. With
 /// more of them each is far away when its turn comes to rest.
 const CROWD: usize = 2048;
+
+/// How many would be awake, if those who have just been woken stayed so for as long as among few. As
+/// they do not in a crowd, who is awake does not tell.
+#[derive(Debug)]
+struct Arrivals {
+    /// Woken after a long rest, since then.
+    woken: usize,
+    since: Instant,
+    /// Those of the period before were too many.
+    are_many: bool,
+}
+
+impl Arrivals {
+    fn on_woken(&mut self, now: Instant) {
+        if now >= self.since + SILENCE {
+            // A period in which nobody came is none with many.
+            self.are_many = self.woken > CROWD && now < self.since + 2 * SILENCE;
+            (self.woken, self.since) = (0, now);
+        }
+        self.woken += 1;
+    }
+}
 
 /// Boxes to be filled again.
 #[derive(Debug)]
@@ -101,6 +123,7 @@ pub(super) struct Dormitory {
     handshakes: Pool<SynReceived>,
     /// Connections in boxes.
     awake: usize,
+    arrivals: Arrivals,
     /// Whether nothing rests, or everything as soon as it can; else that depends on how many are awake.
     #[cfg(any(test, feature = "testing"))]
     forced: Option<Forced>,
@@ -124,6 +147,11 @@ impl Dormitory {
             },
             handshakes: Pool(Vec::new()),
             awake: 0,
+            arrivals: Arrivals {
+                woken: 0,
+                since: Instant::ZERO,
+                are_many: false,
+            },
             #[cfg(any(test, feature = "testing"))]
             forced: None,
         }
@@ -171,9 +199,19 @@ impl Dormitory {
     }
 
     /// The connection of `flow`, which was at rest.
-    fn wake(&mut self, flow: FlowKey, rest: Rest, config: &Config) -> Option<Box<Connection>> {
+    fn wake(
+        &mut self,
+        flow: FlowKey,
+        rest: Rest,
+        now: Instant,
+        config: &Config,
+    ) -> Option<Box<Connection>> {
         let record = self.records.all.get_mut(rest.record)?.as_mut()?;
-        let conn = boxed(&mut self.connections, || record.wake(flow, config));
+        record.glance();
+        if record.has_slept_long(now) {
+            self.arrivals.on_woken(now);
+        }
+        let conn = boxed(&mut self.connections, || record.wake(flow, now, config));
         self.awake += 1;
         self.records.remove(rest.record);
         Some(conn)
@@ -192,7 +230,7 @@ impl Dormitory {
         if self.forced == Some(Forced::Crowded) {
             return true;
         }
-        self.awake > CROWD
+        self.awake > CROWD || self.arrivals.are_many
     }
 
     /// Connections in boxes, for a recount.
@@ -249,7 +287,8 @@ impl Tcp {
             return;
         };
         if let Slot::Resting(flow, rest) = slot
-            && let Some(conn) = self.dormitory.wake(flow.key(), *rest, &self.config)
+            && let Some(conn) =
+                (self.dormitory).wake(flow.key(), *rest, self.wheel.present(), &self.config)
         {
             *slot = Slot::Connection(conn);
         }
