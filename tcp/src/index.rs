@@ -46,7 +46,9 @@ impl Bucket {
     fn matching(&self, tag: u8) -> u128 {
         const LOW: u128 = u128::from_ne_bytes([1; 16]);
         let mut tags = [VACANT; 16];
-        tags.iter_mut().zip(self.tags).for_each(|(to, tag)| *to = tag);
+        tags.iter_mut()
+            .zip(self.tags)
+            .for_each(|(to, tag)| *to = tag);
         // No byte that is not zero has its highest bit here, unless one below it is.
         let differ = u128::from_le_bytes(tags) ^ (LOW * tag as u128);
         differ.wrapping_sub(LOW) & !differ & (LOW << 7)
@@ -158,7 +160,9 @@ impl Index {
     /// One bucket more: half of what one of them has goes there.
     fn split(&mut self, hash_of: impl Fn(u32) -> u64) {
         let buckets = self.buckets.len();
-        let halved = buckets.checked_ilog2().map_or(0, |level| buckets - (1 << level));
+        let halved = buckets
+            .checked_ilog2()
+            .map_or(0, |level| buckets - (1 << level));
         self.buckets.push(Bucket::EMPTY);
         let Some(home) = self.buckets.get_mut(halved) else {
             return;
@@ -275,7 +279,11 @@ mod tests {
 
     #[test]
     fn it_takes_less_than_nine_bytes_for_each() {
-        let hash = |n: u32| u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15).swap_bytes();
+        let hash = |n: u32| {
+            u64::from(n)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .swap_bytes()
+        };
         let hash = |n: u32| hash(n ^ 0x5555).wrapping_mul(0xd6e8_feb8_6659_fd93);
         let mut index = Index::new(None);
         for n in 0..100_000 {

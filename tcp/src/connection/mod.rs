@@ -357,7 +357,6 @@ impl Connection {
             _ => self.on_soft_error(error),
         }
     }
-
 }
 
 /// Payload of a full segment: min(peer's MSS, path) less the options that every segment carries

@@ -1,12 +1,13 @@
 //! Connections that rest: a record takes the place of one on which nothing happens, and becomes a
 //! connection again with the first segment or call.
 
+mod records;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::arena::Arena;
 use crate::config::{Config, LargeMemory};
 use crate::connection::{Connection, Resting, SILENCE};
 use crate::endpoint::{ConnId, Slot, Tcp};
@@ -14,6 +15,8 @@ use crate::flow::Flow;
 use crate::handshake::SynReceived;
 use crate::segment::FlowKey;
 use crate::time::Instant;
+
+use records::Records;
 
 /// Boxes that are kept for the next who needs one: as many connections may wake and rest at once
 /// without the allocator. More of them, scattered as they are, would keep the allocator from giving
@@ -86,34 +89,6 @@ pub(super) struct Rest {
     pub(super) until: Option<Instant>,
 }
 
-/// Records of connections at rest. The place that was left last is taken first: it is still in a cache.
-#[derive(Debug)]
-struct Records {
-    all: Arena<Option<Resting>>,
-    free: Vec<u32>,
-}
-
-impl Records {
-    fn add(&mut self, record: Resting) -> u32 {
-        match self.free.pop() {
-            Some(index) => {
-                if let Some(place) = self.all.get_mut(index) {
-                    *place = Some(record);
-                }
-                index
-            }
-            None => self.all.push(Some(record)),
-        }
-    }
-
-    fn remove(&mut self, index: u32) {
-        if let Some(place) = self.all.get_mut(index) {
-            *place = None;
-            self.free.push(index);
-        }
-    }
-}
-
 /// Connections at rest, and what others leave behind when they rest or end, and handshakes when they
 /// are complete.
 #[derive(Debug)]
@@ -141,10 +116,7 @@ impl Dormitory {
     pub(super) const fn new(on_large_memory: Option<LargeMemory>) -> Self {
         Self {
             connections: Pool(Vec::new()),
-            records: Records {
-                all: Arena::new(on_large_memory),
-                free: Vec::new(),
-            },
+            records: Records::new(on_large_memory),
             handshakes: Pool(Vec::new()),
             awake: 0,
             arrivals: Arrivals {
@@ -183,12 +155,12 @@ impl Dormitory {
 
     /// What lasts of a connection at rest.
     pub(super) fn record(&self, rest: &Rest) -> Option<&Resting> {
-        self.records.all.get(rest.record)?.as_ref()
+        self.records.get(rest.record)
     }
 
     /// The same, to be changed.
     pub(super) fn record_mut(&mut self, rest: &Rest) -> Option<&mut Resting> {
-        self.records.all.get_mut(rest.record)?.as_mut()
+        self.records.get_mut(rest.record)
     }
 
     /// Has a record in the processor's caches soon.
@@ -206,7 +178,7 @@ impl Dormitory {
         now: Instant,
         config: &Config,
     ) -> Option<Box<Connection>> {
-        let record = self.records.all.get_mut(rest.record)?.as_mut()?;
+        let record = self.records.get_mut(rest.record)?;
         record.glance();
         if record.has_slept_long(now) {
             self.arrivals.on_woken(now);
@@ -242,7 +214,7 @@ impl Dormitory {
     /// Connections at rest, for a recount.
     #[cfg(debug_assertions)]
     pub(super) const fn resting(&self) -> usize {
-        self.records.all.len() as usize - self.records.free.len()
+        self.records.in_use()
     }
 }
 
