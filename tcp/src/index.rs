@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn it_takes_less_than_nine_bytes_for_each() {
+    fn it_takes_less_than_ten_bytes_for_each() {
         let hash = |n: u32| {
             u64::from(n)
                 .wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -289,7 +289,7 @@ mod tests {
         for n in 0..100_000 {
             index.insert(hash(n), n, hash);
             let buckets = index.buckets.len() + index.spare.len();
-            assert!(n < 10_000 || buckets * 64 < 9 * n, "{buckets} for {n}");
+            assert!(n < 10_000 || buckets * 64 < 10 * n, "{buckets} for {n}");
         }
         assert!((0..100_000).all(|n| index.find(hash(n), |at| at == n) == Some(n)));
     }

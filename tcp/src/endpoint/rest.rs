@@ -41,6 +41,12 @@ struct Arrivals {
 }
 
 impl Arrivals {
+    const NONE: Self = Self {
+        woken: 0,
+        since: Instant::ZERO,
+        are_many: false,
+    };
+
     fn on_woken(&mut self, now: Instant) {
         if now >= self.since + SILENCE {
             // A period in which nobody came is none with many.
@@ -119,11 +125,7 @@ impl Dormitory {
             records: Records::new(on_large_memory),
             handshakes: Pool(Vec::new()),
             awake: 0,
-            arrivals: Arrivals {
-                woken: 0,
-                since: Instant::ZERO,
-                are_many: false,
-            },
+            arrivals: Arrivals::NONE,
             #[cfg(any(test, feature = "testing"))]
             forced: None,
         }
@@ -307,5 +309,41 @@ impl Tcp {
         if let Slot::Connection(conn) = core::mem::replace(slot, rest) {
             self.dormitory.keep(conn);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many wake, at equal distances, from `start` on for `periods`.
+    fn wake(arrivals: &mut Arrivals, start: Instant, periods: u32, each: usize) -> Instant {
+        let step = SILENCE.as_nanos() as u64 / each as u64;
+        let mut now = start;
+        while now < start + periods * SILENCE {
+            arrivals.on_woken(now);
+            now = now.after_nanos(step);
+        }
+        now
+    }
+
+    #[test]
+    fn those_who_come_are_a_crowd_while_they_are_many() {
+        let mut arrivals = Arrivals::NONE;
+        let now = wake(&mut arrivals, Instant::from_millis(1_000), 3, CROWD - 100);
+        assert!(!arrivals.are_many, "nearly");
+        let now = wake(&mut arrivals, now, 3, CROWD + 100);
+        assert!(arrivals.are_many);
+        wake(&mut arrivals, now, 3, CROWD - 100);
+        assert!(!arrivals.are_many, "fewer come");
+    }
+
+    #[test]
+    fn a_pause_ends_a_crowd() {
+        let mut arrivals = Arrivals::NONE;
+        let now = wake(&mut arrivals, Instant::from_millis(1_000), 3, 2 * CROWD);
+        assert!(arrivals.are_many);
+        arrivals.on_woken(now + 2 * SILENCE);
+        assert!(!arrivals.are_many);
     }
 }

@@ -209,6 +209,7 @@ impl Reassembler {
     }
 
     /// The next bytes in order, at most `max` (> 0) of them: one chunk, as it came.
+    #[inline]
     pub(crate) fn read(&mut self, max: usize) -> Option<Bytes> {
         if max == 0 {
             return None;
