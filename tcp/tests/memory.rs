@@ -296,9 +296,10 @@ fn time_wait_is_less() {
 #[test]
 fn a_crowd_that_has_gone_leaves_little() {
     let answer = Bytes::from_static(&[1; 700]);
+    let mut open = Vec::with_capacity(MANY as usize);
     let before = LIVE.get();
     let mut host = Host::new(SERVERS[0], |_| {});
-    let mut open: Vec<_> = (0..MANY).map(|n| host.open(n)).collect();
+    open.extend((0..MANY).map(|n| host.open(n)));
     let full = LIVE.get() - before;
     for (id, _) in open.drain(100..) {
         host.tcp.abort(host.now, id);
