@@ -64,6 +64,21 @@ impl<T> Arena<T> {
         index
     }
 
+    /// Keeps the first `len` values, and gives back what memory the others took.
+    pub(crate) fn truncate(&mut self, len: u32) {
+        if len >= self.len {
+            return;
+        }
+        let (chunk, at, _) = place(len);
+        self.chunks.truncate(chunk + usize::from(at > 0));
+        if at > 0
+            && let Some(last) = self.chunks.last_mut()
+        {
+            last.truncate(at);
+        }
+        self.len = len;
+    }
+
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
         let (chunk, at, _) = place(index);
         self.chunks.get(chunk)?.get(at)
@@ -115,6 +130,13 @@ mod tests {
         assert_eq!((arena.len(), arena.get(20_000)), (20_000, None));
         *arena.get_mut(777).unwrap() = 7;
         assert_eq!(arena.get(777), Some(&7));
+        for len in [19_999, 16_384, 1_000, 16, 5, 0] {
+            arena.truncate(len);
+            assert_eq!((arena.len(), arena.get(len)), (len, None));
+            assert!(len == 0 || arena.get(len - 1).is_some());
+            assert_eq!(arena.push(9), len);
+            assert_eq!(arena.get(len), Some(&9));
+        }
     }
 
     #[test]

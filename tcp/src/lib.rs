@@ -78,6 +78,7 @@ pub mod error;
 pub(crate) mod flow;
 pub(crate) mod followers;
 pub(crate) mod handshake;
+mod index;
 pub mod info;
 #[cfg(any(test, debug_assertions))]
 pub(crate) mod invariant;

@@ -5,13 +5,13 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use arrayvec::ArrayVec;
-use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
 use crate::arena::Arena;
 use crate::config::LargeMemory;
 use crate::endpoint::ConnId;
 use crate::flow;
+use crate::index::Index;
 #[cfg(any(test, debug_assertions))]
 use crate::invariant::{Held, holds};
 use crate::segment::FlowKey;
@@ -71,7 +71,7 @@ pub(crate) struct Entry<'a, S> {
 pub(crate) struct Table<S> {
     slots: Arena<Slot<S>>,
     free: Vec<u32>,
-    index: HashTable<u32>,
+    index: Index,
     hash: KeyedHash,
     /// What [`Table::lookup_again`] found last.
     latest: Option<ConnId>,
@@ -84,7 +84,7 @@ impl<S: Keyed> Table<S> {
         Self {
             slots: Arena::new(on_large_memory),
             free: Vec::new(),
-            index: HashTable::new(),
+            index: Index::new(on_large_memory),
             hash,
             latest: None,
             expected: VecDeque::new(),
@@ -134,7 +134,7 @@ impl<S: Keyed> Table<S> {
         // Another flow's index may have the same few bits of hash beside it.
         let mut candidates = ArrayVec::<(u32, &FlowKey), { 2 * MAX_EXPECTED }>::new();
         for (&hash, flow) in hashes.iter().zip(flows) {
-            self.index.find(hash, |&index| {
+            self.index.find(hash, |index| {
                 candidates.try_push((index, flow)).is_err() // there is no room for more
             });
         }
@@ -156,11 +156,11 @@ impl<S: Keyed> Table<S> {
 
     /// Whose flow this is.
     pub(crate) fn lookup(&self, flow: &FlowKey) -> Option<ConnId> {
-        let is_of = |&index: &u32| {
+        let is_of = |index: u32| {
             let value = self.slots.get(index).and_then(|slot| slot.value.as_ref());
             value.is_some_and(|value| value.is_of(flow))
         };
-        let &index = self.index.find(self.hash.of(flow), is_of)?;
+        let index = self.index.find(self.hash.of(flow), is_of)?;
         Some(self.id(index))
     }
 
@@ -172,11 +172,11 @@ impl<S: Keyed> Table<S> {
             slot.value = Some(value);
         }
         let (slots, keyed) = (&self.slots, self.hash);
-        let rehash = |&index: &u32| {
+        let hash_of = |index: u32| {
             let value = slots.get(index).and_then(|slot| slot.value.as_ref());
             value.map_or(0, |value| keyed.of(&value.flow()))
         };
-        self.index.insert_unique(hash, index, rehash);
+        self.index.insert(hash, index, hash_of);
         self.id(index)
     }
 
@@ -224,9 +224,7 @@ impl<S: Keyed> Table<S> {
         self.latest = self.latest.filter(|&latest| latest != id);
         self.expected.retain(|&expected| expected != id);
         let hash = self.hash.of(&flow);
-        if let Ok(found) = self.index.find_entry(hash, |&index| index == id.index) {
-            found.remove();
-        }
+        self.index.remove(hash, id.index);
     }
 
     pub(crate) fn remove(&mut self, id: ConnId) -> Option<S> {

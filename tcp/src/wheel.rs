@@ -275,7 +275,7 @@ impl<T: Copy> Wheel<T> {
             let more = if entries.len() < KEPT {
                 entries.len().max(ROOM)
             } else {
-                entries.len() / 8
+                entries.len() / 16
             };
             entries.reserve_exact(more);
         }

@@ -292,6 +292,37 @@ fn time_wait_is_less() {
     }
 }
 
+/// Records go, slots stay for the next: their numbers tell who was there.
+#[test]
+fn a_crowd_that_has_gone_leaves_little() {
+    let answer = Bytes::from_static(&[1; 700]);
+    let mut open = Vec::with_capacity(MANY as usize);
+    let before = LIVE.get();
+    let mut host = Host::new(SERVERS[0], |_| {});
+    open.extend((0..MANY).map(|n| host.open(n)));
+    let full = LIVE.get() - before;
+    for (id, _) in open.drain(100..) {
+        host.tcp.abort(host.now, id);
+        host.tcp.release(host.now, id);
+        host.turn();
+    }
+    host.wait(Duration::from_secs(2)); // what the handshakes' timers took
+    for _ in 0..20 {
+        for (id, client) in &mut open {
+            host.exchange(*id, client, &answer);
+        }
+        host.wait(Duration::from_millis(500));
+    }
+    let left = LIVE.get() - before;
+    println!("{full} bytes, then {left}");
+    assert!(left < full / 3, "{full} bytes, then {left}");
+    (MANY..2 * MANY).for_each(|n| {
+        host.open(n);
+    });
+    let again = LIVE.get() - before;
+    assert!(again < full + full / 20, "{full} bytes, then {again}");
+}
+
 /// Once warm.
 #[test]
 fn exchanges_allocate_nothing() {

@@ -4,6 +4,7 @@
 mod ack;
 mod acked;
 mod check;
+mod closing;
 mod congestion;
 mod delivery;
 mod ecn;
@@ -26,6 +27,7 @@ mod prediction;
 mod resend;
 mod rest;
 mod state;
+mod streams;
 mod text;
 mod timers;
 #[cfg(debug_assertions)]
@@ -33,26 +35,24 @@ mod variables;
 
 pub(crate) use crate::endpoint::Tally;
 pub(crate) use negotiated::Negotiated;
-pub(crate) use rest::Resting;
+pub(crate) use rest::{Resting, SILENCE};
 pub use state::State;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::net::IpAddr;
 
-use bytes::Bytes;
-
 use crate::config::{Config, Pacing, SocketOptions};
-use crate::congestion::{CongestionController, Controller};
-use crate::endpoint::{ListenerId, Queued, Read};
-use crate::error::{CloseReason, IcmpError, SocketError};
+use crate::congestion::{CongestionController as _, Controller};
+use crate::endpoint::ListenerId;
+use crate::error::{CloseReason, IcmpError};
 use crate::handshake::SynReceived;
 use crate::memory::Account;
 use crate::observe::AckWhy;
 use crate::recovery::{Recovery, RttEstimator};
 use crate::recv::{RecvSpace, Tuning};
 use crate::segment::{Flags, FlowKey};
-use crate::send::{Fin, Flight, PathMtu, SendBuffer, SendSpace};
+use crate::send::{PathMtu, SendSpace};
 use crate::seq::{SeqNum, WindowScale, WireSeq, WireWindow};
 use crate::time::{Duration, Instant};
 
@@ -61,7 +61,6 @@ pub(crate) use ack::OUT_OF_WINDOW_PERIOD;
 use ecn::EcnState;
 use info::Stats;
 use pacing::UNPACED;
-use state::Edge;
 use timers::Timers;
 
 /// What happened inside that applications may wait for; the endpoint collects it after each call.
@@ -185,6 +184,8 @@ pub(crate) struct Connection {
     write_blocked: bool,
     last_received: Instant,
     keepalive_probes: u8,
+    /// It had rested for long when it was woken.
+    slept_long: bool,
     bytes_received: u64,
     bytes_acked: u64,
     total_retrans: u64,
@@ -248,6 +249,7 @@ impl Connection {
             write_blocked: false,
             last_received: now,
             keepalive_probes: 0,
+            slept_long: false,
             bytes_received: 0,
             bytes_acked: u64::from(settled.syn_data_acked),
             total_retrans: 0,
@@ -343,216 +345,6 @@ impl Connection {
         self.acks.is_due() && self.acks.unacknowledged() >= (64 << 10).min(window / 4)
     }
 
-    /// Queues as much of `data` as there is room for; returns how many bytes.
-    pub(crate) fn write(&mut self, data: &Bytes) -> Result<usize, SocketError> {
-        let room = self.write_room()?.min(data.len());
-        if room > 0 {
-            self.check_app_limited();
-            let keeps_much = room < data.len() / 2;
-            self.snd.buffer.push(if keeps_much {
-                Bytes::copy_from_slice(data.get(..room).unwrap_or_default())
-            } else {
-                data.slice(..room)
-            });
-        }
-        self.write_blocked |= room < data.len();
-        self.wake_writer(); // the buffer may have come to cost less by what was joined
-        Ok(room)
-    }
-
-    /// Queues what was taken while the connection opened, whatever its options say by now.
-    pub(crate) fn queue_taken(&mut self, data: Bytes) {
-        let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        self.snd.capacity = self.snd.capacity.max(len);
-        self.check_app_limited();
-        self.snd.buffer.push(data);
-    }
-
-    pub(crate) fn write_room(&self) -> Result<usize, SocketError> {
-        match (self.close_reason, self.snd.fin) {
-            (Some(CloseReason::Finished), _) => Err(SocketError::BrokenPipe),
-            (Some(reason), _) => Err(SocketError::Closed(reason)),
-            (None, Fin::Open) => Ok(self.writable() as usize),
-            (None, _) => Err(SocketError::BrokenPipe),
-        }
-    }
-
-    /// Queues urgent data: [`Connection::write`], and the urgent pointer names its end.
-    pub(crate) fn write_urgent(&mut self, data: &Bytes) -> Result<usize, SocketError> {
-        let taken = self.write(data)?;
-        if taken > 0 {
-            self.snd.up = Some(self.snd.buffer.end());
-        }
-        Ok(taken)
-    }
-
-    /// Bytes that a writer may add now: the buffer's room, less with `TCP_NOTSENT_LOWAT`.
-    fn writable(&self) -> u32 {
-        let (room, unsent) = (self.send_room(), self.snd.unsent());
-        match self.options.notsent_lowat.map(|lowat| lowat.max(1)) {
-            Some(lowat) if unsent >= lowat => 0,
-            Some(lowat) => room.min((lowat - unsent).max(self.snd.mss)),
-            None => room,
-        }
-    }
-
-    /// Tells a writer who waits that there is room again, once it is worth while.
-    pub(super) fn wake_writer(&mut self) {
-        let unsent = self.snd.unsent();
-        let below_lowat = self
-            .options
-            .notsent_lowat
-            .is_none_or(|lowat| unsent == 0 || unsent < lowat / 2);
-        if self.write_blocked && below_lowat && self.send_room() >= self.send_capacity() / 3 {
-            self.write_blocked = false;
-            self.events.writable = true;
-        }
-    }
-
-    /// Notes that a writer found no room and waits.
-    pub(crate) const fn block_writer(&mut self) {
-        self.write_blocked = true;
-    }
-
-    /// At most `most` chunks, together at most `max` bytes, one by one to `put`. Who finds fewer
-    /// waits for more.
-    #[inline]
-    pub(crate) fn read(
-        &mut self,
-        now: Instant,
-        max: usize,
-        most: usize,
-        put: impl FnMut(Bytes),
-    ) -> Result<Read<usize>, SocketError> {
-        let (bytes, ran_dry) = self.rcv.read(max, most, put);
-        if bytes > 0 {
-            self.on_read(now, bytes as u32);
-        }
-        let is_open = self.close_reason.is_none() && !self.rcv.fin_received;
-        self.read_blocked |= is_open && ran_dry;
-        if bytes > 0 {
-            return Ok(Read::Data(bytes));
-        }
-        match self.close_reason {
-            None if is_open => Ok(Read::Empty),
-            Some(reason) if !self.rcv.fin_received && reason != CloseReason::Finished => {
-                Err(SocketError::Closed(reason))
-            }
-            _ => Ok(Read::Eof),
-        }
-    }
-
-    /// The reader found less than it had room for, and waits.
-    pub(crate) const fn is_reader_blocked(&self) -> bool {
-        self.read_blocked
-    }
-
-    /// What waits in the buffers.
-    pub(crate) fn queued(&self) -> Queued {
-        Queued {
-            unread: self.rcv.reassembler.readable(),
-            fin_received: self.rcv.fin_received,
-            unacked: self.snd.buffer.end().max(self.snd.una) - self.snd.una,
-            unsent: self.snd.unsent(),
-        }
-    }
-
-    /// A copy of unread bytes.
-    pub(crate) fn peek(&self, max: usize) -> alloc::vec::Vec<u8> {
-        self.rcv.reassembler.peek(max)
-    }
-
-    /// Bytes between the reader and the end of the urgent ones: 0 at the mark, `None` past it.
-    pub(crate) fn urgent_left(&self) -> Option<u32> {
-        self.rcv.urgent_left()
-    }
-
-    /// The reader took bytes: the buffer may grow, the window may open.
-    fn on_read(&mut self, now: Instant, bytes: u32) {
-        if !self.state.receives() {
-            return;
-        }
-        let (buffer, mss) = (self.rcv.window.buffer(), self.snd.mss);
-        if let Some(larger) = self.tuning.on_read(now, bytes, buffer, mss) {
-            self.rcv.window.grow(larger);
-        }
-        if self.acks.is_due() {
-            return; // it will offer what there is
-        }
-        let (nxt, charged) = (self.rcv.nxt(), self.rcv.reassembler.charged());
-        if self
-            .rcv
-            .window
-            .update_due(nxt, self.recv_share(), charged, mss)
-        {
-            self.acks.owe(AckWhy::WindowUpdate);
-        }
-    }
-
-    /// FIN follows what is queued.
-    pub(crate) fn shutdown(&mut self) -> Result<(), SocketError> {
-        match self.close_reason {
-            Some(CloseReason::Finished) => Ok(()),
-            Some(reason) => Err(SocketError::Closed(reason)),
-            None => {
-                if self.snd.fin == Fin::Open {
-                    self.snd.fin = Fin::Queued;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// RST, and the end.
-    pub(crate) fn abort(&mut self) {
-        if self.close_reason.is_none() {
-            if self.state != State::TimeWait {
-                self.owe_reset();
-            } else if self.acks.is_due() {
-                self.final_segment = Some((Flags::ACK, self.snd.nxt)); // or the peer repeats its FIN
-            }
-            self.close(CloseReason::Aborted);
-        }
-    }
-
-    /// RFC 9293 §3.10.5: `<SEQ=SND.NXT><CTL=RST>`.
-    fn owe_reset(&mut self) {
-        self.final_segment = Some((Flags::RST | Flags::ACK, self.snd.nxt));
-    }
-
-    /// Text that nobody will read is answered as one for no connection (RFC 9293 §3.10.7.1): the
-    /// peer takes a RST with the number that it expects, whatever of ours is still on its way
-    /// (RFC 5961 §3.2).
-    fn refuse_text(&mut self) {
-        self.abort();
-        self.final_segment = Some((Flags::RST, self.snd.una));
-    }
-
-    /// The application let go (RFC 9293 §3.6.1, SHLD-3): unread bytes mean RST.
-    pub(crate) fn release(&mut self, now: Instant, config: &Config) {
-        self.orphan = true;
-        self.timers.released_at = Some(now);
-        self.listener = None;
-        if self.close_reason.is_some() {
-            return;
-        }
-        let at_once = self.options.linger == Some(Duration::ZERO);
-        // In TIME-WAIT the peer has all it wanted, and its FIN may come again (MUST-13).
-        if (at_once || self.rcv.reassembler.readable() > 0) && self.state != State::TimeWait {
-            self.abort();
-            return;
-        }
-        let _ = self.shutdown();
-        if self.state == State::FinWait2 {
-            self.timers.linger = Some(now + self.fin_timeout(config));
-        }
-    }
-
-    /// Every byte and the FIN are acknowledged, or there is nobody left to acknowledge them.
-    pub(crate) fn is_flushed(&self) -> bool {
-        self.close_reason.is_some() || self.snd.fin == Fin::Acked
-    }
-
     /// ICMP says something about a segment in flight (5927 §4.1, BL-8: the caller checked that).
     pub(crate) fn on_icmp_error(&mut self, now: Instant, error: IcmpError, seq: WireSeq) {
         let seq = self.snd.una.expand(seq);
@@ -564,57 +356,6 @@ impl Connection {
             // Soft for an open connection, whatever RFC 1122 calls it (RFC 5927 §5.2).
             _ => self.on_soft_error(error),
         }
-    }
-
-    /// The state machine moves on.
-    fn on_edge(&mut self, now: Instant, edge: Edge) {
-        let Some(next) = self.state.after(edge) else {
-            debug_assert!(false, "{:?} in {:?}", edge, self.state);
-            return;
-        };
-        self.state = next;
-        if !next.sends() {
-            self.timers.pacing = None;
-            self.ecn.release();
-        }
-        match next {
-            State::Closed => self.close(CloseReason::Finished),
-            State::TimeWait => self.enter_time_wait(now),
-            State::FinWait2 => self.timers.entered_fin_wait_2 = Some(now),
-            _ => {}
-        }
-    }
-
-    fn enter_time_wait(&mut self, now: Instant) {
-        self.timers.loss = None;
-        self.timers.entered_time_wait = Some(now);
-    }
-
-    /// A new SYN of the peer ends TIME-WAIT (RFC 6191).
-    pub(crate) fn end_time_wait(&mut self) {
-        self.close(CloseReason::Finished);
-    }
-
-    /// The end. What was received in order stays readable; a RST that is owed still goes out.
-    fn close(&mut self, reason: CloseReason) {
-        self.state = State::Closed;
-        self.close_reason = Some(reason);
-        self.events.closed = Some(reason);
-        self.timers = Timers::default();
-        self.snd.flight = Flight::default();
-        self.snd.buffer = SendBuffer::new(self.snd.nxt);
-        self.rcv.reassembler.discard_out_of_order();
-    }
-
-    /// Room for twice the congestion window, so that the sender never runs dry.
-    fn grow_send_buffer(&mut self) {
-        // What the peer holds above a gap takes room, too, and is not in flight any more.
-        let wanted = self
-            .cc
-            .cwnd()
-            .saturating_mul(2)
-            .saturating_add(self.snd.flight.sacked());
-        self.snd.capacity = self.snd.capacity.max(wanted.min(self.send_buffer_max));
     }
 }
 

@@ -33,7 +33,7 @@ use super::{Connection, Events, TimestampState, payload_limit};
 
 /// How long data has not moved before a connection with nothing under way rests: as many are awake as
 /// have spoken just now. An ACK is delayed for as long, and what it would answer is forgotten then.
-const SILENCE: Duration = DELAY;
+pub(crate) const SILENCE: Duration = DELAY;
 
 /// The same where more are awake than a processor's caches hold: whoever rests leaves its memory, still
 /// warm, to the next.
@@ -113,13 +113,26 @@ impl Connection {
     /// awake.
     pub(crate) fn rest_at(&self, crowded: bool) -> Instant {
         let rto = self.rtt.rto_span();
-        let silence = if self.recovery.may_prove_needless() {
+        self.quiet_at(if self.recovery.may_prove_needless() {
             rto
         } else if crowded && !self.tuning.is_sampling() {
             rto.min(const { Span::of(SILENCE_IN_CROWD) })
         } else {
             rto.min(const { Span::of(SILENCE) })
-        };
+        })
+    }
+
+    /// Whether it need not wait for [`Connection::rest_at`] in a crowd: what it was woken for is done,
+    /// and little speaks for its being wanted again so soon.
+    pub(crate) fn is_drowsy(&self, now: Instant) -> bool {
+        self.slept_long
+            && !self.recovery.may_prove_needless()
+            && !self.tuning.is_sampling()
+            && self.quiet_at(const { Span::of(Duration::ZERO) }) <= now
+    }
+
+    /// When data has not moved for `silence`, and what else keeps a connection awake is over.
+    fn quiet_at(&self, silence: Span) -> Instant {
         let sent = self.snd.last_sent.map(|at| at + silence);
         let paced = self.next_send_time.map(|at| at + CREDIT);
         let quiet = Instant::latest([self.acks.rest_at(silence), sent, paced]);
@@ -254,10 +267,15 @@ impl Resting {
         Some(self.last_received + keepalive.idle)
     }
 
+    /// Whether it has rested for longer than a connection stays awake among few.
+    pub(crate) fn has_slept_long(&self, now: Instant) -> bool {
+        now >= self.last_received + SILENCE
+    }
+
     /// The connection of `flow` as it was; the record is of no more use.
-    pub(crate) fn wake(&mut self, flow: FlowKey, config: &Config) -> Connection {
-        #[cfg_attr(not(debug_assertions), expect(unused_mut))]
+    pub(crate) fn wake(&mut self, flow: FlowKey, now: Instant, config: &Config) -> Connection {
         let mut conn = self.connection(flow, config);
+        conn.slept_long = self.has_slept_long(now);
         #[cfg(debug_assertions)]
         {
             conn.watch = self.watch.take().map(|watch| *watch);
@@ -342,6 +360,7 @@ impl Resting {
             write_blocked: false,
             last_received: self.last_received,
             keepalive_probes: 0,
+            slept_long: false,
             bytes_received,
             bytes_acked,
             total_retrans,

@@ -1,19 +1,22 @@
 //! Connections that rest: a record takes the place of one on which nothing happens, and becomes a
 //! connection again with the first segment or call.
 
+mod records;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::arena::Arena;
 use crate::config::{Config, LargeMemory};
-use crate::connection::{Connection, Resting};
+use crate::connection::{Connection, Resting, SILENCE};
 use crate::endpoint::{ConnId, Slot, Tcp};
 use crate::flow::Flow;
 use crate::handshake::SynReceived;
 use crate::segment::FlowKey;
 use crate::time::Instant;
+
+use records::Records;
 
 /// Boxes that are kept for the next who needs one: as many connections may wake and rest at once
 /// without the allocator. More of them, scattered as they are, would keep the allocator from giving
@@ -25,6 +28,34 @@ fn max_spare(awake: usize) -> usize {
 /// Connections awake, of some 2 KiB each, that lie in the cache of a processor's core or near it. With
 /// more of them each is far away when its turn comes to rest.
 const CROWD: usize = 2048;
+
+/// How many would be awake, if those who have just been woken stayed so for as long as among few. As
+/// they do not in a crowd, who is awake does not tell.
+#[derive(Debug)]
+struct Arrivals {
+    /// Woken after a long rest, since then.
+    woken: usize,
+    since: Instant,
+    /// Those of the period before were too many.
+    are_many: bool,
+}
+
+impl Arrivals {
+    const NONE: Self = Self {
+        woken: 0,
+        since: Instant::ZERO,
+        are_many: false,
+    };
+
+    fn on_woken(&mut self, now: Instant) {
+        if now >= self.since + SILENCE {
+            // A period in which nobody came is none with many.
+            self.are_many = self.woken > CROWD && now < self.since + 2 * SILENCE;
+            (self.woken, self.since) = (0, now);
+        }
+        self.woken += 1;
+    }
+}
 
 /// Boxes to be filled again.
 #[derive(Debug)]
@@ -64,34 +95,6 @@ pub(super) struct Rest {
     pub(super) until: Option<Instant>,
 }
 
-/// Records of connections at rest. The place that was left last is taken first: it is still in a cache.
-#[derive(Debug)]
-struct Records {
-    all: Arena<Option<Resting>>,
-    free: Vec<u32>,
-}
-
-impl Records {
-    fn add(&mut self, record: Resting) -> u32 {
-        match self.free.pop() {
-            Some(index) => {
-                if let Some(place) = self.all.get_mut(index) {
-                    *place = Some(record);
-                }
-                index
-            }
-            None => self.all.push(Some(record)),
-        }
-    }
-
-    fn remove(&mut self, index: u32) {
-        if let Some(place) = self.all.get_mut(index) {
-            *place = None;
-            self.free.push(index);
-        }
-    }
-}
-
 /// Connections at rest, and what others leave behind when they rest or end, and handshakes when they
 /// are complete.
 #[derive(Debug)]
@@ -101,6 +104,7 @@ pub(super) struct Dormitory {
     handshakes: Pool<SynReceived>,
     /// Connections in boxes.
     awake: usize,
+    arrivals: Arrivals,
     /// Whether nothing rests, or everything as soon as it can; else that depends on how many are awake.
     #[cfg(any(test, feature = "testing"))]
     forced: Option<Forced>,
@@ -118,12 +122,10 @@ impl Dormitory {
     pub(super) const fn new(on_large_memory: Option<LargeMemory>) -> Self {
         Self {
             connections: Pool(Vec::new()),
-            records: Records {
-                all: Arena::new(on_large_memory),
-                free: Vec::new(),
-            },
+            records: Records::new(on_large_memory),
             handshakes: Pool(Vec::new()),
             awake: 0,
+            arrivals: Arrivals::NONE,
             #[cfg(any(test, feature = "testing"))]
             forced: None,
         }
@@ -155,12 +157,12 @@ impl Dormitory {
 
     /// What lasts of a connection at rest.
     pub(super) fn record(&self, rest: &Rest) -> Option<&Resting> {
-        self.records.all.get(rest.record)?.as_ref()
+        self.records.get(rest.record)
     }
 
     /// The same, to be changed.
     pub(super) fn record_mut(&mut self, rest: &Rest) -> Option<&mut Resting> {
-        self.records.all.get_mut(rest.record)?.as_mut()
+        self.records.get_mut(rest.record)
     }
 
     /// Has a record in the processor's caches soon.
@@ -171,9 +173,19 @@ impl Dormitory {
     }
 
     /// The connection of `flow`, which was at rest.
-    fn wake(&mut self, flow: FlowKey, rest: Rest, config: &Config) -> Option<Box<Connection>> {
-        let record = self.records.all.get_mut(rest.record)?.as_mut()?;
-        let conn = boxed(&mut self.connections, || record.wake(flow, config));
+    fn wake(
+        &mut self,
+        flow: FlowKey,
+        rest: Rest,
+        now: Instant,
+        config: &Config,
+    ) -> Option<Box<Connection>> {
+        let record = self.records.get_mut(rest.record)?;
+        record.glance();
+        if record.has_slept_long(now) {
+            self.arrivals.on_woken(now);
+        }
+        let conn = boxed(&mut self.connections, || record.wake(flow, now, config));
         self.awake += 1;
         self.records.remove(rest.record);
         Some(conn)
@@ -192,7 +204,7 @@ impl Dormitory {
         if self.forced == Some(Forced::Crowded) {
             return true;
         }
-        self.awake > CROWD
+        self.awake > CROWD || self.arrivals.are_many
     }
 
     /// Connections in boxes, for a recount.
@@ -204,7 +216,7 @@ impl Dormitory {
     /// Connections at rest, for a recount.
     #[cfg(debug_assertions)]
     pub(super) const fn resting(&self) -> usize {
-        self.records.all.len() as usize - self.records.free.len()
+        self.records.in_use()
     }
 }
 
@@ -249,7 +261,8 @@ impl Tcp {
             return;
         };
         if let Slot::Resting(flow, rest) = slot
-            && let Some(conn) = self.dormitory.wake(flow.key(), *rest, &self.config)
+            && let Some(conn) =
+                (self.dormitory).wake(flow.key(), *rest, self.wheel.present(), &self.config)
         {
             *slot = Slot::Connection(conn);
         }
@@ -296,5 +309,41 @@ impl Tcp {
         if let Slot::Connection(conn) = core::mem::replace(slot, rest) {
             self.dormitory.keep(conn);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many wake, at equal distances, from `start` on for `periods`.
+    fn wake(arrivals: &mut Arrivals, start: Instant, periods: u32, each: usize) -> Instant {
+        let step = SILENCE.as_nanos() as u64 / each as u64;
+        let mut now = start;
+        while now < start + periods * SILENCE {
+            arrivals.on_woken(now);
+            now = now.after_nanos(step);
+        }
+        now
+    }
+
+    #[test]
+    fn those_who_come_are_a_crowd_while_they_are_many() {
+        let mut arrivals = Arrivals::NONE;
+        let now = wake(&mut arrivals, Instant::from_millis(1_000), 3, CROWD - 100);
+        assert!(!arrivals.are_many, "nearly");
+        let now = wake(&mut arrivals, now, 3, CROWD + 100);
+        assert!(arrivals.are_many);
+        wake(&mut arrivals, now, 3, CROWD - 100);
+        assert!(!arrivals.are_many, "fewer come");
+    }
+
+    #[test]
+    fn a_pause_ends_a_crowd() {
+        let mut arrivals = Arrivals::NONE;
+        let now = wake(&mut arrivals, Instant::from_millis(1_000), 3, 2 * CROWD);
+        assert!(arrivals.are_many);
+        arrivals.on_woken(now + 2 * SILENCE);
+        assert!(!arrivals.are_many);
     }
 }

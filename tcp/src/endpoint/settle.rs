@@ -66,10 +66,10 @@ impl Tcp {
                 let (mut rest_at, crowded) = (None, self.dormitory.is_crowded());
                 if !*entry.ready && (crowded || !conn.is_answer_due()) {
                     let at = conn.rest_at(crowded);
-                    rests = at <= now && conn.is_idle();
+                    rests = (at <= now || crowded && conn.is_drowsy(now)) && conn.is_idle();
                     // What is looked at by then anyway is asked then. In a crowd that is what every
                     // look is for, at last: one for the timer that will be off by then can be spared.
-                    let is_news = at > now && !self.wheel.covers(*entry.armed, at);
+                    let is_news = !rests && at > now && !self.wheel.covers(*entry.armed, at);
                     rest_at = Some(at).filter(|_| is_news && (crowded || conn.is_idle()));
                 }
                 Instant::earliest([conn.deadline(&self.config), rest_at])
