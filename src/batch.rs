@@ -322,9 +322,15 @@ impl TxBatch {
         }
     }
 
-    /// What became of the segments pushed since the last call.
-    pub(crate) fn take_pushes(&mut self) -> impl Iterator<Item = Frames> + '_ {
-        self.pushes.iter_mut().flat_map(|pushes| pushes.drain(..))
+    /// What has become of the segments pushed since [`TxBatch::forget_pushes`].
+    pub(crate) fn pushes(&self) -> &[Frames] {
+        self.pushes.as_deref().unwrap_or(&[])
+    }
+
+    pub(crate) fn forget_pushes(&mut self) {
+        if let Some(pushes) = &mut self.pushes {
+            pushes.clear();
+        }
     }
 
     /// The oldest frame not yet sent.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ustack_tcp::observe::{Packet, Record, Variables, What, Why};
+use ustack_tcp::observe::{Packet, Record, Records, Variables, What, Why};
 use ustack_tcp::testing::{Link, Pair, Side};
 use ustack_tcp::{Config, CongestionAlgorithm, EcnMode, Flags, LossDetection, Read, State};
 
@@ -51,14 +51,12 @@ fn transfer(seed: u64, observed: bool) -> (Vec<String>, [Vec<Record>; 2]) {
     pair.end(Side::Client).release(now, client);
     pair.end(Side::Server).release(now, server);
     while pair.now - now < Duration::from_secs(90) && pair.step() {}
-    let mut records = [Vec::new(), Vec::new()];
-    for (tcp, records) in pair.tcp.iter_mut().zip(&mut records) {
-        assert_eq!(
-            tcp.take_records(records),
-            0,
-            "seed {seed}: none was dropped"
-        );
-    }
+    let records = pair.tcp.each_mut().map(|tcp| {
+        let mut records = Records::default();
+        let dropped = tcp.take_records(&mut records);
+        assert_eq!(dropped, 0, "seed {seed}: none was dropped");
+        records.iter().collect()
+    });
     let wire = pair.log.iter().map(|(at, side, sent)| {
         let segment = &sent.segment;
         let (seq, ack, window) = (segment.seq.0, segment.ack.0, segment.window.0);
@@ -315,10 +313,11 @@ fn rest_is_no_event() {
             }
             let end = pair.now + Duration::from_secs(5);
             while pair.now < end && pair.step() {}
-            let mut records = [Vec::new(), Vec::new()];
-            for (tcp, records) in pair.tcp.iter_mut().zip(&mut records) {
-                tcp.take_records(records);
-            }
+            let records = pair.tcp.each_mut().map(|tcp| {
+                let mut records = Records::default();
+                tcp.take_records(&mut records);
+                records.iter().collect::<Vec<_>>()
+            });
             for record in records.iter().flatten() {
                 match record.what {
                     What::Lost { bytes } => {

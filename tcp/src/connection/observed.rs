@@ -16,6 +16,7 @@ use super::{Connection, State};
 
 impl Connection {
     /// What it looks like now.
+    #[inline]
     pub(crate) const fn view(&self) -> View<'_> {
         View {
             state: self.state,
@@ -25,6 +26,7 @@ impl Connection {
     }
 
     /// What is kept of it while it is called.
+    #[inline]
     pub(crate) fn mark(&self) -> ConnectionMark {
         let recovery = match self.recovery.phase() {
             recovery::Phase::Open => None,
@@ -75,6 +77,7 @@ impl Connection {
     }
 
     /// Its variables now.
+    #[inline]
     pub(crate) fn variables(&self) -> Variables {
         let (snd, rcv, flight) = (&self.snd, &self.rcv, &self.snd.flight);
         let (snd_una, rcv_nxt) = (self.sent_until(), self.received_until());

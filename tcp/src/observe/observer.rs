@@ -1,7 +1,5 @@
 //! Who collects the records: what a flow looked like before and after tells what has happened.
 
-use alloc::vec::Vec;
-
 use crate::config::Config;
 use crate::connection::{Connection, Resting, State};
 use crate::error::{CloseReason, Dropped};
@@ -10,7 +8,7 @@ use crate::send::Ever;
 use crate::seq::{SeqNum, WindowScale, WireWindow};
 use crate::time::Instant;
 
-use super::{Blocks, Evidence, Outcome, Packet, Record, Timer, Variables, What, Why};
+use super::{Blocks, Evidence, Outcome, Packet, Records, Timer, Variables, What, Why};
 
 /// Records that wait for [`Tcp::take_records`](crate::Tcp::take_records); more are dropped and
 /// counted. A turn makes some hundreds, unless thousands of timers fire at once.
@@ -36,6 +34,7 @@ pub(crate) enum Seen<'a> {
 }
 
 impl Seen<'_> {
+    #[inline]
     fn mark(self) -> ConnectionMark {
         match self {
             Self::Awake(connection) => connection.mark(),
@@ -43,12 +42,20 @@ impl Seen<'_> {
         }
     }
 
+    #[inline]
     fn variables(self) -> Variables {
         match self {
             Self::Awake(connection) => connection.variables(),
-            Self::Resting(flow, rest, config) => rest.connection(flow, config).variables(),
+            Self::Resting(flow, rest, config) => woken(flow, rest, config),
         }
     }
+}
+
+/// The variables of a connection at rest.
+#[cold]
+#[inline(never)]
+fn woken(flow: FlowKey, rest: &Resting, config: &Config) -> Variables {
+    rest.connection(flow, config).variables()
 }
 
 /// What is kept of a flow while it is called: as much as tells afterwards what has happened.
@@ -104,6 +111,7 @@ impl View<'_> {
     }
 
     /// What is kept of it.
+    #[inline]
     pub(crate) fn mark(&self) -> Mark {
         Mark {
             state: self.state,
@@ -151,11 +159,13 @@ impl Packet {
     }
 
     /// The same with its window field scaled, as all but a SYN's is.
-    const fn scaled(mut self, scale: WindowScale) -> Self {
+    #[inline]
+    const fn scaled(&self, scale: WindowScale) -> Self {
+        let mut scaled = *self;
         if !self.flags.contains(Flags::SYN) {
-            self.window = WireWindow(self.window as u16).bytes(scale);
+            scaled.window = WireWindow(self.window as u16).bytes(scale);
         }
-        self
+        scaled
     }
 }
 
@@ -166,149 +176,162 @@ fn blocks(options: &Options) -> Blocks {
     }
 }
 
+/// A flow at a moment of which something may be told.
+pub(crate) struct Scene<'a> {
+    at: Instant,
+    flow: &'a FlowKey,
+    view: &'a View<'a>,
+    /// Time, flow and variables are written.
+    is_set: bool,
+}
+
+impl<'a> Scene<'a> {
+    pub(crate) const fn new(at: Instant, flow: &'a FlowKey, view: &'a View<'a>) -> Self {
+        Self {
+            at,
+            flow,
+            view,
+            is_set: false,
+        }
+    }
+}
+
 /// Collects records.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
-    records: Vec<Record>,
+    records: Records,
     dropped: u64,
 }
 
 impl Observer {
     /// What there is.
-    pub(crate) fn records(&self) -> &[Record] {
+    pub(crate) const fn records(&self) -> &Records {
         &self.records
     }
 
     /// Moves what there is to `into`; returns how many records have been dropped since the last
     /// time.
-    pub(crate) fn take(&mut self, into: &mut Vec<Record>) -> u64 {
+    pub(crate) fn take(&mut self, into: &mut Records) -> u64 {
         if into.is_empty() {
             core::mem::swap(into, &mut self.records);
         } else {
-            into.append(&mut self.records);
+            into.append(&self.records);
         }
+        self.records.clear();
         core::mem::take(&mut self.dropped)
     }
 
-    #[inline]
-    fn push(&mut self, at: Instant, flow: &FlowKey, what: What, view: &View<'_>) {
+    #[inline(never)]
+    fn tell(&mut self, scene: &mut Scene<'_>, what: &What) {
         if self.records.len() >= MAX_RECORDS {
             self.dropped += 1;
             return;
         }
-        self.records.push(Record {
-            at,
-            flow: *flow,
-            what,
-            state: view.state,
-            now: view.connection.map(Seen::variables),
-        });
+        if !scene.is_set {
+            scene.is_set = true;
+            let now = scene.view.connection.map(Seen::variables);
+            let (at, state) = (scene.at, scene.view.state);
+            self.records.begin(at, scene.flow, state, now.as_ref());
+        }
+        self.records.tell(what);
     }
 
-    /// A segment left; `view` is what its flow looks like since.
-    pub(crate) fn on_sent(
-        &mut self,
-        at: Instant,
-        flow: &FlowKey,
-        packet: Packet,
-        why: Why,
-        view: &View<'_>,
-    ) {
-        let scale = match view.connection {
+    /// A segment left; the scene is since.
+    #[inline]
+    pub(crate) fn on_sent(&mut self, scene: &mut Scene<'_>, packet: &Packet, why: Why) {
+        let scale = match scene.view.connection {
             Some(Seen::Awake(connection)) => connection.window_scale(),
             _ => WindowScale::default(),
         };
-        let packet = packet.scaled(scale);
-        self.push(at, flow, What::Sent(packet, why), view);
+        self.tell(scene, &What::Sent(packet.scaled(scale), why));
     }
 
-    /// A segment arrived.
+    /// A segment arrived; the scene is since.
+    #[inline]
     pub(crate) fn on_received(
         &mut self,
-        at: Instant,
-        flow: &FlowKey,
-        packet: Packet,
+        scene: &mut Scene<'_>,
+        packet: &Packet,
         dropped: Option<Dropped>,
-        (before, view): (&Mark, &View<'_>),
+        before: &Mark,
     ) {
-        let after = view.mark();
+        let after = scene.view.mark();
         let known = after.connection.or(before.connection);
         let packet = packet.scaled(known.map(|known| known.peer_scale).unwrap_or_default());
-        let outcome = outcome(&packet, dropped, (before, &after), view);
-        self.push(at, flow, What::Received(packet, outcome), view);
-        self.compare(at, flow, (before, &after), view);
+        let outcome = outcome(&packet, dropped, (before, &after), scene.view);
+        self.tell(scene, &What::Received(packet, outcome));
+        self.tell_changes(scene, (before, &after));
     }
 
     /// A timer fired.
-    pub(crate) fn on_timer(&mut self, at: Instant, flow: &FlowKey, timer: Timer, view: &View<'_>) {
-        self.push(at, flow, What::Timer(timer), view);
+    pub(crate) fn on_timer(&mut self, scene: &mut Scene<'_>, timer: Timer) {
+        self.tell(scene, &What::Timer(timer));
     }
 
-    /// Tells what is different from before: `after` is what is kept of `view`.
-    pub(crate) fn compare(
-        &mut self,
-        at: Instant,
-        flow: &FlowKey,
-        (before, after): (&Mark, &Mark),
-        view: &View<'_>,
-    ) {
+    /// Tells what is different from before.
+    #[inline]
+    pub(crate) fn compare(&mut self, scene: &mut Scene<'_>, before: &Mark) {
+        let after = scene.view.mark();
+        self.tell_changes(scene, (before, &after));
+    }
+
+    #[inline]
+    fn tell_changes(&mut self, scene: &mut Scene<'_>, (before, after): (&Mark, &Mark)) {
         if let (Some(old), Some(new)) = (&before.connection, &after.connection)
             && after.state != State::Closed
             && !new.is_resting
         {
-            self.compare_connection(at, flow, (old, new), view);
+            self.compare_connection(scene, (old, new));
         }
         if before.state != after.state {
-            let (from, reason) = (before.state, view.reason);
-            self.push(at, flow, What::State { from, reason }, view);
+            let (from, reason) = (before.state, scene.view.reason);
+            self.tell(scene, &What::State { from, reason });
         }
     }
 
     #[inline]
     fn compare_connection(
         &mut self,
-        at: Instant,
-        flow: &FlowKey,
+        scene: &mut Scene<'_>,
         (old, new): (&ConnectionMark, &ConnectionMark),
-        view: &View<'_>,
     ) {
         let bytes = new.ever.lost.wrapping_sub(old.ever.lost);
         if bytes > 0 {
-            self.push(at, flow, What::Lost { bytes }, view);
+            self.tell(scene, &What::Lost { bytes });
         }
         if old.recovery.is_some() || new.recovery.is_some() || old.undone != new.undone {
-            self.compare_recovery(at, flow, (old, new), view);
+            self.compare_recovery(scene, (old, new));
         }
         let (cwnd, ssthresh) = (old.cwnd, old.ssthresh);
         if new.cwnd < cwnd || new.ssthresh < ssthresh {
-            self.push(at, flow, What::Reduced { cwnd, ssthresh }, view);
+            self.tell(scene, &What::Reduced { cwnd, ssthresh });
         }
     }
 
+    #[inline(never)]
     fn compare_recovery(
         &mut self,
-        at: Instant,
-        flow: &FlowKey,
+        scene: &mut Scene<'_>,
         (old, new): (&ConnectionMark, &ConnectionMark),
-        view: &View<'_>,
     ) {
+        let view = scene.view;
         let count = |at: SeqNum| {
             let now = view.connection.map(Seen::variables);
             now.map_or(0, |now| now.sent(at.wire()))
         };
         let undone = old.undone != new.undone;
         if undone {
-            self.push(at, flow, What::RecoveryUndone, view);
+            self.tell(scene, &What::RecoveryUndone);
         }
         let over = old
             .recovery
             .is_some_and(|(until, _)| new.snd_una >= count(until));
         if over && !undone {
-            self.push(at, flow, What::RecoveryEnded, view);
+            self.tell(scene, &What::RecoveryEnded);
         }
         if let Some((until, by)) = new.recovery.filter(|_| old.recovery != new.recovery) {
             let until = count(until);
-            self.push(at, flow, What::RecoveryBegun { by, until }, view);
+            self.tell(scene, &What::RecoveryBegun { by, until });
         }
     }
 }
@@ -322,14 +345,16 @@ fn outcome(
 ) -> Outcome {
     let (Some(old), Some(new)) = (&before.connection, &after.connection) else {
         // It opened its connection, or there is none.
-        let began = view.connection.filter(|_| before.connection.is_none());
+        let most = packet.len + u32::from(packet.flags.contains(Flags::FIN));
+        let opened = most > 0 && before.connection.is_none();
+        let began = view.connection.filter(|_| opened);
         let in_order = began.map_or(0, |began| {
             let now = began.variables();
             let first = now.received(packet.seq);
             now.rcv_nxt.saturating_sub(first.max(1)) as u32
         });
         return Outcome {
-            in_order: in_order.min(packet.len + u32::from(packet.flags.contains(Flags::FIN))),
+            in_order: in_order.min(most),
             dropped,
             ..Outcome::default()
         };

@@ -1,7 +1,9 @@
-//! Records as bytes, for whoever keeps many of them: half the size, and nothing of them is formatted.
+//! Records as bytes: what collects, waits and is kept. It is a third as long as the records are,
+//! written once, and copied as it is; only who shows a record unpacks it.
 //!
 //! The form is this program's own, of this version: no file has it.
 
+use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::num::NonZeroU64;
 
@@ -15,15 +17,16 @@ use super::{
     AckWhy, Blocks, Evidence, Outcome, Packet, Phase, Record, Timer, Variables, What, Why,
 };
 
-/// What a record has besides what all of its kind have.
+/// What comes first: length in bytes of all, how many records, [`has`], state, kind of the first.
+const HEADER: usize = 8;
+
+/// What there is besides what all have.
 mod has {
     pub(super) const VARIABLES: u8 = 1;
     pub(super) const IPV6: u8 = 1 << 1;
-    pub(super) const RTT: u8 = 1 << 2;
-    pub(super) const SRTT: u8 = 1 << 3;
-    pub(super) const STALL: u8 = 1 << 4;
+    pub(super) const STALL: u8 = 1 << 2;
     /// Bytes that are not simply on their way, or not in order.
-    pub(super) const LOSSES: u8 = 1 << 5;
+    pub(super) const LOSSES: u8 = 1 << 3;
 }
 
 const SENT: u8 = 0;
@@ -39,189 +42,167 @@ const REDUCED: u8 = 8;
 /// Stands for no code.
 const NONE: u8 = u8::MAX;
 
-impl Record {
-    /// The most bytes that [`Record::pack`] takes.
-    pub const MAX_PACKED: usize = 320;
+/// Records in the order of events.
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    bytes: Vec<u8>,
+    count: usize,
+    /// Where the last [`Packed`] begins.
+    last: usize,
+}
 
-    /// Writes it to the beginning of `into`; how many bytes that were. `None` if they do not fit, as
-    /// [`MAX_PACKED`](Self::MAX_PACKED) always do. Of addresses, scope and flow label are left out.
-    #[inline]
-    pub fn pack(&self, into: &mut [u8]) -> Option<usize> {
-        let room = into.len();
-        let mut writer = Writer { rest: into };
-        let [kind, first, second] = kind(&self.what);
-        writer.bytes([kind, first, second, self.state.code(), bits(self)])?;
-        writer.u64s([self.at.as_nanos()])?;
-        writer.flow(&self.flow)?;
-        match &self.what {
-            What::Sent(packet, _) => writer.packet(packet)?,
-            What::Received(packet, outcome) => {
-                writer.packet(packet)?;
-                writer.outcome(outcome)?;
-            }
-            What::State { .. } | What::Timer(_) | What::RecoveryEnded | What::RecoveryUndone => {}
-            What::Lost { bytes } => writer.u32s([*bytes])?,
-            What::RecoveryBegun { until, .. } => writer.u64s([*until])?,
-            What::Reduced { cwnd, ssthresh } => writer.u32s([*cwnd, *ssthresh])?,
-        }
-        if let Some(now) = &self.now {
-            writer.variables(now)?;
-        }
-        Some(room - writer.rest.len())
+/// Records of one flow and one moment: their time, flow, state and variables are written once.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed<'a>(&'a [u8]);
+
+impl Records {
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.count
     }
 
-    /// Reads what [`Record::pack`] has written; `None` if it has not.
-    pub fn unpack(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader { rest: bytes };
-        let [kind, first, second, state, bits] = reader.bytes()?;
-        let has = |bit: u8| bits & bit != 0;
-        let [at] = reader.u64s()?;
-        let flow = reader.flow(has(has::IPV6))?;
-        let what = match kind {
-            SENT => What::Sent(reader.packet()?, why([first, second])?),
-            RECEIVED => {
-                let packet = reader.packet()?;
-                let mut outcome = reader.outcome(has(has::RTT))?;
-                outcome.dropped = Dropped::of(first);
-                What::Received(packet, outcome)
-            }
-            STATE => What::State {
-                from: State::of(first)?,
-                reason: CloseReason::of(second),
-            },
-            TIMER => What::Timer(timer([first, second])?),
-            LOST => {
-                let [bytes] = reader.u32s()?;
-                What::Lost { bytes }
-            }
-            BEGUN => {
-                let [until] = reader.u64s()?;
-                let by = Evidence::of(first)?;
-                What::RecoveryBegun { by, until }
-            }
-            ENDED => What::RecoveryEnded,
-            UNDONE => What::RecoveryUndone,
-            REDUCED => {
-                let [cwnd, ssthresh] = reader.u32s()?;
-                What::Reduced { cwnd, ssthresh }
-            }
-            _ => return None,
-        };
-        let now = if has(has::VARIABLES) {
-            Some(reader.variables(bits)?)
-        } else {
-            None
-        };
-        Some(Self {
-            at: Instant::from_nanos(at),
-            flow,
-            what,
-            state: State::of(state)?,
-            now,
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Each record, unpacked.
+    pub fn iter(&self) -> impl Iterator<Item = Record> {
+        self.packed().flat_map(Packed::records)
+    }
+
+    /// The records as they are.
+    pub fn packed(&self) -> impl Iterator<Item = Packed<'_>> {
+        self.packed_from(0)
+    }
+
+    /// Those behind so many [bytes](Self::bytes).
+    pub fn packed_from(&self, start: usize) -> impl Iterator<Item = Packed<'_>> {
+        let mut rest = self.bytes.get(start..).unwrap_or(&[]);
+        core::iter::from_fn(move || {
+            let packed = Packed::read(rest)?;
+            rest = &rest[packed.0.len()..];
+            Some(packed)
         })
     }
-}
 
-/// The kind, and what specifies it.
-#[inline]
-fn kind(what: &What) -> [u8; 3] {
-    match *what {
-        What::Sent(_, why) => {
-            let [why, more] = why_code(why);
-            [SENT, why, more]
+    /// Bytes that they take.
+    pub const fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Appends a copy of `more`.
+    pub fn append(&mut self, more: &Self) {
+        self.last = self.bytes.len() + more.last;
+        self.bytes.extend_from_slice(&more.bytes);
+        self.count += more.count;
+    }
+
+    /// Appends a record.
+    pub fn push(&mut self, record: &Record) {
+        self.begin(record.at, &record.flow, record.state, record.now.as_ref());
+        self.tell(&record.what);
+    }
+
+    /// Forgets all, keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        (self.count, self.last) = (0, 0);
+    }
+
+    /// The records that follow are of this flow at this moment; at least one does.
+    #[inline]
+    pub(crate) fn begin(
+        &mut self,
+        at: Instant,
+        flow: &FlowKey,
+        state: State,
+        now: Option<&Variables>,
+    ) {
+        self.last = self.bytes.len();
+        self.bytes.reserve(Packed::MAX);
+        self.put([0; HEADER]);
+        self.u64s([at.as_nanos()]);
+        let mut bits = self.flow(flow);
+        if let Some(now) = now {
+            bits |= has::VARIABLES | self.variables(now);
         }
-        What::Received(_, outcome) => [RECEIVED, outcome.dropped.map_or(NONE, Code::code), 0],
-        What::State { from, reason } => [STATE, from.code(), reason.map_or(NONE, Code::code)],
-        What::Timer(timer) => {
-            let [timer, count] = timer_code(timer);
-            [TIMER, timer, count]
+        if let Some(header) = self.header() {
+            (header[3], header[4]) = (bits, state.code());
         }
-        What::Lost { .. } => [LOST, 0, 0],
-        What::RecoveryBegun { by, .. } => [BEGUN, by.code(), 0],
-        What::RecoveryEnded => [ENDED, 0, 0],
-        What::RecoveryUndone => [UNDONE, 0, 0],
-        What::Reduced { .. } => [REDUCED, 0, 0],
     }
-}
 
-#[inline]
-fn bits(record: &Record) -> u8 {
-    let when = |holds: bool, bit: u8| if holds { bit } else { 0 };
-    let rtt = matches!(&record.what, What::Received(_, outcome) if outcome.rtt.is_some());
-    let mut bits = when(record.flow.local.is_ipv6(), has::IPV6) | when(rtt, has::RTT);
-    if let Some(now) = &record.now {
-        bits |= has::VARIABLES;
-        bits |= when(now.srtt.is_some(), has::SRTT);
-        bits |= when(now.stalled_since.is_some(), has::STALL);
-        let [a, b, c, d, e, f] = losses(now);
-        bits |= when(a | b | c | d | e | f != 0, has::LOSSES);
-    }
-    bits
-}
-
-/// What is 0 while all goes well.
-#[inline]
-const fn losses(now: &Variables) -> [u32; 6] {
-    [
-        now.sacked,
-        now.lost,
-        now.resent,
-        now.twice,
-        now.dup_acked,
-        now.out_of_order,
-    ]
-}
-
-/// Where it is written.
-struct Writer<'a> {
-    rest: &'a mut [u8],
-}
-
-impl Writer<'_> {
+    /// Appends a record.
     #[inline]
-    fn bytes<const N: usize>(&mut self, bytes: [u8; N]) -> Option<()> {
-        let (place, rest) = core::mem::take(&mut self.rest).split_first_chunk_mut::<N>()?;
-        (*place, self.rest) = (bytes, rest);
-        Some(())
-    }
-
-    #[inline]
-    fn u32s<const N: usize>(&mut self, values: [u32; N]) -> Option<()> {
-        self.slice(values.map(u32::to_le_bytes).as_flattened())
-    }
-
-    #[inline]
-    fn u64s<const N: usize>(&mut self, values: [u64; N]) -> Option<()> {
-        self.slice(values.map(u64::to_le_bytes).as_flattened())
-    }
-
-    #[inline]
-    fn slice(&mut self, bytes: &[u8]) -> Option<()> {
-        let (place, rest) = core::mem::take(&mut self.rest).split_at_mut_checked(bytes.len())?;
-        place.copy_from_slice(bytes);
-        self.rest = rest;
-        Some(())
-    }
-
-    #[inline]
-    fn flow(&mut self, flow: &FlowKey) -> Option<()> {
-        let FlowKey { local, remote } = flow;
-        if let (IpAddr::V4(from), IpAddr::V4(to)) = (local.ip(), remote.ip()) {
-            self.u32s([from.to_bits(), to.to_bits()])?;
-        } else {
-            for address in [local, remote] {
-                let bits = match address.ip() {
-                    IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
-                    IpAddr::V6(ip) => ip.to_bits(),
-                };
-                self.bytes(bits.to_le_bytes())?;
+    pub(crate) fn tell(&mut self, what: &What) {
+        let kind = kind(what);
+        self.put(kind);
+        match what {
+            What::Sent(packet, _) => self.packet(packet),
+            What::Received(packet, outcome) => {
+                self.packet(packet);
+                self.outcome(outcome);
             }
+            What::State { .. } | What::Timer(_) | What::RecoveryEnded | What::RecoveryUndone => {}
+            What::Lost { bytes } => self.u32s([*bytes]),
+            What::RecoveryBegun { until, .. } => self.u64s([*until]),
+            What::Reduced { cwnd, ssthresh } => self.u32s([*cwnd, *ssthresh]),
         }
-        self.u32s([u32::from(local.port()) << 16 | u32::from(remote.port())])
+        self.count += 1;
+        let len = (self.bytes.len() - self.last) as u16;
+        if let Some(header) = self.header() {
+            [header[0], header[1]] = len.to_le_bytes();
+            if header[2] == 0 {
+                header[5] = kind[0];
+            }
+            header[2] += 1;
+        }
     }
 
     #[inline]
-    fn packet(&mut self, packet: &Packet) -> Option<()> {
+    fn header(&mut self) -> Option<&mut [u8; HEADER]> {
+        self.bytes.get_mut(self.last..)?.first_chunk_mut()
+    }
+
+    #[inline]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.bytes.extend_from_slice(&bytes);
+    }
+
+    #[inline]
+    fn u32s<const N: usize>(&mut self, values: [u32; N]) {
+        let bytes = values.map(u32::to_le_bytes);
+        self.bytes.extend_from_slice(bytes.as_flattened());
+    }
+
+    #[inline]
+    fn u64s<const N: usize>(&mut self, values: [u64; N]) {
+        let bytes = values.map(u64::to_le_bytes);
+        self.bytes.extend_from_slice(bytes.as_flattened());
+    }
+
+    /// Scope and flow label are left out. Returns what it [`has`].
+    #[inline]
+    fn flow(&mut self, flow: &FlowKey) -> u8 {
+        let FlowKey { local, remote } = flow;
+        let ports = u32::from(local.port()) << 16 | u32::from(remote.port());
+        if let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (local, remote) {
+            self.u32s([local.ip().to_bits(), remote.ip().to_bits(), ports]);
+            return 0;
+        }
+        for address in [local, remote] {
+            let bits = match address.ip() {
+                IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+                IpAddr::V6(ip) => ip.to_bits(),
+            };
+            self.put(bits.to_le_bytes());
+        }
+        self.u32s([ports]);
+        has::IPV6
+    }
+
+    #[inline]
+    fn packet(&mut self, packet: &Packet) {
         let blocks = packet.sack.as_slice();
         self.u32s([
             packet.seq.0,
@@ -230,31 +211,38 @@ impl Writer<'_> {
             packet.window,
             u32::from(packet.segments) << 16 | u32::from(packet.size),
             u32::from(packet.flags.0) << 16 | blocks.len() as u32,
-        ])?;
+        ]);
         for block in blocks {
-            self.u32s([block.left.0, block.right.0])?;
+            self.u32s([block.left.0, block.right.0]);
         }
-        Some(())
     }
 
     #[inline]
-    fn outcome(&mut self, outcome: &Outcome) -> Option<()> {
+    fn outcome(&mut self, outcome: &Outcome) {
         self.u32s([
             outcome.in_order,
             outcome.out_of_order,
             outcome.refused,
             outcome.acked,
             outcome.sacked,
-        ])?;
+        ]);
         if let Some(rtt) = outcome.rtt {
-            self.u64s([rtt])?;
+            self.u64s([rtt]);
         }
-        Some(())
     }
 
+    /// Returns what they [`has`]: what is 0 while all goes well is left out then.
     #[inline]
-    fn variables(&mut self, now: &Variables) -> Option<()> {
-        self.u64s([now.snd_una, now.snd_nxt, now.rcv_nxt, now.rto])?;
+    fn variables(&mut self, now: &Variables) -> u8 {
+        self.u64s([
+            now.snd_una,
+            now.snd_nxt,
+            now.rcv_nxt,
+            now.rto,
+            now.srtt.map_or(0, NonZeroU64::get),
+            now.rttvar,
+        ]);
+        let [shift, backoff, phase] = [now.window_scale.shift(), now.backoff, now.phase.code()];
         self.u32s([
             now.iss.0,
             now.irs.0,
@@ -266,19 +254,118 @@ impl Writer<'_> {
             now.unsent,
             now.unread,
             now.mss,
-        ])?;
-        self.bytes([now.window_scale.shift(), now.backoff, now.phase.code()])?;
-        if let Some(srtt) = now.srtt {
-            self.u64s([srtt.get(), now.rttvar])?;
-        }
+            u32::from_le_bytes([shift, backoff, phase, 0]),
+        ]);
+        let mut bits = 0;
         if let Some(since) = now.stalled_since {
-            self.u64s([since.as_nanos()])?;
+            self.u64s([since.as_nanos()]);
+            bits |= has::STALL;
         }
-        let losses = losses(now);
-        if losses != [0; 6] {
-            self.u32s(losses)?;
+        let losses = [
+            now.sacked,
+            now.lost,
+            now.resent,
+            now.twice,
+            now.dup_acked,
+            now.out_of_order,
+        ];
+        if losses.iter().fold(0, |any, bytes| any | bytes) != 0 {
+            self.u32s(losses);
+            bits |= has::LOSSES;
         }
-        Some(())
+        bits
+    }
+}
+
+impl<'a> FromIterator<&'a Record> for Records {
+    fn from_iter<T: IntoIterator<Item = &'a Record>>(all: T) -> Self {
+        let mut records = Self::default();
+        all.into_iter().for_each(|record| records.push(record));
+        records
+    }
+}
+
+impl<'a> Packed<'a> {
+    /// The most bytes that one takes.
+    pub const MAX: usize = 384;
+
+    /// Takes one off the beginning of `bytes`; `None` if there is none.
+    #[inline]
+    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+        let len = usize::from(u16::from_le_bytes(*bytes.first_chunk()?));
+        (len >= HEADER).then(|| bytes.get(..len).map(Self))?
+    }
+
+    /// As [`Packed::read`] reads it.
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Whether it begins with a segment that was sent.
+    #[inline]
+    pub fn is_sent(self) -> bool {
+        self.0[5] == SENT
+    }
+
+    /// Whether it begins with a segment that was received.
+    #[inline]
+    pub fn is_received(self) -> bool {
+        self.0[5] == RECEIVED
+    }
+
+    /// Whether there is anything but a segment.
+    #[inline]
+    pub fn has_events(self) -> bool {
+        self.0[2] > 1 || !(self.is_sent() || self.is_received())
+    }
+
+    /// The records; as many as can be read.
+    pub fn records(self) -> impl Iterator<Item = Record> {
+        let mut reader = Reader {
+            rest: &self.0[HEADER..],
+        };
+        let mut left = self.0[2];
+        let mut shared = reader.shared(self.0[3], self.0[4]);
+        core::iter::from_fn(move || {
+            left = left.checked_sub(1)?;
+            let what = shared.and_then(|_| reader.what());
+            if what.is_none() {
+                shared = None;
+            }
+            let (at, flow, state, now) = shared?;
+            Some(Record {
+                at,
+                flow,
+                what: what?,
+                state,
+                now,
+            })
+        })
+    }
+}
+
+/// The kind, what specifies it, and whether a round trip follows.
+#[inline]
+fn kind(what: &What) -> [u8; 4] {
+    match *what {
+        What::Sent(_, why) => {
+            let [why, more] = why_code(why);
+            [SENT, why, more, 0]
+        }
+        What::Received(_, outcome) => {
+            let dropped = outcome.dropped.map_or(NONE, Code::code);
+            [RECEIVED, dropped, 0, outcome.rtt.is_some().into()]
+        }
+        What::State { from, reason } => [STATE, from.code(), reason.map_or(NONE, Code::code), 0],
+        What::Timer(timer) => {
+            let [timer, count] = timer_code(timer);
+            [TIMER, timer, count, 0]
+        }
+        What::Lost { .. } => [LOST, 0, 0, 0],
+        What::RecoveryBegun { by, .. } => [BEGUN, by.code(), 0, 0],
+        What::RecoveryEnded => [ENDED, 0, 0, 0],
+        What::RecoveryUndone => [UNDONE, 0, 0, 0],
+        What::Reduced { .. } => [REDUCED, 0, 0, 0],
     }
 }
 
@@ -288,6 +375,56 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// What the records of a [`Packed`] share.
+    fn shared(
+        &mut self,
+        bits: u8,
+        state: u8,
+    ) -> Option<(Instant, FlowKey, State, Option<Variables>)> {
+        let [at] = self.u64s()?;
+        let flow = self.flow(bits & has::IPV6 != 0)?;
+        let now = if bits & has::VARIABLES != 0 {
+            Some(self.variables(bits)?)
+        } else {
+            None
+        };
+        Some((Instant::from_nanos(at), flow, State::of(state)?, now))
+    }
+
+    fn what(&mut self) -> Option<What> {
+        let [kind, first, second, has_rtt] = self.bytes()?;
+        Some(match kind {
+            SENT => What::Sent(self.packet()?, why([first, second])?),
+            RECEIVED => {
+                let packet = self.packet()?;
+                let mut outcome = self.outcome(has_rtt != 0)?;
+                outcome.dropped = Dropped::of(first);
+                What::Received(packet, outcome)
+            }
+            STATE => What::State {
+                from: State::of(first)?,
+                reason: CloseReason::of(second),
+            },
+            TIMER => What::Timer(timer([first, second])?),
+            LOST => {
+                let [bytes] = self.u32s()?;
+                What::Lost { bytes }
+            }
+            BEGUN => {
+                let [until] = self.u64s()?;
+                let by = Evidence::of(first)?;
+                What::RecoveryBegun { by, until }
+            }
+            ENDED => What::RecoveryEnded,
+            UNDONE => What::RecoveryUndone,
+            REDUCED => {
+                let [cwnd, ssthresh] = self.u32s()?;
+                What::Reduced { cwnd, ssthresh }
+            }
+            _ => return None,
+        })
+    }
+
     fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (bytes, rest) = self.rest.split_first_chunk()?;
         self.rest = rest;
@@ -370,7 +507,7 @@ impl Reader<'_> {
 
     fn variables(&mut self, bits: u8) -> Option<Variables> {
         let has = |bit: u8| bits & bit != 0;
-        let [snd_una, snd_nxt, rcv_nxt, rto] = self.u64s()?;
+        let [snd_una, snd_nxt, rcv_nxt, rto, srtt, rttvar] = self.u64s()?;
         let [
             iss,
             irs,
@@ -382,13 +519,10 @@ impl Reader<'_> {
             unsent,
             unread,
             mss,
+            small,
         ] = self.u32s()?;
-        let [shift, backoff, phase] = self.bytes()?;
-        let (mut srtt, mut rttvar, mut stalled_since, mut losses) = (None, 0, None, [0; 6]);
-        if has(has::SRTT) {
-            let [nanos, variation] = self.u64s()?;
-            (srtt, rttvar) = (NonZeroU64::new(nanos), variation);
-        }
+        let [shift, backoff, phase, _] = small.to_le_bytes();
+        let (mut stalled_since, mut losses) = (None, [0; 6]);
         if has(has::STALL) {
             let [nanos] = self.u64s()?;
             stalled_since = Some(Instant::from_nanos(nanos));
@@ -418,7 +552,7 @@ impl Reader<'_> {
             unread,
             out_of_order,
             mss,
-            srtt,
+            srtt: NonZeroU64::new(srtt),
             rttvar,
             rto,
             backoff,
