@@ -288,7 +288,11 @@ impl<D> Recorder<D> {
         }
     }
 
+    #[inline]
     fn look_for_trouble(&mut self, now: Instant, records: &Records) {
+        if !records.has_events() {
+            return;
+        }
         let events = records.packed().filter(|packed| packed.has_events());
         for record in events.flat_map(Packed::records) {
             if let Some(why) = trouble(&record, self.flight.0.options.stall)

@@ -49,12 +49,16 @@ impl NoteList {
     /// Everything, in order.
     #[inline]
     pub fn each(&self, mut tell: impl FnMut(Told<'_>, Frames)) {
-        let mut others = self.others.iter().peekable();
-        for (at, (packed, frames)) in self.records.packed().zip(&self.frames).enumerate() {
-            while let Some((_, fate, frames)) = others.next_if(|(before, ..)| *before <= at) {
+        let (mut others, mut told) = (&self.others[..], 0);
+        for (packed, frames) in self.records.packed().zip(&self.frames) {
+            while let [(before, fate, frames), rest @ ..] = others
+                && *before <= told
+            {
                 tell(Told::Other(*fate), *frames);
+                others = rest;
             }
             tell(Told::Tcp(packed), *frames);
+            told += 1;
         }
         for (_, fate, frames) in others {
             tell(Told::Other(*fate), *frames);
@@ -184,13 +188,17 @@ impl Notes {
 
     /// Half a turn is over: its notes go with the frames to send.
     pub(crate) fn hand_over(&mut self, tcp: &mut Tcp, tx: &mut TxBatch) {
+        self.received = 0;
+        let is_quiet = tcp.records().is_none_or(Records::is_empty);
+        if is_quiet && self.list.is_empty() {
+            return tx.clear_notes();
+        }
         self.on_call(tcp);
-        (self.received, self.known) = (0, 0);
+        self.known = 0;
         let dropped = tcp.take_records(&mut self.list.records);
         tx.put_notes(&mut self.list, dropped);
     }
 
-    #[inline]
     fn collect(&mut self, tcp: &Tcp, frames: impl FnMut(Packed<'_>) -> Frames) {
         let Some(records) = tcp.records().filter(|all| all.bytes() > self.known) else {
             return;

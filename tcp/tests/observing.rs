@@ -51,12 +51,13 @@ fn transfer(seed: u64, observed: bool) -> (Vec<String>, [Vec<Record>; 2]) {
     pair.end(Side::Client).release(now, client);
     pair.end(Side::Server).release(now, server);
     while pair.now - now < Duration::from_secs(90) && pair.step() {}
-    let records = pair.tcp.each_mut().map(|tcp| {
-        let mut records = Records::default();
-        let dropped = tcp.take_records(&mut records);
+    let mut records = [Vec::new(), Vec::new()];
+    for (tcp, records) in pair.tcp.iter_mut().zip(&mut records) {
+        let mut packed = Records::default();
+        let dropped = tcp.take_records(&mut packed);
         assert_eq!(dropped, 0, "seed {seed}: none was dropped");
-        records.iter().collect()
-    });
+        records.extend(packed.iter());
+    }
     let wire = pair.log.iter().map(|(at, side, sent)| {
         let segment = &sent.segment;
         let (seq, ack, window) = (segment.seq.0, segment.ack.0, segment.window.0);
@@ -313,11 +314,12 @@ fn rest_is_no_event() {
             }
             let end = pair.now + Duration::from_secs(5);
             while pair.now < end && pair.step() {}
-            let records = pair.tcp.each_mut().map(|tcp| {
-                let mut records = Records::default();
-                tcp.take_records(&mut records);
-                records.iter().collect::<Vec<_>>()
-            });
+            let mut records = [Vec::new(), Vec::new()];
+            for (tcp, records) in pair.tcp.iter_mut().zip(&mut records) {
+                let mut packed = Records::default();
+                tcp.take_records(&mut packed);
+                records.extend(packed.iter());
+            }
             for record in records.iter().flatten() {
                 match record.what {
                     What::Lost { bytes } => {

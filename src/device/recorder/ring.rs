@@ -83,6 +83,7 @@ impl Ring {
     }
 
     /// A frame came.
+    #[inline]
     pub(super) fn receive(&mut self, at: Instant, frame: &Frame) {
         let number = self.received;
         self.received += 1;
@@ -93,6 +94,7 @@ impl Ring {
     }
 
     /// The frame with this number leaves.
+    #[inline]
     pub(super) fn send(&mut self, at: Instant, number: u64, frame: &TxFrame<'_>) {
         self.push(SENT, at, frame.len() as u32, number, |place| {
             let place = &mut place[..KEPT];

@@ -33,12 +33,13 @@ impl Connection {
             recovery::Phase::Recovery(until) => Some((until, self.evidence())),
             recovery::Phase::Loss(until) => Some((until, Evidence::Timeout)),
         };
+        let (cwnd, ssthresh) = self.cc.window();
         ConnectionMark {
             snd_una: self.sent_until(),
             rcv_nxt: self.received_until(),
             out_of_order: self.rcv.reassembler.ooo_bytes(),
-            cwnd: self.cc.cwnd(),
-            ssthresh: self.cc.ssthresh(),
+            cwnd,
+            ssthresh,
             ever: self.snd.flight.ever(),
             rtts: self.rtt.latest().1,
             recovery,

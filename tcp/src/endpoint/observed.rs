@@ -88,7 +88,7 @@ impl Tcp {
         if let (Some(observer), Ok(result)) = (&mut observer, &done) {
             if !self.table.is_latest(id) {
                 let now = self.table.lookup_again(flow);
-                before.connection = before.connection.filter(|_| now == id); // or it is another
+                before.has_connection &= now == id; // or it is another
                 id = now;
             }
             let after = self.view(id);
@@ -119,7 +119,7 @@ impl Tcp {
         if let (Some(observer), Ok(())) = (&mut observer, &done) {
             if !self.table.is_latest(id) {
                 let now = self.table.lookup_again(flow);
-                before.connection = before.connection.filter(|_| now == id); // or it is another
+                before.has_connection &= now == id; // or it is another
                 id = now;
             }
             let after = self.view(id);

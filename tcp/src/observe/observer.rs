@@ -35,14 +35,6 @@ pub(crate) enum Seen<'a> {
 
 impl Seen<'_> {
     #[inline]
-    fn mark(self) -> ConnectionMark {
-        match self {
-            Self::Awake(connection) => connection.mark(),
-            Self::Resting(flow, rest, _) => rest.mark(&flow),
-        }
-    }
-
-    #[inline]
     fn variables(self) -> Variables {
         match self {
             Self::Awake(connection) => connection.variables(),
@@ -62,8 +54,9 @@ fn woken(flow: FlowKey, rest: &Resting, config: &Config) -> Variables {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     pub(crate) state: State,
-    /// Past the handshake.
-    pub(crate) connection: Option<ConnectionMark>,
+    /// Past the handshake: `connection` means something.
+    pub(crate) has_connection: bool,
+    pub(crate) connection: ConnectionMark,
 }
 
 /// What is kept of a connection. Sequence numbers count from the initial ones, as in [`Variables`].
@@ -86,6 +79,23 @@ pub(crate) struct ConnectionMark {
     pub(crate) peer_scale: WindowScale,
     /// What was ever counted is not kept at rest, where nothing happens.
     pub(crate) is_resting: bool,
+}
+
+impl ConnectionMark {
+    /// There is none.
+    const NONE: Self = Self {
+        snd_una: 0,
+        rcv_nxt: 0,
+        out_of_order: 0,
+        cwnd: 0,
+        ssthresh: 0,
+        ever: Ever { lost: 0, sacked: 0 },
+        rtts: 0,
+        recovery: None,
+        undone: 0,
+        peer_scale: WindowScale::new(0),
+        is_resting: false,
+    };
 }
 
 impl View<'_> {
@@ -115,7 +125,12 @@ impl View<'_> {
     pub(crate) fn mark(&self) -> Mark {
         Mark {
             state: self.state,
-            connection: self.connection.map(Seen::mark),
+            has_connection: self.connection.is_some(),
+            connection: match self.connection {
+                Some(Seen::Awake(connection)) => connection.mark(),
+                Some(Seen::Resting(flow, rest, _)) => rest.mark(&flow),
+                None => ConnectionMark::NONE,
+            },
         }
     }
 }
@@ -256,8 +271,8 @@ impl Observer {
         before: &Mark,
     ) {
         let after = scene.view.mark();
-        let known = after.connection.or(before.connection);
-        let packet = packet.scaled(known.map(|known| known.peer_scale).unwrap_or_default());
+        let known = if after.has_connection { &after } else { before };
+        let packet = packet.scaled(known.connection.peer_scale);
         let outcome = outcome(&packet, dropped, (before, &after), scene.view);
         self.tell(scene, &What::Received(packet, outcome));
         self.tell_changes(scene, (before, &after));
@@ -277,10 +292,9 @@ impl Observer {
 
     #[inline]
     fn tell_changes(&mut self, scene: &mut Scene<'_>, (before, after): (&Mark, &Mark)) {
-        if let (Some(old), Some(new)) = (&before.connection, &after.connection)
-            && after.state != State::Closed
-            && !new.is_resting
-        {
+        let (old, new) = (&before.connection, &after.connection);
+        let both = before.has_connection && after.has_connection;
+        if both && after.state != State::Closed && !new.is_resting {
             self.compare_connection(scene, (old, new));
         }
         if before.state != after.state {
@@ -343,10 +357,11 @@ fn outcome(
     (before, after): (&Mark, &Mark),
     view: &View<'_>,
 ) -> Outcome {
-    let (Some(old), Some(new)) = (&before.connection, &after.connection) else {
+    let (old, new) = (&before.connection, &after.connection);
+    if !(before.has_connection && after.has_connection) {
         // It opened its connection, or there is none.
         let most = packet.len + u32::from(packet.flags.contains(Flags::FIN));
-        let opened = most > 0 && before.connection.is_none();
+        let opened = most > 0 && !before.has_connection;
         let began = view.connection.filter(|_| opened);
         let in_order = began.map_or(0, |began| {
             let now = began.variables();
@@ -358,7 +373,7 @@ fn outcome(
             dropped,
             ..Outcome::default()
         };
-    };
+    }
     let in_order = (new.rcv_nxt - old.rcv_nxt) as u32;
     let kept = (in_order + new.out_of_order).saturating_sub(old.out_of_order);
     let rtt = match view.connection {

@@ -20,13 +20,20 @@ use super::{
 /// What comes first: length in bytes of all, how many records, [`has`], state, kind of the first.
 const HEADER: usize = 8;
 
+/// Variables, and those of them that are 0 while all goes well: bytes that are not simply on their
+/// way, or not in order, and since when it has stalled.
+const VARIABLES: usize = 6 * 8 + 11 * 4;
+const TROUBLES: usize = 6 * 4 + 8;
+
+/// The longest flow, and the longest record besides what it shares with others.
+const FLOW: usize = 2 * 16 + 4;
+const WHAT: usize = 4 + 6 * 4 + 5 * 4 + 8 + 4 * 8;
+
 /// What there is besides what all have.
 mod has {
     pub(super) const VARIABLES: u8 = 1;
     pub(super) const IPV6: u8 = 1 << 1;
-    pub(super) const STALL: u8 = 1 << 2;
-    /// Bytes that are not simply on their way, or not in order.
-    pub(super) const LOSSES: u8 = 1 << 3;
+    pub(super) const TROUBLES: u8 = 1 << 2;
 }
 
 const SENT: u8 = 0;
@@ -43,12 +50,15 @@ const REDUCED: u8 = 8;
 const NONE: u8 = u8::MAX;
 
 /// Records in the order of events.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Records {
+    /// Written up to `used`; what follows is room.
     bytes: Vec<u8>,
-    count: usize,
+    used: usize,
     /// Where the last [`Packed`] begins.
     last: usize,
+    count: usize,
+    has_events: bool,
 }
 
 /// Records of one flow and one moment: their time, flow, state and variables are written once.
@@ -66,6 +76,11 @@ impl Records {
         self.count == 0
     }
 
+    /// Whether there is anything but segments.
+    pub const fn has_events(&self) -> bool {
+        self.has_events
+    }
+
     /// Each record, unpacked.
     pub fn iter(&self) -> impl Iterator<Item = Record> {
         self.packed().flat_map(Packed::records)
@@ -78,7 +93,7 @@ impl Records {
 
     /// Those behind so many [bytes](Self::bytes).
     pub fn packed_from(&self, start: usize) -> impl Iterator<Item = Packed<'_>> {
-        let mut rest = self.bytes.get(start..).unwrap_or(&[]);
+        let mut rest = self.bytes.get(start..self.used).unwrap_or(&[]);
         core::iter::from_fn(move || {
             let packed = Packed::read(rest)?;
             rest = &rest[packed.0.len()..];
@@ -88,14 +103,17 @@ impl Records {
 
     /// Bytes that they take.
     pub const fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.used
     }
 
     /// Appends a copy of `more`.
     pub fn append(&mut self, more: &Self) {
-        self.last = self.bytes.len() + more.last;
-        self.bytes.extend_from_slice(&more.bytes);
+        self.bytes.truncate(self.used);
+        self.bytes.extend_from_slice(&more.bytes[..more.used]);
+        self.last = self.used + more.last;
+        self.used += more.used;
         self.count += more.count;
+        self.has_events |= more.has_events;
     }
 
     /// Appends a record.
@@ -105,9 +123,8 @@ impl Records {
     }
 
     /// Forgets all, keeps the memory.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        (self.count, self.last) = (0, 0);
+    pub const fn clear(&mut self) {
+        (self.used, self.last, self.count, self.has_events) = (0, 0, 0, false);
     }
 
     /// The records that follow are of this flow at this moment; at least one does.
@@ -119,162 +136,208 @@ impl Records {
         state: State,
         now: Option<&Variables>,
     ) {
-        self.last = self.bytes.len();
-        self.bytes.reserve(Packed::MAX);
-        self.put([0; HEADER]);
-        self.u64s([at.as_nanos()]);
-        let mut bits = self.flow(flow);
+        self.last = self.used;
+        let Some(place) = self.place::<{ HEADER + 8 + VARIABLES + TROUBLES + FLOW }>() else {
+            return; // there always is
+        };
+        put_u64s(place, HEADER, [at.as_nanos()]);
+        let (mut end, mut bits) = (HEADER + 8, 0);
         if let Some(now) = now {
-            bits |= has::VARIABLES | self.variables(now);
+            put_variables(place, end, now);
+            (end, bits) = (end + VARIABLES, has::VARIABLES);
+            if put_troubles(place, end, now) {
+                (end, bits) = (end + TROUBLES, has::VARIABLES | has::TROUBLES);
+            }
         }
-        if let Some(header) = self.header() {
-            (header[3], header[4]) = (bits, state.code());
+        if let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (flow.local, flow.remote) {
+            let ips = [local.ip().to_bits(), remote.ip().to_bits()];
+            put_u32s(place, end, [ips[0], ips[1], ports(flow)]);
+            end += 12;
+        } else {
+            put_long_flow(place, end, flow);
+            (end, bits) = (end + FLOW, bits | has::IPV6);
         }
+        place[..HEADER].copy_from_slice(&[0, 0, 0, bits, state.code(), 0, 0, 0]);
+        self.used += end;
     }
 
     /// Appends a record.
     #[inline]
     pub(crate) fn tell(&mut self, what: &What) {
         let kind = kind(what);
-        self.put(kind);
-        match what {
-            What::Sent(packet, _) => self.packet(packet),
-            What::Received(packet, outcome) => {
-                self.packet(packet);
-                self.outcome(outcome);
+        let Some(place) = self.place::<WHAT>() else {
+            return; // there always is
+        };
+        place[..4].copy_from_slice(&kind);
+        let end = match what {
+            What::Sent(packet, _) => {
+                put_packet(place, packet);
+                put_blocks(place, PACKET, packet)
             }
-            What::State { .. } | What::Timer(_) | What::RecoveryEnded | What::RecoveryUndone => {}
-            What::Lost { bytes } => self.u32s([*bytes]),
-            What::RecoveryBegun { until, .. } => self.u64s([*until]),
-            What::Reduced { cwnd, ssthresh } => self.u32s([*cwnd, *ssthresh]),
-        }
+            What::Received(packet, outcome) => {
+                put_packet(place, packet);
+                put_outcome(place, outcome);
+                put_blocks(place, RECEPTION, packet)
+            }
+            What::State { .. } | What::Timer(_) | What::RecoveryEnded | What::RecoveryUndone => 4,
+            What::Lost { bytes } => put_u32s(place, 4, [*bytes]),
+            What::RecoveryBegun { until, .. } => put_u64s(place, 4, [*until]),
+            What::Reduced { cwnd, ssthresh } => put_u32s(place, 4, [*cwnd, *ssthresh]),
+        };
+        self.used += end;
         self.count += 1;
-        let len = (self.bytes.len() - self.last) as u16;
-        if let Some(header) = self.header() {
-            [header[0], header[1]] = len.to_le_bytes();
+        let len = ((self.used - self.last) as u16).to_le_bytes();
+        if let Some(header) = self.bytes[self.last..].first_chunk_mut::<HEADER>() {
+            [header[0], header[1]] = len;
             if header[2] == 0 {
                 header[5] = kind[0];
             }
             header[2] += 1;
+            self.has_events |= header[2] > 1 || kind[0] > RECEIVED;
         }
     }
 
+    /// Room for so many bytes.
     #[inline]
-    fn header(&mut self) -> Option<&mut [u8; HEADER]> {
-        self.bytes.get_mut(self.last..)?.first_chunk_mut()
-    }
-
-    #[inline]
-    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
-        self.bytes.extend_from_slice(&bytes);
-    }
-
-    #[inline]
-    fn u32s<const N: usize>(&mut self, values: [u32; N]) {
-        let bytes = values.map(u32::to_le_bytes);
-        self.bytes.extend_from_slice(bytes.as_flattened());
-    }
-
-    #[inline]
-    fn u64s<const N: usize>(&mut self, values: [u64; N]) {
-        let bytes = values.map(u64::to_le_bytes);
-        self.bytes.extend_from_slice(bytes.as_flattened());
-    }
-
-    /// Scope and flow label are left out. Returns what it [`has`].
-    #[inline]
-    fn flow(&mut self, flow: &FlowKey) -> u8 {
-        let FlowKey { local, remote } = flow;
-        let ports = u32::from(local.port()) << 16 | u32::from(remote.port());
-        if let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (local, remote) {
-            self.u32s([local.ip().to_bits(), remote.ip().to_bits(), ports]);
-            return 0;
+    fn place<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        if self.bytes.len() - self.used < N {
+            self.grow(N);
         }
-        for address in [local, remote] {
-            let bits = match address.ip() {
-                IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
-                IpAddr::V6(ip) => ip.to_bits(),
-            };
-            self.put(bits.to_le_bytes());
-        }
-        self.u32s([ports]);
-        has::IPV6
+        self.bytes.get_mut(self.used..)?.first_chunk_mut()
     }
 
-    #[inline]
-    fn packet(&mut self, packet: &Packet) {
-        let blocks = packet.sack.as_slice();
-        self.u32s([
-            packet.seq.0,
-            packet.ack.0,
-            packet.len,
-            packet.window,
-            u32::from(packet.segments) << 16 | u32::from(packet.size),
-            u32::from(packet.flags.0) << 16 | blocks.len() as u32,
-        ]);
-        for block in blocks {
-            self.u32s([block.left.0, block.right.0]);
+    #[cold]
+    fn grow(&mut self, more: usize) {
+        let len = (2 * self.bytes.len()).max(self.used + more);
+        self.bytes.resize(len.next_multiple_of(4096), 0);
+    }
+}
+
+impl Clone for Records {
+    /// Without the room.
+    fn clone(&self) -> Self {
+        Self {
+            bytes: self.bytes[..self.used].to_vec(),
+            ..*self
         }
     }
+}
 
-    #[inline]
-    fn outcome(&mut self, outcome: &Outcome) {
-        self.u32s([
-            outcome.in_order,
-            outcome.out_of_order,
-            outcome.refused,
-            outcome.acked,
-            outcome.sacked,
-        ]);
-        if let Some(rtt) = outcome.rtt {
-            self.u64s([rtt]);
-        }
-    }
+/// Where a segment's SACK blocks are: behind its header, and behind what became of it.
+const PACKET: usize = 4 + 6 * 4;
+const RECEPTION: usize = PACKET + 5 * 4 + 8;
 
-    /// Returns what they [`has`]: what is 0 while all goes well is left out then.
-    #[inline]
-    fn variables(&mut self, now: &Variables) -> u8 {
-        self.u64s([
-            now.snd_una,
-            now.snd_nxt,
-            now.rcv_nxt,
-            now.rto,
-            now.srtt.map_or(0, NonZeroU64::get),
-            now.rttvar,
-        ]);
-        let [shift, backoff, phase] = [now.window_scale.shift(), now.backoff, now.phase.code()];
-        self.u32s([
-            now.iss.0,
-            now.irs.0,
-            now.snd_wnd,
-            now.rcv_wnd,
-            now.cwnd,
-            now.ssthresh,
-            now.in_flight,
-            now.unsent,
-            now.unread,
-            now.mss,
-            u32::from_le_bytes([shift, backoff, phase, 0]),
-        ]);
-        let mut bits = 0;
-        if let Some(since) = now.stalled_since {
-            self.u64s([since.as_nanos()]);
-            bits |= has::STALL;
-        }
-        let losses = [
-            now.sacked,
-            now.lost,
-            now.resent,
-            now.twice,
-            now.dup_acked,
-            now.out_of_order,
-        ];
-        if losses.iter().fold(0, |any, bytes| any | bytes) != 0 {
-            self.u32s(losses);
-            bits |= has::LOSSES;
-        }
-        bits
+/// Returns where they end, as the next one does.
+#[inline]
+fn put_u32s<const N: usize>(place: &mut [u8], at: usize, values: [u32; N]) -> usize {
+    let bytes = values.map(u32::to_le_bytes);
+    place[at..at + 4 * N].copy_from_slice(bytes.as_flattened());
+    at + 4 * N
+}
+
+#[inline]
+fn put_u64s<const N: usize>(place: &mut [u8], at: usize, values: [u64; N]) -> usize {
+    let bytes = values.map(u64::to_le_bytes);
+    place[at..at + 8 * N].copy_from_slice(bytes.as_flattened());
+    at + 8 * N
+}
+
+fn ports(flow: &FlowKey) -> u32 {
+    u32::from(flow.local.port()) << 16 | u32::from(flow.remote.port())
+}
+
+/// Scope and flow label are left out.
+fn put_long_flow(place: &mut [u8], mut at: usize, flow: &FlowKey) {
+    for address in [flow.local, flow.remote] {
+        let bits = match address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(ip) => ip.to_bits(),
+        };
+        at = put_u64s(place, at, [bits as u64, (bits >> 64) as u64]);
     }
+    put_u32s(place, at, [ports(flow)]);
+}
+
+#[inline]
+fn put_packet(place: &mut [u8; WHAT], packet: &Packet) {
+    let blocks = packet.sack.as_slice().len() as u32;
+    let words = [
+        packet.seq.0,
+        packet.ack.0,
+        packet.len,
+        packet.window,
+        u32::from(packet.segments) << 16 | u32::from(packet.size),
+        u32::from(packet.flags.0) << 16 | blocks,
+    ];
+    put_u32s(place, 4, words);
+}
+
+#[inline]
+fn put_blocks(place: &mut [u8; WHAT], mut at: usize, packet: &Packet) -> usize {
+    for block in packet.sack.as_slice() {
+        at = put_u32s(place, at, [block.left.0, block.right.0]);
+    }
+    at
+}
+
+#[inline]
+fn put_outcome(place: &mut [u8; WHAT], outcome: &Outcome) {
+    let words = [
+        outcome.in_order,
+        outcome.out_of_order,
+        outcome.refused,
+        outcome.acked,
+        outcome.sacked,
+    ];
+    let end = put_u32s(place, PACKET, words);
+    put_u64s(place, end, [outcome.rtt.unwrap_or(0)]);
+}
+
+#[inline]
+fn put_variables(place: &mut [u8], at: usize, now: &Variables) {
+    let long = [
+        now.snd_una,
+        now.snd_nxt,
+        now.rcv_nxt,
+        now.rto,
+        now.srtt.map_or(0, NonZeroU64::get),
+        now.rttvar,
+    ];
+    let small = [now.window_scale.shift(), now.backoff, now.phase.code(), 0];
+    let short = [
+        now.iss.0,
+        now.irs.0,
+        now.snd_wnd,
+        now.rcv_wnd,
+        now.cwnd,
+        now.ssthresh,
+        now.in_flight,
+        now.unsent,
+        now.unread,
+        now.mss,
+        u32::from_le_bytes(small),
+    ];
+    let at = put_u64s(place, at, long);
+    put_u32s(place, at, short);
+}
+
+/// Returns whether there is any.
+#[inline]
+fn put_troubles(place: &mut [u8], at: usize, now: &Variables) -> bool {
+    let bytes = [
+        now.sacked,
+        now.lost,
+        now.resent,
+        now.twice,
+        now.dup_acked,
+        now.out_of_order,
+    ];
+    let is_calm = now.stalled_since.is_none() && bytes.iter().fold(0, |all, one| all | one) == 0;
+    if !is_calm {
+        let at = put_u32s(place, at, bytes);
+        put_u64s(place, at, [now.stalled_since.map_or(0, |since| since.as_nanos() + 1)]);
+    }
+    !is_calm
 }
 
 impl<'a> FromIterator<&'a Record> for Records {
@@ -382,22 +445,27 @@ impl Reader<'_> {
         state: u8,
     ) -> Option<(Instant, FlowKey, State, Option<Variables>)> {
         let [at] = self.u64s()?;
-        let flow = self.flow(bits & has::IPV6 != 0)?;
         let now = if bits & has::VARIABLES != 0 {
             Some(self.variables(bits)?)
         } else {
             None
         };
+        let flow = self.flow(bits & has::IPV6 != 0)?;
         Some((Instant::from_nanos(at), flow, State::of(state)?, now))
     }
 
     fn what(&mut self) -> Option<What> {
         let [kind, first, second, has_rtt] = self.bytes()?;
         Some(match kind {
-            SENT => What::Sent(self.packet()?, why([first, second])?),
+            SENT => {
+                let (mut packet, blocks) = self.packet()?;
+                packet.sack = self.blocks(blocks)?;
+                What::Sent(packet, why([first, second])?)
+            }
             RECEIVED => {
-                let packet = self.packet()?;
+                let (mut packet, blocks) = self.packet()?;
                 let mut outcome = self.outcome(has_rtt != 0)?;
+                packet.sack = self.blocks(blocks)?;
                 outcome.dropped = Dropped::of(first);
                 What::Received(packet, outcome)
             }
@@ -462,18 +530,10 @@ impl Reader<'_> {
         })
     }
 
-    fn packet(&mut self) -> Option<Packet> {
+    /// But its SACK blocks: how many there are.
+    fn packet(&mut self) -> Option<(Packet, usize)> {
         let [seq, ack, len, window, sizes, flags] = self.u32s()?;
-        let mut blocks = [SackBlock {
-            left: WireSeq(0),
-            right: WireSeq(0),
-        }; 4];
-        let count = flags as usize & 0xffff;
-        for block in blocks.get_mut(..count)? {
-            let [left, right] = self.u32s()?;
-            (block.left, block.right) = (WireSeq(left), WireSeq(right));
-        }
-        Some(Packet {
+        let packet = Packet {
             seq: WireSeq(seq),
             ack: WireSeq(ack),
             flags: Flags((flags >> 16) as u16),
@@ -481,32 +541,39 @@ impl Reader<'_> {
             segments: (sizes >> 16) as u16,
             size: sizes as u16,
             window,
-            sack: Blocks::new(&blocks[..count]),
-        })
+            sack: Blocks::new(&[]),
+        };
+        Some((packet, flags as usize & 0xffff))
+    }
+
+    fn blocks(&mut self, count: usize) -> Option<Blocks> {
+        let mut blocks = [SackBlock {
+            left: WireSeq(0),
+            right: WireSeq(0),
+        }; 4];
+        for block in blocks.get_mut(..count)? {
+            let [left, right] = self.u32s()?;
+            (block.left, block.right) = (WireSeq(left), WireSeq(right));
+        }
+        Some(Blocks::new(&blocks[..count]))
     }
 
     /// But why it went no further.
     fn outcome(&mut self, has_rtt: bool) -> Option<Outcome> {
         let [in_order, out_of_order, refused, acked, sacked] = self.u32s()?;
-        let rtt = if has_rtt {
-            let [rtt] = self.u64s()?;
-            Some(rtt)
-        } else {
-            None
-        };
+        let [rtt] = self.u64s()?;
         Some(Outcome {
             in_order,
             out_of_order,
             refused,
             acked,
             sacked,
-            rtt,
+            rtt: has_rtt.then_some(rtt),
             dropped: None,
         })
     }
 
     fn variables(&mut self, bits: u8) -> Option<Variables> {
-        let has = |bit: u8| bits & bit != 0;
         let [snd_una, snd_nxt, rcv_nxt, rto, srtt, rttvar] = self.u64s()?;
         let [
             iss,
@@ -522,15 +589,13 @@ impl Reader<'_> {
             small,
         ] = self.u32s()?;
         let [shift, backoff, phase, _] = small.to_le_bytes();
-        let (mut stalled_since, mut losses) = (None, [0; 6]);
-        if has(has::STALL) {
+        let (mut bytes, mut stalled_since) = ([0; 6], None);
+        if bits & has::TROUBLES != 0 {
+            bytes = self.u32s()?;
             let [nanos] = self.u64s()?;
-            stalled_since = Some(Instant::from_nanos(nanos));
+            stalled_since = nanos.checked_sub(1).map(Instant::from_nanos);
         }
-        if has(has::LOSSES) {
-            losses = self.u32s()?;
-        }
-        let [sacked, lost, resent, twice, dup_acked, out_of_order] = losses;
+        let [sacked, lost, resent, twice, dup_acked, out_of_order] = bytes;
         Some(Variables {
             iss: WireSeq(iss),
             irs: WireSeq(irs),
