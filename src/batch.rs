@@ -290,11 +290,9 @@ impl TxBatch {
         self.notes.1
     }
 
-    /// Takes over notes; the device was offered the last ones.
-    pub(crate) fn put_notes(&mut self, notes: &mut NoteList, dropped: u64) {
-        self.notes.0.clear();
-        std::mem::swap(&mut self.notes.0, notes);
-        self.notes.1 = dropped;
+    /// Notes are written to an empty list, by somebody who tells how many are missing.
+    pub(crate) fn put_notes(&mut self, write: impl FnOnce(&mut NoteList) -> u64) {
+        self.notes.1 = write(&mut self.notes.0);
     }
 
     /// The device was offered the notes.

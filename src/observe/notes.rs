@@ -1,5 +1,7 @@
 //! Where a shard collects its notes.
 
+use std::mem;
+
 use ustack_tcp::Tcp;
 use ustack_tcp::observe::{Packed, Records};
 
@@ -113,7 +115,7 @@ impl Told<'_> {
         match self {
             Self::Tcp(packed) => notes.extend(packed.records().map(|record| Note {
                 what: Noted::Tcp(record),
-                frames: std::mem::replace(&mut frames, Frames::None),
+                frames: mem::replace(&mut frames, Frames::None),
             })),
             Self::Other(fate) => {
                 let what = match fate {
@@ -126,10 +128,11 @@ impl Told<'_> {
     }
 }
 
-/// The notes of half a turn. Records are left with TCP until it is over.
+/// The notes of half a turn, but records: they are left with TCP until it is over.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    list: NoteList,
+    frames: Vec<Frames>,
+    others: Vec<(usize, Fate, Frames)>,
     /// Frames of the batch that were dealt with.
     received: u32,
     /// What became of the frame that is dealt with, if TCP did not get it.
@@ -160,23 +163,26 @@ impl Notes {
             },
         };
         self.received += count;
-        let before = self.list.frames.len();
-        self.collect(tcp, |packed| match packed.is_received() {
-            true => frames,
-            false => Frames::None,
+        let before = self.frames.len();
+        self.collect(tcp, |packed| {
+            if packed.is_received() {
+                frames
+            } else {
+                Frames::None
+            }
         });
         let fate = self.fate.take().filter(|_| count > 0);
-        if let Some(fate) = fate.filter(|_| before == self.list.frames.len()) {
-            self.list.others.push((before, fate, frames));
+        if let Some(fate) = fate.filter(|_| before == self.frames.len()) {
+            self.others.push((before, fate, frames));
         }
     }
 
     /// Segments were pushed to `tx`: the records since then are about them.
     pub(crate) fn on_sent(&mut self, tcp: &Tcp, tx: &mut TxBatch) {
         let mut pushes = tx.pushes().iter();
-        self.collect(tcp, |packed| match packed.is_sent() {
-            true => pushes.next().copied().unwrap_or(Frames::None),
-            false => Frames::None,
+        self.collect(tcp, |packed| {
+            let push = packed.is_sent().then(|| pushes.next()).flatten();
+            push.copied().unwrap_or(Frames::None)
         });
         tx.forget_pushes();
     }
@@ -190,13 +196,17 @@ impl Notes {
     pub(crate) fn hand_over(&mut self, tcp: &mut Tcp, tx: &mut TxBatch) {
         self.received = 0;
         let is_quiet = tcp.records().is_none_or(Records::is_empty);
-        if is_quiet && self.list.is_empty() {
-            return tx.clear_notes();
+        tx.clear_notes(); // the device was offered them
+        if is_quiet && self.others.is_empty() {
+            return;
         }
         self.on_call(tcp);
         self.known = 0;
-        let dropped = tcp.take_records(&mut self.list.records);
-        tx.put_notes(&mut self.list, dropped);
+        tx.put_notes(|list| {
+            mem::swap(&mut list.frames, &mut self.frames);
+            mem::swap(&mut list.others, &mut self.others);
+            tcp.take_records(&mut list.records)
+        });
     }
 
     fn collect(&mut self, tcp: &Tcp, frames: impl FnMut(Packed<'_>) -> Frames) {
@@ -204,7 +214,7 @@ impl Notes {
             return;
         };
         let fresh = records.packed_from(self.known);
-        self.list.frames.extend(fresh.map(frames));
+        self.frames.extend(fresh.map(frames));
         self.known = records.bytes();
     }
 }

@@ -391,7 +391,10 @@ fn half_turn(device: &mut impl Device, records: &[Record]) {
         }
         notes.push(record, frames);
     }
-    batch.put_notes(&mut notes, 0);
+    batch.put_notes(|list| {
+        *list = notes;
+        0
+    });
     device.send(Instant::ZERO, &mut batch).unwrap();
 }
 
@@ -458,7 +461,10 @@ fn what_a_packet_brought_about_that_is_not_shown_is_told_by_the_next() {
     let frames = Frames::Received { first: 0, count: 1 };
     notes.push(&record(2, What::Received(packet, outcome)), frames);
     let mut batch = TxBatch::new();
-    batch.put_notes(&mut notes, 0);
+    batch.put_notes(|list| {
+        *list = notes;
+        0
+    });
     device.send(Instant::ZERO, &mut batch).unwrap();
     drop(device);
     let told = comments(&file.bytes());

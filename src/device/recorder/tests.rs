@@ -28,7 +28,10 @@ fn send(device: &mut impl Device, at: u64, byte: u8) {
     let (mut batch, mut notes) = (TxBatch::new(), NoteList::default());
     batch.push_frame(frame(byte));
     notes.push(&record, Frames::Sent { first: 0, count: 1 });
-    batch.put_notes(&mut notes, 0);
+    batch.put_notes(|list| {
+        *list = notes;
+        0
+    });
     device.send(Instant::from_millis(at), &mut batch).unwrap();
 }
 

@@ -1,5 +1,10 @@
 //! What an observer sees of a connection.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is read goes where it is compared or written, not to memory in between"
+)]
+
 use core::num::NonZeroU64;
 use core::ops::Range;
 
@@ -26,7 +31,7 @@ impl Connection {
     }
 
     /// What is kept of it while it is called.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn mark(&self) -> ConnectionMark {
         let recovery = match self.recovery.phase() {
             recovery::Phase::Open => None,
@@ -78,7 +83,7 @@ impl Connection {
     }
 
     /// Its variables now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn variables(&self) -> Variables {
         let (snd, rcv, flight) = (&self.snd, &self.rcv, &self.snd.flight);
         let (snd_una, rcv_nxt) = (self.sent_until(), self.received_until());

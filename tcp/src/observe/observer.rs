@@ -1,5 +1,10 @@
 //! Who collects the records: what a flow looked like before and after tells what has happened.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is read goes where it is compared or written, not to memory in between"
+)]
+
 use crate::config::Config;
 use crate::connection::{Connection, Resting, State};
 use crate::error::{CloseReason, Dropped};
@@ -34,12 +39,18 @@ pub(crate) enum Seen<'a> {
 }
 
 impl Seen<'_> {
-    #[inline]
+    #[inline(always)]
     fn variables(self) -> Variables {
         match self {
             Self::Awake(connection) => connection.variables(),
             Self::Resting(flow, rest, config) => woken(flow, rest, config),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn rare_variables(self) -> Variables {
+        self.variables()
     }
 }
 
@@ -120,8 +131,8 @@ impl View<'_> {
         })
     }
 
-    /// What is kept of it.
-    #[inline]
+    /// What is kept of it. Inlined, only what is asked for is read.
+    #[inline(always)]
     pub(crate) fn mark(&self) -> Mark {
         Mark {
             state: self.state,
@@ -290,7 +301,7 @@ impl Observer {
         self.tell_changes(scene, (before, &after));
     }
 
-    #[inline]
+    #[inline(always)]
     fn tell_changes(&mut self, scene: &mut Scene<'_>, (before, after): (&Mark, &Mark)) {
         let (old, new) = (&before.connection, &after.connection);
         let both = before.has_connection && after.has_connection;
@@ -303,7 +314,7 @@ impl Observer {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn compare_connection(
         &mut self,
         scene: &mut Scene<'_>,
@@ -314,7 +325,7 @@ impl Observer {
             self.tell(scene, &What::Lost { bytes });
         }
         if old.recovery.is_some() || new.recovery.is_some() || old.undone != new.undone {
-            self.compare_recovery(scene, (old, new));
+            self.compare_recovery(scene, old);
         }
         let (cwnd, ssthresh) = (old.cwnd, old.ssthresh);
         if new.cwnd < cwnd || new.ssthresh < ssthresh {
@@ -323,14 +334,11 @@ impl Observer {
     }
 
     #[inline(never)]
-    fn compare_recovery(
-        &mut self,
-        scene: &mut Scene<'_>,
-        (old, new): (&ConnectionMark, &ConnectionMark),
-    ) {
+    fn compare_recovery(&mut self, scene: &mut Scene<'_>, old: &ConnectionMark) {
         let view = scene.view;
+        let new = view.mark().connection;
         let count = |at: SeqNum| {
-            let now = view.connection.map(Seen::variables);
+            let now = view.connection.map(Seen::rare_variables);
             now.map_or(0, |now| now.sent(at.wire()))
         };
         let undone = old.undone != new.undone;
@@ -351,6 +359,7 @@ impl Observer {
 }
 
 /// What became of a segment, from what its flow looked like before and after.
+#[inline]
 fn outcome(
     packet: &Packet,
     dropped: Option<Dropped>,
@@ -364,7 +373,7 @@ fn outcome(
         let opened = most > 0 && !before.has_connection;
         let began = view.connection.filter(|_| opened);
         let in_order = began.map_or(0, |began| {
-            let now = began.variables();
+            let now = began.rare_variables();
             let first = now.received(packet.seq);
             now.rcv_nxt.saturating_sub(first.max(1)) as u32
         });

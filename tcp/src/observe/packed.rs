@@ -335,7 +335,11 @@ fn put_troubles(place: &mut [u8], at: usize, now: &Variables) -> bool {
     let is_calm = now.stalled_since.is_none() && bytes.iter().fold(0, |all, one| all | one) == 0;
     if !is_calm {
         let at = put_u32s(place, at, bytes);
-        put_u64s(place, at, [now.stalled_since.map_or(0, |since| since.as_nanos() + 1)]);
+        put_u64s(
+            place,
+            at,
+            [now.stalled_since.map_or(0, |since| since.as_nanos() + 1)],
+        );
     }
     !is_calm
 }
