@@ -290,11 +290,11 @@ impl<D> Recorder<D> {
 
     #[inline]
     fn look_for_trouble(&mut self, now: Instant, records: &Records) {
-        if !records.has_events() {
+        if !records.has_alarms() {
             return;
         }
-        let events = records.packed().filter(|packed| packed.has_events());
-        for record in events.flat_map(Packed::records) {
+        let alarms = records.packed().filter(|packed| packed.has_alarms());
+        for record in alarms.flat_map(Packed::records) {
             if let Some(why) = trouble(&record, self.flight.0.options.stall)
                 && (why != STALL || self.is_new_stall(&record))
             {

@@ -17,7 +17,8 @@ use super::{
     AckWhy, Blocks, Evidence, Outcome, Packet, Phase, Record, Timer, Variables, What, Why,
 };
 
-/// What comes first: length in bytes of all, how many records, [`has`], state, kind of the first.
+/// What comes first: length in bytes of all, how many records, [`has`], state, kind of the first,
+/// whether there are alarms.
 const HEADER: usize = 8;
 
 /// Variables, and those of them that are 0 while all goes well: bytes that are not simply on their
@@ -58,7 +59,7 @@ pub struct Records {
     /// Where the last [`Packed`] begins.
     last: usize,
     count: usize,
-    has_events: bool,
+    has_alarms: bool,
 }
 
 /// Records of one flow and one moment: their time, flow, state and variables are written once.
@@ -76,9 +77,9 @@ impl Records {
         self.count == 0
     }
 
-    /// Whether there is anything but segments.
-    pub const fn has_events(&self) -> bool {
-        self.has_events
+    /// Whether a timer fired or a connection ended.
+    pub const fn has_alarms(&self) -> bool {
+        self.has_alarms
     }
 
     /// Each record, unpacked.
@@ -113,7 +114,7 @@ impl Records {
         self.last = self.used + more.last;
         self.used += more.used;
         self.count += more.count;
-        self.has_events |= more.has_events;
+        self.has_alarms |= more.has_alarms;
     }
 
     /// Appends a record.
@@ -124,7 +125,7 @@ impl Records {
 
     /// Forgets all, keeps the memory.
     pub const fn clear(&mut self) {
-        (self.used, self.last, self.count, self.has_events) = (0, 0, 0, false);
+        (self.used, self.last, self.count, self.has_alarms) = (0, 0, 0, false);
     }
 
     /// The records that follow are of this flow at this moment; at least one does.
@@ -193,7 +194,14 @@ impl Records {
                 header[5] = kind[0];
             }
             header[2] += 1;
-            self.has_events |= header[2] > 1 || kind[0] > RECEIVED;
+            if let What::Timer(_)
+            | What::State {
+                reason: Some(_), ..
+            } = what
+            {
+                header[6] = 1;
+                self.has_alarms = true;
+            }
         }
     }
 
@@ -380,10 +388,10 @@ impl<'a> Packed<'a> {
         self.0[5] == RECEIVED
     }
 
-    /// Whether there is anything but a segment.
+    /// Whether a timer fired or the connection ended.
     #[inline]
-    pub fn has_events(self) -> bool {
-        self.0[2] > 1 || !(self.is_sent() || self.is_received())
+    pub fn has_alarms(self) -> bool {
+        self.0[6] != 0
     }
 
     /// The records; as many as can be read.

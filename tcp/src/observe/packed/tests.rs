@@ -183,24 +183,28 @@ fn records_are_read_as_they_were_written() {
 }
 
 #[test]
-fn what_begins_with_a_segment_is_known_unread() {
+fn segments_and_alarms_are_known_unread() {
     let mut random = Random(7);
-    let mut kinds = [0; 3];
+    let mut kinds = [0; 4];
     for _ in 0..1_000 {
         let record = random.record();
-        let records: Records = [&record].into_iter().collect();
+        let mut records: Records = [&record].into_iter().collect();
         let packed = records.packed().next().expect("one");
-        let is = [packed.is_sent(), packed.is_received(), packed.has_events()];
+        let is = [packed.is_sent(), packed.is_received(), packed.has_alarms()];
         let kind = match record.what {
             What::Sent(..) => 0,
             What::Received(..) => 1,
-            _ => 2,
+            What::Timer(_)
+            | What::State {
+                reason: Some(_), ..
+            } => 2,
+            _ => 3,
         };
         assert_eq!(is, [0, 1, 2].map(|of| of == kind));
+        assert_eq!(records.has_alarms(), kind == 2);
         kinds[kind] += 1;
-        let mut more = records.clone();
-        more.tell(&What::RecoveryEnded);
-        assert!(more.packed().all(Packed::has_events));
+        records.tell(&What::Timer(Timer::DelayedAck));
+        assert!(records.has_alarms() && records.packed().all(Packed::has_alarms));
     }
     assert!(kinds.iter().all(|&count| count > 50), "{kinds:?}");
 }
