@@ -1,4 +1,4 @@
-//! Records as bytes: what collects, waits and is kept. It is a third as long as the records are,
+//! Records as bytes: what collects, waits and is kept. It is half as long as the records are,
 //! written once, and copied as it is; only who shows a record unpacks it.
 //!
 //! The form is this program's own, of this version: no file has it.
