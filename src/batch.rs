@@ -290,11 +290,9 @@ impl TxBatch {
         self.notes.1
     }
 
-    /// Takes over notes; the device was offered the last ones.
-    pub(crate) fn put_notes(&mut self, notes: &mut NoteList, dropped: u64) {
-        self.notes.0.clear();
-        std::mem::swap(&mut self.notes.0, notes);
-        self.notes.1 = dropped;
+    /// Notes are written to an empty list, by somebody who tells how many are missing.
+    pub(crate) fn put_notes(&mut self, write: impl FnOnce(&mut NoteList) -> u64) {
+        self.notes.1 = write(&mut self.notes.0);
     }
 
     /// The device was offered the notes.
@@ -322,9 +320,15 @@ impl TxBatch {
         }
     }
 
-    /// What became of the segments pushed since the last call.
-    pub(crate) fn take_pushes(&mut self) -> impl Iterator<Item = Frames> + '_ {
-        self.pushes.iter_mut().flat_map(|pushes| pushes.drain(..))
+    /// What has become of the segments pushed since [`TxBatch::forget_pushes`].
+    pub(crate) fn pushes(&self) -> &[Frames] {
+        self.pushes.as_deref().unwrap_or(&[])
+    }
+
+    pub(crate) fn forget_pushes(&mut self) {
+        if let Some(pushes) = &mut self.pushes {
+            pushes.clear();
+        }
     }
 
     /// The oldest frame not yet sent.

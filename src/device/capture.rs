@@ -93,6 +93,8 @@ pub struct CaptureCounters {
     pub written: AtomicU64,
     /// Frames not written: the thread was behind, or the file could not be written.
     pub dropped: AtomicU64,
+    /// Events that no comment tells: their flows sent and received nothing for long, and too many did.
+    pub events_left_out: AtomicU64,
     /// Frames waiting to be written.
     waiting: AtomicUsize,
     /// Their bytes.

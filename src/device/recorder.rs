@@ -11,6 +11,7 @@ mod writer;
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;
-use ustack_tcp::observe::{Record, Timer, What};
+use ustack_tcp::observe::{Packed, Record, Records, Timer, What};
 use ustack_tcp::time::Instant;
 use ustack_tcp::{CloseReason, FlowKey, State};
 
@@ -49,8 +50,8 @@ pub struct RecorderOptions {
     pub max_files: usize,
     /// Bytes of all files that stay there.
     pub max_bytes: u64,
-    /// Least time between two files that nobody has asked for.
-    pub pause: Duration,
+    /// Least time between two files that nobody has asked for; `None`: there are no such files.
+    pub pause: Option<Duration>,
     /// How long nothing is acknowledged before that counts as a stall.
     pub stall: Duration,
     /// The interface's name in the files.
@@ -66,7 +67,7 @@ impl Default for RecorderOptions {
             size: 8 << 20,
             max_files: 16,
             max_bytes: 128 << 20,
-            pause: Duration::from_secs(10),
+            pause: Some(Duration::from_secs(10)),
             stall: Duration::from_secs(10),
             interface: String::from("ustack"),
             comment: None,
@@ -79,7 +80,8 @@ impl Default for RecorderOptions {
 pub struct RecorderCounters {
     /// Files written.
     pub files: AtomicU64,
-    /// Occasions that came too soon after the last file, or while others were being written.
+    /// Occasions that came too soon after the last file, or while others were being written, or for
+    /// which no files are wanted.
     pub skipped: AtomicU64,
     /// Frames that are in no ring: it was being read.
     pub missed: AtomicU64,
@@ -144,6 +146,7 @@ impl FlightRecorder {
             flight: self.clone(),
             ring,
             misses: false,
+            is_cut: false,
             recorded: 0,
             stalls: VecDeque::new(),
         }
@@ -190,11 +193,12 @@ impl FlightRecorder {
     /// Something went wrong: a file, unless there was one just now.
     fn on_occasion(&self, now: Instant, why: impl FnOnce() -> String) {
         let mut not_before = self.0.not_before.lock();
-        if not_before.is_some_and(|at| now < at) {
+        let is_early = not_before.is_some_and(|at| now < at);
+        let Some(pause) = self.0.options.pause.filter(|_| !is_early) else {
             self.0.counters.skipped.fetch_add(1, Ordering::Relaxed);
             return;
-        }
-        *not_before = Some(now + self.0.options.pause);
+        };
+        *not_before = Some(now + pause);
         drop(not_before);
         self.order(&why());
     }
@@ -253,6 +257,8 @@ pub struct Recorder<D> {
     ring: Arc<Mutex<Ring>>,
     /// Frames of this half turn are in no ring: notes of it would be taken for others'.
     misses: bool,
+    /// A half turn that the ring has the beginning of is over, which could not be written.
+    is_cut: bool,
     /// Frames at the front of the batch to send that are recorded already.
     recorded: usize,
     /// Stalls that had their file: the flow, and since when. The last few.
@@ -270,18 +276,27 @@ impl<D> Recorder<D> {
     fn keep(&mut self, frames: usize, write: impl FnOnce(&mut Ring)) {
         let ring = self.ring.try_lock().filter(|_| !self.misses);
         if let Some(mut ring) = ring {
+            if mem::take(&mut self.is_cut) {
+                ring.end_turn();
+            }
             write(&mut ring);
         } else {
+            self.is_cut = true;
             self.misses = true;
             let counters = &self.flight.0.counters;
             counters.missed.fetch_add(frames as u64, Ordering::Relaxed);
         }
     }
 
-    fn look_for_trouble(&mut self, now: Instant, records: &[Record]) {
-        for record in records {
-            if let Some(why) = trouble(record, self.flight.0.options.stall)
-                && (why != STALL || self.is_new_stall(record))
+    #[inline]
+    fn look_for_trouble(&mut self, now: Instant, records: &Records) {
+        if !records.has_alarms() {
+            return;
+        }
+        let alarms = records.packed().filter(|packed| packed.has_alarms());
+        for record in alarms.flat_map(Packed::records) {
+            if let Some(why) = trouble(&record, self.flight.0.options.stall)
+                && (why != STALL || self.is_new_stall(&record))
             {
                 let (local, remote) = (record.flow.local, record.flow.remote);
                 let why = || format!("{why} ({local} to {remote})");
@@ -387,3 +402,6 @@ impl<D: Device> Device for Recorder<D> {
         self.device.take_lost(lost);
     }
 }
+
+#[cfg(test)]
+mod tests;

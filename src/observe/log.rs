@@ -11,7 +11,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
 use super::{Events, NoteList, json};
-use ustack_tcp::observe::Record;
+use ustack_tcp::observe::Records;
 
 /// What stands in the first line, and how much may wait to be written.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ struct Shared {
 #[derive(Debug)]
 struct Batch {
     shard: usize,
-    records: Vec<Record>,
+    records: Records,
     /// How many are missing before these.
     missing: u64,
 }
@@ -133,7 +133,7 @@ impl Events for EventLog {
         let waiting = self.shared.waiting.fetch_add(count, Ordering::Relaxed);
         let batch = || Batch {
             shard,
-            records: notes.records().to_vec(),
+            records: notes.records().clone(),
             missing: missing.swap(0, Ordering::Relaxed),
         };
         let refused = match &self.queue {
@@ -163,7 +163,7 @@ impl Drop for EventLog {
                     // A writer that is gone has said why.
                     let _ = queue.send(Batch {
                         shard,
-                        records: Vec::new(),
+                        records: Records::default(),
                         missing,
                     });
                 }
@@ -233,12 +233,12 @@ impl<W: Write> Sink<W> {
     /// Returns how many events that were.
     fn format(&mut self, batch: &Batch) -> u64 {
         if batch.missing > 0 {
-            let at = batch.records.first();
+            let at = batch.records.iter().next();
             let at = at.map_or(0, |record| record.at.as_nanos());
             json::write_dropped(batch.shard, at, batch.missing, &mut self.text);
         }
-        for record in &batch.records {
-            self.lines.write(batch.shard, record, &mut self.text);
+        for record in batch.records.iter() {
+            self.lines.write(batch.shard, &record, &mut self.text);
         }
         let events = batch.records.len();
         self.shared.waiting.fetch_sub(events, Ordering::Relaxed);

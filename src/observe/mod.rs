@@ -12,12 +12,14 @@ mod names;
 mod notes;
 mod text;
 mod turn;
+mod waiting;
 
 pub use log::{EventLog, EventLogCounters, EventLogOptions};
 pub(crate) use notes::Notes;
-pub use notes::{NoteList, Told};
+pub use notes::{Fate, NoteList, Told};
 pub use text::{comment, discarded};
 pub use turn::{Entry, Part, Turn};
+pub(crate) use waiting::Waiting;
 
 use std::fmt;
 

@@ -1,30 +1,40 @@
 //! Where a shard collects its notes.
 
+use std::mem;
+
 use ustack_tcp::Tcp;
-use ustack_tcp::observe::{Record, What};
+use ustack_tcp::observe::{Packed, Records};
 
 use super::{Frames, Note, Noted};
 use crate::batch::TxBatch;
 use crate::ip;
 
-/// Notes of half a turn, in order. Records stay where TCP has written them: they are long, and most
-/// are looked at once.
+/// Notes of half a turn, in order. Records stay as TCP has written them.
 #[derive(Clone, Debug, Default)]
 pub struct NoteList {
-    records: Vec<Record>,
-    /// What each record is about.
+    records: Records,
+    /// What the first of each [`Packed`] is about; those behind it are about none.
     frames: Vec<Frames>,
-    /// What TCP did not do, and how many records stand before it.
-    others: Vec<(usize, Note)>,
+    /// What TCP did not do, and how many [`Packed`] stand before it.
+    others: Vec<(usize, Fate, Frames)>,
 }
 
-/// A [`Note`] in a [`NoteList`].
+/// A [`Note`], or several, in a [`NoteList`].
 #[derive(Clone, Copy, Debug)]
 pub enum Told<'a> {
     /// TCP tells.
-    Tcp(&'a Record),
+    Tcp(Packed<'a>),
     /// Somebody else.
-    Other(&'a Noted),
+    Other(Fate),
+}
+
+/// What became of a frame that TCP did not get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// IP dropped it.
+    Dropped(ip::Dropped),
+    /// It went on to the shard with this number.
+    HandedOver(usize),
 }
 
 impl NoteList {
@@ -34,51 +44,50 @@ impl NoteList {
     }
 
     /// What TCP tells.
-    pub fn records(&self) -> &[Record] {
+    pub const fn records(&self) -> &Records {
         &self.records
     }
 
     /// Everything, in order.
     #[inline]
     pub fn each(&self, mut tell: impl FnMut(Told<'_>, Frames)) {
-        let mut others = self.others.iter().peekable();
-        for (at, (record, frames)) in self.records.iter().zip(&self.frames).enumerate() {
-            while let Some((_, note)) = others.next_if(|(before, _)| *before <= at) {
-                tell(Told::Other(&note.what), note.frames);
+        let (mut others, mut told) = (&self.others[..], 0);
+        for (packed, frames) in self.records.packed().zip(&self.frames) {
+            while let [(before, fate, frames), rest @ ..] = others
+                && *before <= told
+            {
+                tell(Told::Other(*fate), *frames);
+                others = rest;
             }
-            tell(Told::Tcp(record), *frames);
+            tell(Told::Tcp(packed), *frames);
+            told += 1;
         }
-        for (_, note) in others {
-            tell(Told::Other(&note.what), note.frames);
+        for (_, fate, frames) in others {
+            tell(Told::Other(*fate), *frames);
         }
     }
 
     /// Everything, in order, each for itself.
     pub fn to_notes(&self) -> Vec<Note> {
         let mut notes = Vec::with_capacity(self.records.len() + self.others.len());
-        self.each(|told, frames| {
-            let what = match told {
-                Told::Tcp(record) => Noted::Tcp(*record),
-                Told::Other(what) => *what,
-            };
-            notes.push(Note { what, frames });
-        });
+        self.each(|told, frames| told.unpack(frames, &mut notes));
         notes
     }
 
     /// Appends a copy of `more`.
     pub(crate) fn append(&mut self, more: &Self) {
-        let before = self.records.len();
-        self.records.extend_from_slice(&more.records);
+        let before = self.frames.len();
+        self.records.append(&more.records);
         self.frames.extend_from_slice(&more.frames);
         let others = more.others.iter();
         self.others
-            .extend(others.map(|(at, note)| (before + at, *note)));
+            .extend(others.map(|&(at, fate, frames)| (before + at, fate, frames)));
     }
 
     /// Bytes that it takes.
-    pub(crate) fn bytes(&self) -> usize {
-        size_of_val(&self.records[..]) + size_of_val(&self.frames[..])
+    pub(crate) const fn bytes(&self) -> usize {
+        let others = size_of_val(self.others.as_slice());
+        self.records.bytes() + size_of_val(self.frames.as_slice()) + others
     }
 
     pub(crate) fn clear(&mut self) {
@@ -88,25 +97,59 @@ impl NoteList {
     }
 }
 
-/// The notes of half a turn. Records are left with TCP until it is over.
+#[cfg(test)]
+impl NoteList {
+    pub(crate) fn push(&mut self, record: &ustack_tcp::observe::Record, frames: Frames) {
+        self.records.push(record);
+        self.frames.push(frames);
+    }
+
+    pub(crate) fn push_fate(&mut self, fate: Fate, frames: Frames) {
+        self.others.push((self.frames.len(), fate, frames));
+    }
+}
+
+impl Told<'_> {
+    /// Appends a [`Note`] for each thing that is told; `frames` is what the first is about.
+    pub(crate) fn unpack(self, mut frames: Frames, notes: &mut Vec<Note>) {
+        match self {
+            Self::Tcp(packed) => notes.extend(packed.records().map(|record| Note {
+                what: Noted::Tcp(record),
+                frames: mem::replace(&mut frames, Frames::None),
+            })),
+            Self::Other(fate) => {
+                let what = match fate {
+                    Fate::Dropped(reason) => Noted::Dropped(reason),
+                    Fate::HandedOver(shard) => Noted::HandedOver(shard),
+                };
+                notes.push(Note { what, frames });
+            }
+        }
+    }
+}
+
+/// The notes of half a turn, but records: they are left with TCP until it is over.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    list: NoteList,
+    frames: Vec<Frames>,
+    others: Vec<(usize, Fate, Frames)>,
     /// Frames of the batch that were dealt with.
     received: u32,
-    /// What is to be noted of the frame that comes next.
-    fate: Option<Noted>,
+    /// What became of the frame that is dealt with, if TCP did not get it.
+    fate: Option<Fate>,
+    /// Bytes of TCP's records whose frames are known.
+    known: usize,
 }
 
 impl Notes {
     /// IP has dropped the frame that is dealt with.
     pub(crate) const fn on_dropped(&mut self, reason: ip::Dropped) {
-        self.fate = Some(Noted::Dropped(reason));
+        self.fate = Some(Fate::Dropped(reason));
     }
 
     /// The frame that is dealt with goes on to another shard.
     pub(crate) const fn on_handed_over(&mut self, to: usize) {
-        self.fate = Some(Noted::HandedOver(to));
+        self.fate = Some(Fate::HandedOver(to));
     }
 
     /// So many frames of the batch were dealt with together: the records since then are about them.
@@ -120,24 +163,28 @@ impl Notes {
             },
         };
         self.received += count;
-        let before = self.list.frames.len();
-        self.collect(tcp, |what| match what {
-            What::Received(..) => frames,
-            _ => Frames::None,
+        let before = self.frames.len();
+        self.collect(tcp, |packed| {
+            if packed.is_received() {
+                frames
+            } else {
+                Frames::None
+            }
         });
         let fate = self.fate.take().filter(|_| count > 0);
-        if let Some(what) = fate.filter(|_| before == self.list.frames.len()) {
-            self.list.others.push((before, Note { what, frames }));
+        if let Some(fate) = fate.filter(|_| before == self.frames.len()) {
+            self.others.push((before, fate, frames));
         }
     }
 
     /// Segments were pushed to `tx`: the records since then are about them.
     pub(crate) fn on_sent(&mut self, tcp: &Tcp, tx: &mut TxBatch) {
-        let mut pushes = tx.take_pushes();
-        self.collect(tcp, |what| match what {
-            What::Sent(..) => pushes.next().unwrap_or(Frames::None),
-            _ => Frames::None,
+        let mut pushes = tx.pushes().iter();
+        self.collect(tcp, |packed| {
+            let push = packed.is_sent().then(|| pushes.next()).flatten();
+            push.copied().unwrap_or(Frames::None)
         });
+        tx.forget_pushes();
     }
 
     /// Something happened without frames.
@@ -147,15 +194,43 @@ impl Notes {
 
     /// Half a turn is over: its notes go with the frames to send.
     pub(crate) fn hand_over(&mut self, tcp: &mut Tcp, tx: &mut TxBatch) {
-        self.on_call(tcp);
         self.received = 0;
-        let dropped = tcp.take_records(&mut self.list.records);
-        tx.put_notes(&mut self.list, dropped);
+        let is_quiet = tcp.records().is_none_or(Records::is_empty);
+        tx.clear_notes(); // the device was offered them
+        if is_quiet && self.others.is_empty() {
+            return;
+        }
+        self.on_call(tcp);
+        self.known = 0;
+        tx.put_notes(|list| {
+            mem::swap(&mut list.frames, &mut self.frames);
+            mem::swap(&mut list.others, &mut self.others);
+            tcp.take_records(&mut list.records)
+        });
     }
 
-    fn collect(&mut self, tcp: &Tcp, mut frames: impl FnMut(&What) -> Frames) {
-        for record in tcp.records().get(self.list.frames.len()..).unwrap_or(&[]) {
-            self.list.frames.push(frames(&record.what));
+    fn collect(&mut self, tcp: &Tcp, frames: impl FnMut(Packed<'_>) -> Frames) {
+        let Some(records) = tcp.records().filter(|all| all.bytes() > self.known) else {
+            return;
+        };
+        let fresh = records.packed_from(self.known);
+        self.frames.extend(fresh.map(frames));
+        self.known = records.bytes();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ip_drops_takes_memory_too() {
+        let mut list = NoteList::default();
+        for first in 0..1_000 {
+            let frames = Frames::Received { first, count: 1 };
+            list.push_fate(Fate::Dropped(ip::Dropped::Truncated), frames);
         }
+        assert!(list.bytes() >= 1_000 * size_of::<Frames>());
+        assert_eq!(list.to_notes().len(), 1_000);
     }
 }

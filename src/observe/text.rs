@@ -28,7 +28,7 @@ pub fn comment(part: &Part<'_>, text: &mut String) {
                 }
             }
             if part.index == 0 {
-                before(record, part.before, text);
+                before(record, part, text);
             }
         }
         Noted::Dropped(reason) => {
@@ -46,13 +46,18 @@ pub fn discarded(reason: &str, text: &mut String) {
 }
 
 /// What happened to the flow before the packet: timers above all.
-fn before(record: &Record, notes: &[Note], text: &mut String) {
+fn before(record: &Record, part: &Part<'_>, text: &mut String) {
     let mut is_first = true;
-    for note in notes {
+    for note in part.before {
         if let Noted::Tcp(earlier) = &note.what
             && earlier.flow == record.flow
         {
-            text.push_str(if is_first { "; before that" } else { "" });
+            if is_first {
+                text.push_str("; before that");
+                if part.left_out > 0 {
+                    let _ = write!(text, ", {} earlier left out", part.left_out);
+                }
+            }
             is_first = false;
             consequence(note, text);
         }

@@ -31,6 +31,8 @@ pub enum Entry<'a, R, S> {
 pub struct Part<'a> {
     /// What happened before and has no frames: of any flow.
     pub before: &'a [Note],
+    /// How many events of the flow came before these and are left out.
+    pub left_out: u32,
     /// What was noted, and what that has brought about at once.
     pub notes: &'a [Note],
     /// Which of the frames that the first note is about this one is.
@@ -41,8 +43,9 @@ pub struct Part<'a> {
 
 impl Part<'_> {
     /// Nothing was noted.
-    const NONE: Self = Self {
+    pub(super) const NONE: Self = Self {
         before: &[],
+        left_out: 0,
         notes: &[],
         index: 0,
         count: 1,
@@ -74,6 +77,7 @@ impl<'a, R, S> Turn<'a, R, S> {
             told = at + notes.len();
             let parts = (0..count).map(|index| Part {
                 before,
+                left_out: 0,
                 notes,
                 index,
                 count,

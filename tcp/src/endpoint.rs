@@ -297,7 +297,7 @@ impl Tcp {
             && let Some(id) = self.ready.pop_front()
         {
             let flow = T::IS_OBSERVED.then(|| self.table.flow(id)).flatten();
-            tx.begin(|| self.view(Some(id)));
+            tx.begin(|| self.mark(Some(id)));
             let Some(entry) = self.table.entry_mut(id) else {
                 continue;
             };

@@ -3,8 +3,8 @@
 //!
 //! [`Tcp::observe`](crate::Tcp::observe) switches it on. From then on [`Record`]s collect in the
 //! order of events, and [`Tcp::take_records`](crate::Tcp::take_records) hands them out; what is not
-//! fetched in time is dropped and counted. A record is plain data of fixed size: nothing is
-//! formatted, and nothing allocated per event.
+//! fetched in time is dropped and counted. They are [packed](Records): nothing is formatted, and
+//! nothing allocated per event.
 //!
 //! A packet's record comes before the records of what the packet has changed, and its
 //! [`Variables`] are those after it. Sequence numbers in them count from the initial ones, which
@@ -13,7 +13,8 @@
 mod observer;
 mod packed;
 
-pub(crate) use observer::{ConnectionMark, Mark, Observer, Seen, View};
+pub(crate) use observer::{ConnectionMark, Mark, Observer, Scene, Seen, View};
+pub use packed::{Packed, Records};
 
 use crate::connection::State;
 use crate::error::{CloseReason, Dropped};

@@ -7,7 +7,7 @@ use core::net::IpAddr;
 
 use bytes::Bytes;
 
-use crate::observe::{Mark, Observer, Packet, View, Why};
+use crate::observe::{Mark, Observer, Packet, Scene, View, Why};
 use crate::segment::{FlowKey, Transmit, TxMeta};
 use crate::time::Instant;
 
@@ -31,8 +31,8 @@ pub(crate) trait Outlet {
     /// [`Transmit::push`].
     fn push(&mut self, meta: &TxMeta<'_>, payload: impl Iterator<Item = Bytes>);
 
-    /// The segments that follow are those of a flow that looks like this.
-    fn begin<'v>(&mut self, view: impl FnOnce() -> View<'v>);
+    /// The segments that follow are those of a flow of which this is kept.
+    fn begin(&mut self, mark: impl FnOnce() -> Mark);
 
     /// The segment pushed last was sent for this reason; its connection looks like this now.
     fn on_sent<'v>(&mut self, why: Why, view: impl FnOnce() -> View<'v>);
@@ -48,7 +48,7 @@ pub(crate) struct Observed<'a, T> {
     now: Instant,
     /// The segment pushed last.
     pushed: Option<(FlowKey, Packet)>,
-    /// What the flow looked like last.
+    /// What is kept of the flow since [`Outlet::begin`].
     mark: Option<Mark>,
 }
 
@@ -93,7 +93,7 @@ impl<T: Transmit> Outlet for T {
         Transmit::push(self, meta, payload);
     }
 
-    fn begin<'v>(&mut self, _: impl FnOnce() -> View<'v>) {}
+    fn begin(&mut self, _: impl FnOnce() -> Mark) {}
 
     fn on_sent<'v>(&mut self, _: Why, _: impl FnOnce() -> View<'v>) {}
 
@@ -124,32 +124,28 @@ impl<T: Transmit> Outlet for Observed<'_, T> {
         self.tx.push(meta, payload);
     }
 
-    fn begin<'v>(&mut self, view: impl FnOnce() -> View<'v>) {
-        self.mark = Some(view().mark());
+    #[inline]
+    fn begin(&mut self, mark: impl FnOnce() -> Mark) {
+        self.mark = Some(mark());
     }
 
+    #[inline]
     fn on_sent<'v>(&mut self, why: Why, view: impl FnOnce() -> View<'v>) {
-        let Some((flow, packet)) = self.pushed.take() else {
-            return;
-        };
-        let view = view();
-        self.observer.on_sent(self.now, &flow, packet, why, &view);
-        // A handshake that goes on beside its connection (Fast Open) says nothing of that.
-        if view.connection.is_some()
-            && let Some(before) = &mut self.mark
-        {
-            let after = view.mark();
-            self.observer
-                .compare(self.now, &flow, (before, &after), &view);
-            *before = after;
+        if let Some((flow, packet)) = &self.pushed {
+            let view = view();
+            let scene = &mut Scene::new(self.now, flow, &view);
+            self.observer.on_sent(scene, packet, why);
         }
+        self.pushed = None;
     }
 
+    /// What sending has changed is told once, behind the last segment.
+    #[inline]
     fn end<'v>(&mut self, flow: &FlowKey, view: impl FnOnce() -> View<'v>) {
         if let Some(before) = self.mark.take() {
             let view = view();
-            self.observer
-                .compare(self.now, flow, (&before, &view.mark()), &view);
+            let scene = &mut Scene::new(self.now, flow, &view);
+            self.observer.compare(scene, &before);
         }
     }
 }

@@ -46,9 +46,11 @@ impl Subject for Recorded {
     fn new(needs: Needs) -> Self {
         let mut host = Host::new(needs);
         host.stack.observe();
-        // Resets are worth a file, which would have nowhere to go: nothing of it is measured.
+        // Resets would be worth a file. While a thread reads the ring for it nothing is recorded, and
+        // when that is would depend on the machine.
         let recorder = FlightRecorder::new(RecorderOptions {
             directories: Vec::new(),
+            pause: None,
             ..RecorderOptions::default()
         });
         let port = Port {

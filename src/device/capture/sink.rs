@@ -23,8 +23,9 @@ use super::files::Files;
 use super::filter::CaptureDirection as Direction;
 use super::secrets::KeyLog;
 use super::{CaptureCounters, CaptureOptions};
+use crate::batch::Frame;
 use crate::device::gso;
-use crate::observe::{Entry, Note, Part, Turn, comment, discarded};
+use crate::observe::{Entry, Part, Turn, Waiting, comment, discarded};
 
 /// The interface of packets that went by, and of those that were lost on purpose.
 const DEVICE: u32 = 0;
@@ -32,9 +33,6 @@ const LOST: u32 = 1;
 
 /// Blocks are written at the latest when this much has been collected.
 const BLOCK_BUFFER: usize = 256 << 10;
-
-/// Events that wait for the next packet, from half turns without one; more are told by no comment.
-const MAX_BEFORE: usize = 1024;
 
 /// Collects whole blocks, so that each goes to the file in one write.
 struct Blocks {
@@ -77,8 +75,7 @@ pub(super) struct Sink {
     last_time: Duration,
     /// Frames that are missing before the next packet.
     missing: u64,
-    /// What has happened since the last packet, in other half turns: timers, mostly.
-    before: Vec<Note>,
+    waiting: Waiting,
     /// Room for a comment.
     text: String,
     /// The file failed; nothing more is written, everything is counted as dropped.
@@ -113,7 +110,7 @@ impl Sink {
             first_time: None,
             last_time: Duration::ZERO,
             missing: 0,
-            before: Vec::new(),
+            waiting: Waiting::default(),
             text: String::new(),
             failed: false,
         };
@@ -168,25 +165,27 @@ impl Sink {
             notes: &batch.notes.to_notes(),
         };
         let mut result = Ok(());
-        let mut before = std::mem::take(&mut self.before);
         let mut told = 0; // events to come that the last packet has told
         turn.each(|entry| {
             let (direction, piece, part) = match entry {
                 Entry::Received(piece, part) => (Direction::In, piece, part),
                 Entry::Sent(piece, part) => (Direction::Out, piece, part),
                 Entry::Event(_) if told > 0 => return told -= 1,
-                Entry::Event(note) => return before.push(*note),
+                Entry::Event(note) => return self.waiting.push(note),
             };
-            told = part.notes.len().saturating_sub(1);
-            if result.is_ok() {
-                let before = &before[..];
-                result = self.write_frame(batch, direction, piece, Part { before, ..part });
+            let frame = batch.frame(piece);
+            told = 0;
+            if result.is_ok() && self.wants(direction, &frame.data) {
+                told = part.notes.len().saturating_sub(1);
+                let events = self.waiting.take(&part);
+                let part = events.before(&part);
+                result = self.write_frame(batch.time, direction, (&frame, piece), &part);
             }
-            before.clear();
         });
-        before.truncate(MAX_BEFORE);
-        self.before = before;
         result?;
+        let forgotten = self.waiting.take_forgotten();
+        let counter = &self.counters.events_left_out;
+        counter.fetch_add(forgotten, Ordering::Relaxed);
         let mut text = std::mem::take(&mut self.text);
         for (time, lost) in &batch.lost {
             text.clear();
@@ -196,6 +195,9 @@ impl Sink {
             } else {
                 Direction::In
             };
+            if !self.wants(direction, &lost.packet) {
+                continue;
+            }
             self.write_packet(&Shown {
                 time: *time,
                 interface: LOST,
@@ -211,19 +213,18 @@ impl Sink {
 
     fn write_frame(
         &mut self,
-        batch: &Batch,
+        time: Duration,
         direction: Direction,
-        piece: &Piece,
-        part: Part<'_>,
+        (frame, piece): (&Frame, &Piece),
+        part: &Part<'_>,
     ) -> io::Result<()> {
-        let frame = batch.frame(piece);
         let is_cut = is_cut(piece.offload, &self.options);
         let mut text = std::mem::take(&mut self.text);
         let mut shown = |part: &Part<'_>, data: &[u8], len: usize| {
             text.clear();
             comment(part, &mut text);
             self.write_packet(&Shown {
-                time: batch.time,
+                time,
                 interface: DEVICE,
                 direction,
                 data,
@@ -234,36 +235,37 @@ impl Sink {
         let mut result = Ok(());
         if is_cut {
             let mut packets = Vec::new();
-            let cut = gso::cut(&frame, |packet| packets.push(packet));
+            let cut = gso::cut(frame, |packet| packets.push(packet));
             if cut.is_err() {
                 packets = vec![frame.data.to_vec()];
             }
             let count = packets.len() as u32;
             for (index, packet) in (0..).zip(&packets) {
                 let part = Part {
-                    before: part.before,
-                    notes: part.notes,
                     index,
                     count,
+                    ..*part
                 };
                 result = result.and_then(|()| shown(&part, packet, packet.len()));
             }
         } else if frame.data.len() < piece.len {
-            result = shown(&part, &frame.data, piece.len);
+            result = shown(part, &frame.data, piece.len);
         } else {
             // A frame whose metadata is nonsense is still worth seeing.
-            let packet = gso::completed(&frame).unwrap_or_else(|_| frame.data.to_vec());
-            result = shown(&part, &packet, packet.len());
+            let packet = gso::completed(frame).unwrap_or_else(|_| frame.data.to_vec());
+            result = shown(part, &packet, packet.len());
         }
         self.text = text;
         result
     }
 
+    /// Whether the file is to show it.
+    fn wants(&self, direction: Direction, packet: &[u8]) -> bool {
+        let is_other = |only| only != direction;
+        !self.options.direction.is_some_and(is_other) && self.options.filter.passes(packet)
+    }
+
     fn write_packet(&mut self, shown: &Shown<'_>) -> io::Result<()> {
-        let other = |only| only != shown.direction;
-        if self.options.direction.is_some_and(other) || !self.options.filter.passes(shown.data) {
-            return Ok(());
-        }
         self.last_time = self.last_time.max(shown.time);
         self.first_time.get_or_insert(shown.time);
         let mut options = vec![EnhancedPacketOption::Flags(shown.direction as u32)];

@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use pcap_file::pcapng::PcapNgReader;
@@ -7,9 +8,15 @@ use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
 use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
 use pcap_file::pcapng::blocks::interface_statistics::InterfaceStatisticsOption;
 
+use pcap_file::pcapng::blocks::opt_common::CommonOption;
+use ustack_tcp::observe::{self, Blocks, Outcome, Record, Timer, What, Why};
+use ustack_tcp::seq::WireSeq;
+use ustack_tcp::{Flags, FlowKey, State};
+
 use super::*;
 use crate::device::gso::tests::{assert_valid, super_datagram, super_segment};
 use crate::device::memory;
+use crate::observe::{Frames, NoteList};
 
 const CAPS: Caps = Caps {
     mtu: 1500,
@@ -341,4 +348,127 @@ fn queues_share_a_file() {
     assert!(statistics.is_some());
     assert_eq!(counters.written.load(Ordering::Relaxed), 3);
     drop(others);
+}
+
+fn record(host: u8, what: What) -> Record {
+    let end = |host| SocketAddr::from(([10, 0, 0, host], 80));
+    Record {
+        at: Instant::ZERO,
+        flow: FlowKey {
+            local: end(1),
+            remote: end(host),
+        },
+        what,
+        state: State::Established,
+        now: None,
+    }
+}
+
+fn sent(host: u8) -> Record {
+    let packet = observe::Packet {
+        seq: WireSeq(1),
+        ack: WireSeq(1),
+        flags: Flags::ACK,
+        len: 100,
+        segments: 1,
+        size: 100,
+        window: 1000,
+        sack: Blocks::new(&[]),
+    };
+    record(host, What::Sent(packet, Why::NewData))
+}
+
+/// A half turn in which such records were written, those of packets sent with a frame each.
+fn half_turn(device: &mut impl Device, records: &[Record]) {
+    let mut batch = TxBatch::new();
+    let mut notes = NoteList::default();
+    for record in records {
+        let mut frames = Frames::None;
+        if let What::Sent(..) = record.what {
+            let first = batch.pushed();
+            batch.push_frame(super_segment(false, &[3; 100], 1448));
+            frames = Frames::Sent { first, count: 1 };
+        }
+        notes.push(record, frames);
+    }
+    batch.put_notes(|list| {
+        *list = notes;
+        0
+    });
+    device.send(Instant::ZERO, &mut batch).unwrap();
+}
+
+/// The comments of all packets.
+fn comments(bytes: &[u8]) -> Vec<String> {
+    let mut comments = Vec::new();
+    let mut reader = PcapNgReader::new(bytes).unwrap();
+    while let Some(Ok((block, _))) = reader.next_block() {
+        if let Block::EnhancedPacket(packet) = block {
+            let comment = packet.options.iter().find_map(|option| match option {
+                EnhancedPacketOption::Common(CommonOption::Comment(text)) => Some(text.to_string()),
+                _ => None,
+            });
+            comments.push(comment.unwrap_or_default());
+        }
+    }
+    comments
+}
+
+fn annotated() -> CaptureOptions {
+    CaptureOptions {
+        annotate: true,
+        ..options(0)
+    }
+}
+
+#[test]
+fn events_wait_for_a_packet_of_their_own_flow() {
+    let file = File::default();
+    let (a, _b) = memory::pair(CAPS);
+    let mut device = Capture::new(a, file.clone(), annotated()).unwrap();
+    let probe = |host| record(host, What::Timer(Timer::TailProbe));
+    half_turn(&mut device, &[probe(2), probe(3), sent(3)]);
+    half_turn(&mut device, &[sent(3), sent(2)]);
+    drop(device);
+    let told = comments(&file.bytes());
+    let words = "; before that; tail probe timer";
+    let is_told: Vec<_> = told.iter().map(|told| told.ends_with(words)).collect();
+    assert_eq!(is_told, [true, false, true], "{told:?}");
+}
+
+#[test]
+fn what_a_packet_brought_about_that_is_not_shown_is_told_by_the_next() {
+    let file = File::default();
+    let (a, b) = memory::pair(CAPS);
+    let options = CaptureOptions {
+        direction: Some(CaptureDirection::In),
+        ..annotated()
+    };
+    let mut device = Capture::new(a, file.clone(), options).unwrap();
+    let lost = record(2, What::Lost { bytes: 700 });
+    half_turn(
+        &mut device,
+        &[record(2, What::Timer(Timer::TailProbe)), sent(2), lost],
+    );
+    b.push(super_segment(true, &[5; 100], 1428));
+    let mut rx = RxBatch::new();
+    device.recv(Instant::ZERO, &mut rx).unwrap();
+    let (packet, outcome) = match sent(2).what {
+        What::Sent(packet, _) => (packet, Outcome::default()),
+        _ => unreachable!("it is one"),
+    };
+    let mut notes = NoteList::default();
+    let frames = Frames::Received { first: 0, count: 1 };
+    notes.push(&record(2, What::Received(packet, outcome)), frames);
+    let mut batch = TxBatch::new();
+    batch.put_notes(|list| {
+        *list = notes;
+        0
+    });
+    device.send(Instant::ZERO, &mut batch).unwrap();
+    drop(device);
+    let told = comments(&file.bytes());
+    assert_eq!(told.len(), 1);
+    let words = "; before that; tail probe timer; 700 judged lost";
+    assert!(told[0].ends_with(words), "{told:?}");
 }

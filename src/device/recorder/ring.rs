@@ -6,12 +6,12 @@
 
 use std::mem;
 
-use ustack_tcp::observe::Record;
+use ustack_tcp::observe::Packed;
 use ustack_tcp::time::Instant;
 
 use crate::batch::{Frame, TxFrame};
 use crate::ip::Dropped;
-use crate::observe::{Entry, Frames, Note, Noted, Part, Told, Turn};
+use crate::observe::{Entry, Fate, Frames, Note, Part, Told, Turn, Waiting};
 
 /// Bytes kept of each packet: headers and the first of what they carry.
 pub(super) const KEPT: usize = 128;
@@ -25,15 +25,15 @@ const HEADER: usize = 2 + 1 + 1 + 4 + 8 + 8;
 
 /// The longest entry.
 const MAX_ENTRY: usize = HEADER
-    + if KEPT > Record::MAX_PACKED {
+    + if KEPT > Packed::MAX {
         KEPT
     } else {
-        Record::MAX_PACKED
+        Packed::MAX
     };
 
 const RECEIVED: u8 = 0;
 const SENT: u8 = 1;
-/// A record about frames received, about frames to send, or about none.
+/// Records the first of which is about frames received, about frames to send, or about none.
 const ABOUT_RECEIVED: u8 = 2;
 const ABOUT_SENT: u8 = 3;
 const ABOUT_NONE: u8 = 4;
@@ -83,6 +83,7 @@ impl Ring {
     }
 
     /// A frame came.
+    #[inline]
     pub(super) fn receive(&mut self, at: Instant, frame: &Frame) {
         let number = self.received;
         self.received += 1;
@@ -93,6 +94,7 @@ impl Ring {
     }
 
     /// The frame with this number leaves.
+    #[inline]
     pub(super) fn send(&mut self, at: Instant, number: u64, frame: &TxFrame<'_>) {
         self.push(SENT, at, frame.len() as u32, number, |place| {
             let place = &mut place[..KEPT];
@@ -108,6 +110,7 @@ impl Ring {
     }
 
     /// Something was noted of these frames.
+    #[inline]
     pub(super) fn note(&mut self, at: Instant, told: Told<'_>, frames: Frames) {
         let (about, first, count) = match frames {
             Frames::None => (ABOUT_NONE, 0, 0),
@@ -115,18 +118,20 @@ impl Ring {
             Frames::Sent { first, count } => (ABOUT_SENT, first, count),
         };
         match told {
-            Told::Tcp(record) | Told::Other(Noted::Tcp(record)) => {
+            Told::Tcp(packed) => {
+                let bytes = packed.as_bytes();
                 self.push(about, at, count, first, |place| {
-                    record.pack(place).unwrap_or(0) // there is room for any
+                    place[..bytes.len()].copy_from_slice(bytes);
+                    bytes.len()
                 });
             }
-            Told::Other(Noted::Dropped(reason)) => self.push(DROPPED, at, count, first, |place| {
-                place[0] = *reason as u8;
+            Told::Other(Fate::Dropped(reason)) => self.push(DROPPED, at, count, first, |place| {
+                place[0] = reason as u8;
                 1
             }),
-            Told::Other(Noted::HandedOver(shard)) => {
+            Told::Other(Fate::HandedOver(shard)) => {
                 self.push(HANDED_OVER, at, count, first, |place| {
-                    place[..8].copy_from_slice(&(*shard as u64).to_le_bytes());
+                    place[..8].copy_from_slice(&(shard as u64).to_le_bytes());
                     8
                 });
             }
@@ -151,9 +156,9 @@ impl Ring {
         let entry = &mut chunk.bytes[chunk.used..][..MAX_ENTRY];
         let (header, place) = entry.split_at_mut(HEADER);
         let len = HEADER + write(place);
-        header[..2].copy_from_slice(&(len as u16).to_le_bytes());
-        header[2] = kind;
-        header[3] = mem::take(&mut self.begins).into();
+        let begins = mem::take(&mut self.begins).into();
+        let small = u32::from_le_bytes([len as u8, (len >> 8) as u8, kind, begins]);
+        header[..4].copy_from_slice(&small.to_le_bytes());
         header[4..8].copy_from_slice(&count.to_le_bytes());
         header[8..16].copy_from_slice(&number.to_le_bytes());
         header[16..24].copy_from_slice(&at.as_nanos().to_le_bytes());
@@ -172,6 +177,13 @@ impl Ring {
 /// Copies as much as is kept of a packet; how much that is.
 #[inline]
 fn keep(place: &mut [u8], bytes: &[u8]) -> usize {
+    // Most are longer than what is kept: a length that the compiler knows.
+    if let (Some(place), Some(bytes)) =
+        (place.first_chunk_mut::<KEPT>(), bytes.first_chunk::<KEPT>())
+    {
+        *place = *bytes;
+        return KEPT;
+    }
     let count = bytes.len().min(KEPT).min(place.len());
     place[..count].copy_from_slice(&bytes[..count]);
     count
@@ -202,8 +214,7 @@ pub(super) fn each(copies: &[Vec<u8>], mut tell: impl FnMut(Instant, &Head<'_>, 
 struct Shard<'a> {
     rest: &'a [u8],
     next: Option<HalfTurn<'a>>,
-    /// What happened since the last packet.
-    before: Vec<Note>,
+    waiting: Waiting,
 }
 
 impl<'a> Shard<'a> {
@@ -212,7 +223,7 @@ impl<'a> Shard<'a> {
         Self {
             next: HalfTurn::read(&mut rest),
             rest,
-            before: Vec::new(),
+            waiting: Waiting::default(),
         }
     }
 
@@ -224,11 +235,10 @@ impl<'a> Shard<'a> {
         let mut told = 0; // events to come that the last packet has told
         half.turn().each(|entry| match entry {
             Entry::Event(_) if told > 0 => told -= 1,
-            Entry::Event(note) => self.before.push(*note),
+            Entry::Event(note) => self.waiting.push(note),
             Entry::Received(head, part) | Entry::Sent(head, part) => {
-                let before = &self.before[..];
-                tell(half.at, head, &Part { before, ..part });
-                self.before.clear();
+                let events = self.waiting.take(&part);
+                tell(half.at, head, &events.before(&part));
                 told = part.notes.len().saturating_sub(1);
             }
         });
@@ -282,19 +292,22 @@ impl<'a> HalfTurn<'a> {
                 len: entry.count,
             });
         } else {
-            self.notes.extend(self.note(entry));
+            self.note(entry);
         }
     }
 
-    /// None, if frames that it is about are in the ring no more.
-    fn note(&self, entry: &Raw<'_>) -> Option<Note> {
-        let what = match entry.kind {
-            DROPPED => Noted::Dropped(Dropped::from_code(*entry.data.first()?)?),
+    /// Nothing, if frames that it is about are in the ring no more.
+    fn note(&mut self, entry: &Raw<'_>) -> Option<()> {
+        let told = match entry.kind {
+            DROPPED => {
+                let reason = Dropped::from_code(*entry.data.first()?)?;
+                Told::Other(Fate::Dropped(reason))
+            }
             HANDED_OVER => {
                 let shard = u64::from_le_bytes(*entry.data.first_chunk()?);
-                Noted::HandedOver(shard as usize)
+                Told::Other(Fate::HandedOver(shard as usize))
             }
-            _ => Noted::Tcp(Record::unpack(entry.data)?),
+            _ => Told::Tcp(Packed::read(entry.data)?),
         };
         let count = entry.count;
         let frames = match entry.kind {
@@ -309,7 +322,8 @@ impl<'a> HalfTurn<'a> {
                 count,
             },
         };
-        Some(Note { what, frames })
+        told.unpack(frames, &mut self.notes);
+        Some(())
     }
 
     fn turn(&self) -> Turn<'_, Head<'a>, Head<'a>> {

@@ -77,6 +77,15 @@ macro_rules! delegate {
     };
 }
 
+impl Controller {
+    /// The congestion window and the slow-start threshold.
+    #[inline]
+    pub(crate) fn window(&self) -> (u32, u32) {
+        let (cwnd, ssthresh) = delegate!(self, cc => (cc.cwnd(), cc.ssthresh()));
+        (cwnd.min(MAX_CWND), ssthresh)
+    }
+}
+
 impl CongestionController for Controller {
     fn on_sent(&mut self, sent: &SentSample) {
         delegate!(self, cc => cc.on_sent(sent));

@@ -1,5 +1,10 @@
 //! What an observer sees of a connection.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is read goes where it is compared or written, not to memory in between"
+)]
+
 use core::num::NonZeroU64;
 use core::ops::Range;
 
@@ -16,6 +21,7 @@ use super::{Connection, State};
 
 impl Connection {
     /// What it looks like now.
+    #[inline]
     pub(crate) const fn view(&self) -> View<'_> {
         View {
             state: self.state,
@@ -25,18 +31,20 @@ impl Connection {
     }
 
     /// What is kept of it while it is called.
+    #[inline(always)]
     pub(crate) fn mark(&self) -> ConnectionMark {
         let recovery = match self.recovery.phase() {
             recovery::Phase::Open => None,
             recovery::Phase::Recovery(until) => Some((until, self.evidence())),
             recovery::Phase::Loss(until) => Some((until, Evidence::Timeout)),
         };
+        let (cwnd, ssthresh) = self.cc.window();
         ConnectionMark {
             snd_una: self.sent_until(),
             rcv_nxt: self.received_until(),
             out_of_order: self.rcv.reassembler.ooo_bytes(),
-            cwnd: self.cc.cwnd(),
-            ssthresh: self.cc.ssthresh(),
+            cwnd,
+            ssthresh,
             ever: self.snd.flight.ever(),
             rtts: self.rtt.latest().1,
             recovery,
@@ -75,6 +83,7 @@ impl Connection {
     }
 
     /// Its variables now.
+    #[inline(always)]
     pub(crate) fn variables(&self) -> Variables {
         let (snd, rcv, flight) = (&self.snd, &self.rcv, &self.snd.flight);
         let (snd_una, rcv_nxt) = (self.sent_until(), self.received_until());

@@ -1,13 +1,12 @@
 //! What an observer sees of the endpoint: each call with what the flow looked like before and after.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 use crate::connection::State;
 use crate::endpoint::{ConnId, Slot, Tcp};
 use crate::error::Dropped;
 use crate::followers::Followers;
-use crate::observe::{Observer, Packet, Record, Seen, Timer, View};
+use crate::observe::{Mark, Observer, Packet, Records, Scene, Seen, Timer, View};
 use crate::segment::{Ecn, FlowKey, Segment};
 use crate::time::Instant;
 
@@ -28,7 +27,7 @@ impl Slot {
 }
 
 impl Tcp {
-    /// Collects [`Record`]s from now on, or not any more. What happens does not depend on it.
+    /// Collects [`Records`] from now on, or not any more. What happens does not depend on it.
     pub fn observe(&mut self, on: bool) {
         if on != self.is_observed() {
             self.observer = on.then(Box::default);
@@ -42,21 +41,29 @@ impl Tcp {
 
     /// Appends what was collected to `into`, and returns how many records had to be dropped since
     /// the last call: 8,192 are kept. Whoever observes calls this once a turn.
-    pub fn take_records(&mut self, into: &mut Vec<Record>) -> u64 {
+    pub fn take_records(&mut self, into: &mut Records) -> u64 {
         let observer = self.observer.as_mut();
         observer.map_or(0, |observer| observer.take(into))
     }
 
-    /// What was collected and is not fetched yet.
-    pub fn records(&self) -> &[Record] {
-        let observer = self.observer.as_deref();
-        observer.map_or(&[], Observer::records)
+    /// What was collected and is not fetched yet; `None` while nobody observes.
+    pub fn records(&self) -> Option<&Records> {
+        self.observer.as_deref().map(Observer::records)
     }
 
     /// What `id` looks like; as a flow without a connection once it is gone.
     pub(super) fn view(&self, id: Option<ConnId>) -> View<'_> {
         let slot = id.and_then(|id| self.table.get(id));
         slot.map_or(View::NONE, |slot| slot.view(self))
+    }
+
+    /// What is kept of `id` while it is called.
+    #[inline]
+    pub(super) fn mark(&self, id: Option<ConnId>) -> Mark {
+        match id.and_then(|id| self.table.get(id)) {
+            Some(Slot::Connection(conn)) => conn.view().mark(),
+            _ => self.view(id).mark(),
+        }
     }
 
     /// [`Tcp::on_segment`] or [`Tcp::offer_segment`], observed: called once more, it is not.
@@ -76,16 +83,17 @@ impl Tcp {
             segment.payload.len() as u32,
         );
         let mut id = self.table.lookup_again(flow);
-        let mut before = self.view(id).mark();
+        let mut before = self.mark(id);
         let done = call(self, segment);
         if let (Some(observer), Ok(result)) = (&mut observer, &done) {
             if !self.table.is_latest(id) {
                 let now = self.table.lookup_again(flow);
-                before.connection = before.connection.filter(|_| now == id); // or it is another
+                before.has_connection &= now == id; // or it is another
                 id = now;
             }
             let after = self.view(id);
-            observer.on_received(now, flow, packet, result.err(), (&before, &after));
+            let scene = &mut Scene::new(now, flow, &after);
+            observer.on_received(scene, &packet, result.err(), &before);
         }
         self.observer = observer;
         done
@@ -106,16 +114,17 @@ impl Tcp {
         let (first, more) = (segment.payload.len() as u32, followers.text_len());
         let packet = Packet::received(&segment, 1 + followers.len() as u32, first + more);
         let mut id = self.table.lookup_again(flow);
-        let mut before = self.view(id).mark();
+        let mut before = self.mark(id);
         let done = self.on_train(now, flow, ecn, segment, followers);
         if let (Some(observer), Ok(())) = (&mut observer, &done) {
             if !self.table.is_latest(id) {
                 let now = self.table.lookup_again(flow);
-                before.connection = before.connection.filter(|_| now == id); // or it is another
+                before.has_connection &= now == id; // or it is another
                 id = now;
             }
             let after = self.view(id);
-            observer.on_received(now, flow, packet, None, (&before, &after));
+            let scene = &mut Scene::new(now, flow, &after);
+            observer.on_received(scene, &packet, None, &before);
         }
         self.observer = observer;
         done
@@ -129,7 +138,7 @@ impl Tcp {
             return self.on_deadline(now, id);
         };
         let mut observer = self.observer.take();
-        let before = self.view(Some(id)).mark();
+        let before = self.mark(Some(id));
         let (due, retransmits) = match self.table.get(id) {
             Some(Slot::Connection(conn)) => {
                 (conn.due_timers(now, &self.config), conn.retransmits())
@@ -147,13 +156,14 @@ impl Tcp {
             _ => true,
         };
         if let Some(observer) = &mut observer {
+            let scene = &mut Scene::new(now, &flow, &after);
             for timer in due.into_iter().flatten() {
                 // It may have found that there is time left.
                 if timed_out || !matches!(timer, Timer::Retransmission(_)) {
-                    observer.on_timer(now, &flow, timer, &after);
+                    observer.on_timer(scene, timer);
                 }
             }
-            observer.compare(now, &flow, (&before, &after.mark()), &after);
+            observer.compare(scene, &before);
         }
         self.observer = observer;
     }
@@ -163,12 +173,13 @@ impl Tcp {
         if self.observer.is_none() {
             return call(self);
         }
-        let (flow, before) = (self.table.flow(id), self.view(Some(id)).mark());
+        let (flow, before) = (self.table.flow(id), self.mark(Some(id)));
         call(self);
         let mut observer = self.observer.take();
         let after = self.view(Some(id));
         if let (Some(observer), Some(flow)) = (&mut observer, flow) {
-            observer.compare(now, &flow, (&before, &after.mark()), &after);
+            let scene = &mut Scene::new(now, &flow, &after);
+            observer.compare(scene, &before);
         }
         self.observer = observer;
     }
@@ -178,7 +189,8 @@ impl Tcp {
         let mut observer = self.observer.take();
         if let Some(observer) = &mut observer {
             let after = self.view(Some(id));
-            observer.compare(now, flow, (&View::NONE.mark(), &after.mark()), &after);
+            let scene = &mut Scene::new(now, flow, &after);
+            observer.compare(scene, &View::NONE.mark());
         }
         self.observer = observer;
     }

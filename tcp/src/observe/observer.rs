@@ -1,6 +1,9 @@
 //! Who collects the records: what a flow looked like before and after tells what has happened.
 
-use alloc::vec::Vec;
+#![expect(
+    clippy::inline_always,
+    reason = "what is read goes where it is compared or written, not to memory in between"
+)]
 
 use crate::config::Config;
 use crate::connection::{Connection, Resting, State};
@@ -10,7 +13,7 @@ use crate::send::Ever;
 use crate::seq::{SeqNum, WindowScale, WireWindow};
 use crate::time::Instant;
 
-use super::{Blocks, Evidence, Outcome, Packet, Record, Timer, Variables, What, Why};
+use super::{Blocks, Evidence, Outcome, Packet, Records, Timer, Variables, What, Why};
 
 /// Records that wait for [`Tcp::take_records`](crate::Tcp::take_records); more are dropped and
 /// counted. A turn makes some hundreds, unless thousands of timers fire at once.
@@ -36,27 +39,35 @@ pub(crate) enum Seen<'a> {
 }
 
 impl Seen<'_> {
-    fn mark(self) -> ConnectionMark {
-        match self {
-            Self::Awake(connection) => connection.mark(),
-            Self::Resting(flow, rest, _) => rest.mark(&flow),
-        }
-    }
-
+    #[inline(always)]
     fn variables(self) -> Variables {
         match self {
             Self::Awake(connection) => connection.variables(),
-            Self::Resting(flow, rest, config) => rest.connection(flow, config).variables(),
+            Self::Resting(flow, rest, config) => woken(flow, rest, config),
         }
     }
+
+    #[cold]
+    #[inline(never)]
+    fn rare_variables(self) -> Variables {
+        self.variables()
+    }
+}
+
+/// The variables of a connection at rest.
+#[cold]
+#[inline(never)]
+fn woken(flow: FlowKey, rest: &Resting, config: &Config) -> Variables {
+    rest.connection(flow, config).variables()
 }
 
 /// What is kept of a flow while it is called: as much as tells afterwards what has happened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     pub(crate) state: State,
-    /// Past the handshake.
-    pub(crate) connection: Option<ConnectionMark>,
+    /// Past the handshake: `connection` means something.
+    pub(crate) has_connection: bool,
+    pub(crate) connection: ConnectionMark,
 }
 
 /// What is kept of a connection. Sequence numbers count from the initial ones, as in [`Variables`].
@@ -81,6 +92,23 @@ pub(crate) struct ConnectionMark {
     pub(crate) is_resting: bool,
 }
 
+impl ConnectionMark {
+    /// There is none.
+    const NONE: Self = Self {
+        snd_una: 0,
+        rcv_nxt: 0,
+        out_of_order: 0,
+        cwnd: 0,
+        ssthresh: 0,
+        ever: Ever { lost: 0, sacked: 0 },
+        rtts: 0,
+        recovery: None,
+        undone: 0,
+        peer_scale: WindowScale::new(0),
+        is_resting: false,
+    };
+}
+
 impl View<'_> {
     /// No connection.
     pub(crate) const NONE: Self = Self::of(State::Closed);
@@ -103,11 +131,17 @@ impl View<'_> {
         })
     }
 
-    /// What is kept of it.
+    /// What is kept of it. Inlined, only what is asked for is read.
+    #[inline(always)]
     pub(crate) fn mark(&self) -> Mark {
         Mark {
             state: self.state,
-            connection: self.connection.map(Seen::mark),
+            has_connection: self.connection.is_some(),
+            connection: match self.connection {
+                Some(Seen::Awake(connection)) => connection.mark(),
+                Some(Seen::Resting(flow, rest, _)) => rest.mark(&flow),
+                None => ConnectionMark::NONE,
+            },
         }
     }
 }
@@ -151,11 +185,13 @@ impl Packet {
     }
 
     /// The same with its window field scaled, as all but a SYN's is.
-    const fn scaled(mut self, scale: WindowScale) -> Self {
+    #[inline]
+    const fn scaled(&self, scale: WindowScale) -> Self {
+        let mut scaled = *self;
         if !self.flags.contains(Flags::SYN) {
-            self.window = WireWindow(self.window as u16).bytes(scale);
+            scaled.window = WireWindow(self.window as u16).bytes(scale);
         }
-        self
+        scaled
     }
 }
 
@@ -166,174 +202,187 @@ fn blocks(options: &Options) -> Blocks {
     }
 }
 
+/// A flow at a moment of which something may be told.
+pub(crate) struct Scene<'a> {
+    at: Instant,
+    flow: &'a FlowKey,
+    view: &'a View<'a>,
+    /// Time, flow and variables are written.
+    is_set: bool,
+}
+
+impl<'a> Scene<'a> {
+    pub(crate) const fn new(at: Instant, flow: &'a FlowKey, view: &'a View<'a>) -> Self {
+        Self {
+            at,
+            flow,
+            view,
+            is_set: false,
+        }
+    }
+}
+
 /// Collects records.
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
-    records: Vec<Record>,
+    records: Records,
     dropped: u64,
 }
 
 impl Observer {
     /// What there is.
-    pub(crate) fn records(&self) -> &[Record] {
+    pub(crate) const fn records(&self) -> &Records {
         &self.records
     }
 
     /// Moves what there is to `into`; returns how many records have been dropped since the last
     /// time.
-    pub(crate) fn take(&mut self, into: &mut Vec<Record>) -> u64 {
+    pub(crate) fn take(&mut self, into: &mut Records) -> u64 {
         if into.is_empty() {
             core::mem::swap(into, &mut self.records);
         } else {
-            into.append(&mut self.records);
+            into.append(&self.records);
         }
+        self.records.clear();
         core::mem::take(&mut self.dropped)
     }
 
-    #[inline]
-    fn push(&mut self, at: Instant, flow: &FlowKey, what: What, view: &View<'_>) {
+    #[inline(never)]
+    fn tell(&mut self, scene: &mut Scene<'_>, what: &What) {
         if self.records.len() >= MAX_RECORDS {
             self.dropped += 1;
             return;
         }
-        self.records.push(Record {
-            at,
-            flow: *flow,
-            what,
-            state: view.state,
-            now: view.connection.map(Seen::variables),
-        });
+        if !scene.is_set {
+            scene.is_set = true;
+            let now = scene.view.connection.map(Seen::variables);
+            let (at, state) = (scene.at, scene.view.state);
+            self.records.begin(at, scene.flow, state, now.as_ref());
+        }
+        self.records.tell(what);
     }
 
-    /// A segment left; `view` is what its flow looks like since.
-    pub(crate) fn on_sent(
-        &mut self,
-        at: Instant,
-        flow: &FlowKey,
-        packet: Packet,
-        why: Why,
-        view: &View<'_>,
-    ) {
-        let scale = match view.connection {
+    /// A segment left; the scene is since.
+    #[inline]
+    pub(crate) fn on_sent(&mut self, scene: &mut Scene<'_>, packet: &Packet, why: Why) {
+        let scale = match scene.view.connection {
             Some(Seen::Awake(connection)) => connection.window_scale(),
             _ => WindowScale::default(),
         };
-        let packet = packet.scaled(scale);
-        self.push(at, flow, What::Sent(packet, why), view);
+        self.tell(scene, &What::Sent(packet.scaled(scale), why));
     }
 
-    /// A segment arrived.
+    /// A segment arrived; the scene is since.
+    #[inline]
     pub(crate) fn on_received(
         &mut self,
-        at: Instant,
-        flow: &FlowKey,
-        packet: Packet,
+        scene: &mut Scene<'_>,
+        packet: &Packet,
         dropped: Option<Dropped>,
-        (before, view): (&Mark, &View<'_>),
+        before: &Mark,
     ) {
-        let after = view.mark();
-        let known = after.connection.or(before.connection);
-        let packet = packet.scaled(known.map(|known| known.peer_scale).unwrap_or_default());
-        let outcome = outcome(&packet, dropped, (before, &after), view);
-        self.push(at, flow, What::Received(packet, outcome), view);
-        self.compare(at, flow, (before, &after), view);
+        let after = scene.view.mark();
+        let known = if after.has_connection { &after } else { before };
+        let packet = packet.scaled(known.connection.peer_scale);
+        let outcome = outcome(&packet, dropped, (before, &after), scene.view);
+        self.tell(scene, &What::Received(packet, outcome));
+        self.tell_changes(scene, (before, &after));
     }
 
     /// A timer fired.
-    pub(crate) fn on_timer(&mut self, at: Instant, flow: &FlowKey, timer: Timer, view: &View<'_>) {
-        self.push(at, flow, What::Timer(timer), view);
+    pub(crate) fn on_timer(&mut self, scene: &mut Scene<'_>, timer: Timer) {
+        self.tell(scene, &What::Timer(timer));
     }
 
-    /// Tells what is different from before: `after` is what is kept of `view`.
-    pub(crate) fn compare(
-        &mut self,
-        at: Instant,
-        flow: &FlowKey,
-        (before, after): (&Mark, &Mark),
-        view: &View<'_>,
-    ) {
-        if let (Some(old), Some(new)) = (&before.connection, &after.connection)
-            && after.state != State::Closed
-            && !new.is_resting
-        {
-            self.compare_connection(at, flow, (old, new), view);
+    /// Tells what is different from before.
+    #[inline]
+    pub(crate) fn compare(&mut self, scene: &mut Scene<'_>, before: &Mark) {
+        let after = scene.view.mark();
+        self.tell_changes(scene, (before, &after));
+    }
+
+    #[inline(always)]
+    fn tell_changes(&mut self, scene: &mut Scene<'_>, (before, after): (&Mark, &Mark)) {
+        let (old, new) = (&before.connection, &after.connection);
+        let both = before.has_connection && after.has_connection;
+        if both && after.state != State::Closed && !new.is_resting {
+            self.compare_connection(scene, (old, new));
         }
         if before.state != after.state {
-            let (from, reason) = (before.state, view.reason);
-            self.push(at, flow, What::State { from, reason }, view);
+            let (from, reason) = (before.state, scene.view.reason);
+            self.tell(scene, &What::State { from, reason });
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn compare_connection(
         &mut self,
-        at: Instant,
-        flow: &FlowKey,
+        scene: &mut Scene<'_>,
         (old, new): (&ConnectionMark, &ConnectionMark),
-        view: &View<'_>,
     ) {
         let bytes = new.ever.lost.wrapping_sub(old.ever.lost);
         if bytes > 0 {
-            self.push(at, flow, What::Lost { bytes }, view);
+            self.tell(scene, &What::Lost { bytes });
         }
         if old.recovery.is_some() || new.recovery.is_some() || old.undone != new.undone {
-            self.compare_recovery(at, flow, (old, new), view);
+            self.compare_recovery(scene, old);
         }
         let (cwnd, ssthresh) = (old.cwnd, old.ssthresh);
         if new.cwnd < cwnd || new.ssthresh < ssthresh {
-            self.push(at, flow, What::Reduced { cwnd, ssthresh }, view);
+            self.tell(scene, &What::Reduced { cwnd, ssthresh });
         }
     }
 
-    fn compare_recovery(
-        &mut self,
-        at: Instant,
-        flow: &FlowKey,
-        (old, new): (&ConnectionMark, &ConnectionMark),
-        view: &View<'_>,
-    ) {
+    #[inline(never)]
+    fn compare_recovery(&mut self, scene: &mut Scene<'_>, old: &ConnectionMark) {
+        let view = scene.view;
+        let new = view.mark().connection;
         let count = |at: SeqNum| {
-            let now = view.connection.map(Seen::variables);
+            let now = view.connection.map(Seen::rare_variables);
             now.map_or(0, |now| now.sent(at.wire()))
         };
         let undone = old.undone != new.undone;
         if undone {
-            self.push(at, flow, What::RecoveryUndone, view);
+            self.tell(scene, &What::RecoveryUndone);
         }
         let over = old
             .recovery
             .is_some_and(|(until, _)| new.snd_una >= count(until));
         if over && !undone {
-            self.push(at, flow, What::RecoveryEnded, view);
+            self.tell(scene, &What::RecoveryEnded);
         }
         if let Some((until, by)) = new.recovery.filter(|_| old.recovery != new.recovery) {
             let until = count(until);
-            self.push(at, flow, What::RecoveryBegun { by, until }, view);
+            self.tell(scene, &What::RecoveryBegun { by, until });
         }
     }
 }
 
 /// What became of a segment, from what its flow looked like before and after.
+#[inline]
 fn outcome(
     packet: &Packet,
     dropped: Option<Dropped>,
     (before, after): (&Mark, &Mark),
     view: &View<'_>,
 ) -> Outcome {
-    let (Some(old), Some(new)) = (&before.connection, &after.connection) else {
+    let (old, new) = (&before.connection, &after.connection);
+    if !(before.has_connection && after.has_connection) {
         // It opened its connection, or there is none.
-        let began = view.connection.filter(|_| before.connection.is_none());
+        let most = packet.len + u32::from(packet.flags.contains(Flags::FIN));
+        let opened = most > 0 && !before.has_connection;
+        let began = view.connection.filter(|_| opened);
         let in_order = began.map_or(0, |began| {
-            let now = began.variables();
+            let now = began.rare_variables();
             let first = now.received(packet.seq);
             now.rcv_nxt.saturating_sub(first.max(1)) as u32
         });
         return Outcome {
-            in_order: in_order.min(packet.len + u32::from(packet.flags.contains(Flags::FIN))),
+            in_order: in_order.min(most),
             dropped,
             ..Outcome::default()
         };
-    };
+    }
     let in_order = (new.rcv_nxt - old.rcv_nxt) as u32;
     let kept = (in_order + new.out_of_order).saturating_sub(old.out_of_order);
     let rtt = match view.connection {

@@ -1,7 +1,9 @@
-//! Records as bytes, for whoever keeps many of them: half the size, and nothing of them is formatted.
+//! Records as bytes: what collects, waits and is kept. It is half as long as the records are,
+//! written once, and copied as it is; only who shows a record unpacks it.
 //!
 //! The form is this program's own, of this version: no file has it.
 
+use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::num::NonZeroU64;
 
@@ -15,15 +17,24 @@ use super::{
     AckWhy, Blocks, Evidence, Outcome, Packet, Phase, Record, Timer, Variables, What, Why,
 };
 
-/// What a record has besides what all of its kind have.
+/// What comes first: length in bytes of all, how many records, [`has`], state, kind of the first,
+/// whether there are alarms.
+const HEADER: usize = 8;
+
+/// Variables, and those of them that are 0 while all goes well: bytes that are not simply on their
+/// way, or not in order, and since when it has stalled.
+const VARIABLES: usize = 6 * 8 + 11 * 4;
+const TROUBLES: usize = 6 * 4 + 8;
+
+/// The longest flow, and the longest record besides what it shares with others.
+const FLOW: usize = 2 * 16 + 4;
+const WHAT: usize = 4 + 6 * 4 + 5 * 4 + 8 + 4 * 8;
+
+/// What there is besides what all have.
 mod has {
     pub(super) const VARIABLES: u8 = 1;
     pub(super) const IPV6: u8 = 1 << 1;
-    pub(super) const RTT: u8 = 1 << 2;
-    pub(super) const SRTT: u8 = 1 << 3;
-    pub(super) const STALL: u8 = 1 << 4;
-    /// Bytes that are not simply on their way, or not in order.
-    pub(super) const LOSSES: u8 = 1 << 5;
+    pub(super) const TROUBLES: u8 = 1 << 2;
 }
 
 const SENT: u8 = 0;
@@ -39,246 +50,397 @@ const REDUCED: u8 = 8;
 /// Stands for no code.
 const NONE: u8 = u8::MAX;
 
-impl Record {
-    /// The most bytes that [`Record::pack`] takes.
-    pub const MAX_PACKED: usize = 320;
+/// Records in the order of events.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// Written up to `used`; what follows is room.
+    bytes: Vec<u8>,
+    used: usize,
+    /// Where the last [`Packed`] begins.
+    last: usize,
+    count: usize,
+    has_alarms: bool,
+}
 
-    /// Writes it to the beginning of `into`; how many bytes that were. `None` if they do not fit, as
-    /// [`MAX_PACKED`](Self::MAX_PACKED) always do. Of addresses, scope and flow label are left out.
-    #[inline]
-    pub fn pack(&self, into: &mut [u8]) -> Option<usize> {
-        let room = into.len();
-        let mut writer = Writer { rest: into };
-        let [kind, first, second] = kind(&self.what);
-        writer.bytes([kind, first, second, self.state.code(), bits(self)])?;
-        writer.u64s([self.at.as_nanos()])?;
-        writer.flow(&self.flow)?;
-        match &self.what {
-            What::Sent(packet, _) => writer.packet(packet)?,
-            What::Received(packet, outcome) => {
-                writer.packet(packet)?;
-                writer.outcome(outcome)?;
-            }
-            What::State { .. } | What::Timer(_) | What::RecoveryEnded | What::RecoveryUndone => {}
-            What::Lost { bytes } => writer.u32s([*bytes])?,
-            What::RecoveryBegun { until, .. } => writer.u64s([*until])?,
-            What::Reduced { cwnd, ssthresh } => writer.u32s([*cwnd, *ssthresh])?,
-        }
-        if let Some(now) = &self.now {
-            writer.variables(now)?;
-        }
-        Some(room - writer.rest.len())
+/// Records of one flow and one moment: their time, flow, state and variables are written once.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed<'a>(&'a [u8]);
+
+impl Records {
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.count
     }
 
-    /// Reads what [`Record::pack`] has written; `None` if it has not.
-    pub fn unpack(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader { rest: bytes };
-        let [kind, first, second, state, bits] = reader.bytes()?;
-        let has = |bit: u8| bits & bit != 0;
-        let [at] = reader.u64s()?;
-        let flow = reader.flow(has(has::IPV6))?;
-        let what = match kind {
-            SENT => What::Sent(reader.packet()?, why([first, second])?),
-            RECEIVED => {
-                let packet = reader.packet()?;
-                let mut outcome = reader.outcome(has(has::RTT))?;
-                outcome.dropped = Dropped::of(first);
-                What::Received(packet, outcome)
-            }
-            STATE => What::State {
-                from: State::of(first)?,
-                reason: CloseReason::of(second),
-            },
-            TIMER => What::Timer(timer([first, second])?),
-            LOST => {
-                let [bytes] = reader.u32s()?;
-                What::Lost { bytes }
-            }
-            BEGUN => {
-                let [until] = reader.u64s()?;
-                let by = Evidence::of(first)?;
-                What::RecoveryBegun { by, until }
-            }
-            ENDED => What::RecoveryEnded,
-            UNDONE => What::RecoveryUndone,
-            REDUCED => {
-                let [cwnd, ssthresh] = reader.u32s()?;
-                What::Reduced { cwnd, ssthresh }
-            }
-            _ => return None,
-        };
-        let now = if has(has::VARIABLES) {
-            Some(reader.variables(bits)?)
-        } else {
-            None
-        };
-        Some(Self {
-            at: Instant::from_nanos(at),
-            flow,
-            what,
-            state: State::of(state)?,
-            now,
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether a timer fired or a connection ended.
+    pub const fn has_alarms(&self) -> bool {
+        self.has_alarms
+    }
+
+    /// Each record, unpacked.
+    pub fn iter(&self) -> impl Iterator<Item = Record> {
+        self.packed().flat_map(Packed::records)
+    }
+
+    /// The records as they are.
+    pub fn packed(&self) -> impl Iterator<Item = Packed<'_>> {
+        self.packed_from(0)
+    }
+
+    /// Those behind so many [bytes](Self::bytes).
+    pub fn packed_from(&self, start: usize) -> impl Iterator<Item = Packed<'_>> {
+        let mut rest = self.bytes.get(start..self.used).unwrap_or(&[]);
+        core::iter::from_fn(move || {
+            let packed = Packed::read(rest)?;
+            rest = &rest[packed.0.len()..];
+            Some(packed)
         })
     }
-}
 
-/// The kind, and what specifies it.
-#[inline]
-fn kind(what: &What) -> [u8; 3] {
-    match *what {
-        What::Sent(_, why) => {
-            let [why, more] = why_code(why);
-            [SENT, why, more]
+    /// Bytes that they take.
+    pub const fn bytes(&self) -> usize {
+        self.used
+    }
+
+    /// Appends a copy of `more`.
+    pub fn append(&mut self, more: &Self) {
+        self.bytes.truncate(self.used);
+        self.bytes.extend_from_slice(&more.bytes[..more.used]);
+        self.last = self.used + more.last;
+        self.used += more.used;
+        self.count += more.count;
+        self.has_alarms |= more.has_alarms;
+    }
+
+    /// Appends a record.
+    pub fn push(&mut self, record: &Record) {
+        self.begin(record.at, &record.flow, record.state, record.now.as_ref());
+        self.tell(&record.what);
+    }
+
+    /// Forgets all, keeps the memory.
+    pub const fn clear(&mut self) {
+        (self.used, self.last, self.count, self.has_alarms) = (0, 0, 0, false);
+    }
+
+    /// The records that follow are of this flow at this moment; at least one does.
+    #[inline]
+    pub(crate) fn begin(
+        &mut self,
+        at: Instant,
+        flow: &FlowKey,
+        state: State,
+        now: Option<&Variables>,
+    ) {
+        self.last = self.used;
+        let Some(place) = self.place::<{ HEADER + 8 + VARIABLES + TROUBLES + FLOW }>() else {
+            return; // there always is
+        };
+        put_u64s(place, HEADER, [at.as_nanos()]);
+        let (mut end, mut bits) = (HEADER + 8, 0);
+        if let Some(now) = now {
+            put_variables(place, end, now);
+            (end, bits) = (end + VARIABLES, has::VARIABLES);
+            if put_troubles(place, end, now) {
+                (end, bits) = (end + TROUBLES, has::VARIABLES | has::TROUBLES);
+            }
         }
-        What::Received(_, outcome) => [RECEIVED, outcome.dropped.map_or(NONE, Code::code), 0],
-        What::State { from, reason } => [STATE, from.code(), reason.map_or(NONE, Code::code)],
-        What::Timer(timer) => {
-            let [timer, count] = timer_code(timer);
-            [TIMER, timer, count]
+        if let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (flow.local, flow.remote) {
+            let ips = [local.ip().to_bits(), remote.ip().to_bits()];
+            put_u32s(place, end, [ips[0], ips[1], ports(flow)]);
+            end += 12;
+        } else {
+            put_long_flow(place, end, flow);
+            (end, bits) = (end + FLOW, bits | has::IPV6);
         }
-        What::Lost { .. } => [LOST, 0, 0],
-        What::RecoveryBegun { by, .. } => [BEGUN, by.code(), 0],
-        What::RecoveryEnded => [ENDED, 0, 0],
-        What::RecoveryUndone => [UNDONE, 0, 0],
-        What::Reduced { .. } => [REDUCED, 0, 0],
+        place[..HEADER].copy_from_slice(&[0, 0, 0, bits, state.code(), 0, 0, 0]);
+        self.used += end;
+    }
+
+    /// Appends a record.
+    #[inline]
+    pub(crate) fn tell(&mut self, what: &What) {
+        let kind = kind(what);
+        let Some(place) = self.place::<WHAT>() else {
+            return; // there always is
+        };
+        place[..4].copy_from_slice(&kind);
+        let end = match what {
+            What::Sent(packet, _) => {
+                put_packet(place, packet);
+                put_blocks(place, PACKET, packet)
+            }
+            What::Received(packet, outcome) => {
+                put_packet(place, packet);
+                put_outcome(place, outcome);
+                put_blocks(place, RECEPTION, packet)
+            }
+            What::State { .. } | What::Timer(_) | What::RecoveryEnded | What::RecoveryUndone => 4,
+            What::Lost { bytes } => put_u32s(place, 4, [*bytes]),
+            What::RecoveryBegun { until, .. } => put_u64s(place, 4, [*until]),
+            What::Reduced { cwnd, ssthresh } => put_u32s(place, 4, [*cwnd, *ssthresh]),
+        };
+        self.used += end;
+        self.count += 1;
+        let len = ((self.used - self.last) as u16).to_le_bytes();
+        if let Some(header) = self.bytes[self.last..].first_chunk_mut::<HEADER>() {
+            [header[0], header[1]] = len;
+            if header[2] == 0 {
+                header[5] = kind[0];
+            }
+            header[2] += 1;
+            if let What::Timer(_)
+            | What::State {
+                reason: Some(_), ..
+            } = what
+            {
+                header[6] = 1;
+                self.has_alarms = true;
+            }
+        }
+    }
+
+    /// Room for so many bytes.
+    #[inline]
+    fn place<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        if self.bytes.len() - self.used < N {
+            self.grow(N);
+        }
+        self.bytes.get_mut(self.used..)?.first_chunk_mut()
+    }
+
+    #[cold]
+    fn grow(&mut self, more: usize) {
+        let len = (2 * self.bytes.len()).max(self.used + more);
+        self.bytes.resize(len.next_multiple_of(4096), 0);
     }
 }
 
-#[inline]
-fn bits(record: &Record) -> u8 {
-    let when = |holds: bool, bit: u8| if holds { bit } else { 0 };
-    let rtt = matches!(&record.what, What::Received(_, outcome) if outcome.rtt.is_some());
-    let mut bits = when(record.flow.local.is_ipv6(), has::IPV6) | when(rtt, has::RTT);
-    if let Some(now) = &record.now {
-        bits |= has::VARIABLES;
-        bits |= when(now.srtt.is_some(), has::SRTT);
-        bits |= when(now.stalled_since.is_some(), has::STALL);
-        let [a, b, c, d, e, f] = losses(now);
-        bits |= when(a | b | c | d | e | f != 0, has::LOSSES);
+impl Clone for Records {
+    /// Without the room.
+    fn clone(&self) -> Self {
+        Self {
+            bytes: self.bytes[..self.used].to_vec(),
+            ..*self
+        }
     }
-    bits
 }
 
-/// What is 0 while all goes well.
+/// Where a segment's SACK blocks are: behind its header, and behind what became of it.
+const PACKET: usize = 4 + 6 * 4;
+const RECEPTION: usize = PACKET + 5 * 4 + 8;
+
+/// Returns where they end, as the next one does.
 #[inline]
-const fn losses(now: &Variables) -> [u32; 6] {
-    [
+fn put_u32s<const N: usize>(place: &mut [u8], at: usize, values: [u32; N]) -> usize {
+    let bytes = values.map(u32::to_le_bytes);
+    place[at..at + 4 * N].copy_from_slice(bytes.as_flattened());
+    at + 4 * N
+}
+
+#[inline]
+fn put_u64s<const N: usize>(place: &mut [u8], at: usize, values: [u64; N]) -> usize {
+    let bytes = values.map(u64::to_le_bytes);
+    place[at..at + 8 * N].copy_from_slice(bytes.as_flattened());
+    at + 8 * N
+}
+
+fn ports(flow: &FlowKey) -> u32 {
+    u32::from(flow.local.port()) << 16 | u32::from(flow.remote.port())
+}
+
+/// Scope and flow label are left out.
+fn put_long_flow(place: &mut [u8], mut at: usize, flow: &FlowKey) {
+    for address in [flow.local, flow.remote] {
+        let bits = match address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(ip) => ip.to_bits(),
+        };
+        at = put_u64s(place, at, [bits as u64, (bits >> 64) as u64]);
+    }
+    put_u32s(place, at, [ports(flow)]);
+}
+
+#[inline]
+fn put_packet(place: &mut [u8; WHAT], packet: &Packet) {
+    let blocks = packet.sack.as_slice().len() as u32;
+    let words = [
+        packet.seq.0,
+        packet.ack.0,
+        packet.len,
+        packet.window,
+        u32::from(packet.segments) << 16 | u32::from(packet.size),
+        u32::from(packet.flags.0) << 16 | blocks,
+    ];
+    put_u32s(place, 4, words);
+}
+
+#[inline]
+fn put_blocks(place: &mut [u8; WHAT], mut at: usize, packet: &Packet) -> usize {
+    for block in packet.sack.as_slice() {
+        at = put_u32s(place, at, [block.left.0, block.right.0]);
+    }
+    at
+}
+
+#[inline]
+fn put_outcome(place: &mut [u8; WHAT], outcome: &Outcome) {
+    let words = [
+        outcome.in_order,
+        outcome.out_of_order,
+        outcome.refused,
+        outcome.acked,
+        outcome.sacked,
+    ];
+    let end = put_u32s(place, PACKET, words);
+    put_u64s(place, end, [outcome.rtt.unwrap_or(0)]);
+}
+
+#[inline]
+fn put_variables(place: &mut [u8], at: usize, now: &Variables) {
+    let long = [
+        now.snd_una,
+        now.snd_nxt,
+        now.rcv_nxt,
+        now.rto,
+        now.srtt.map_or(0, NonZeroU64::get),
+        now.rttvar,
+    ];
+    let small = [now.window_scale.shift(), now.backoff, now.phase.code(), 0];
+    let short = [
+        now.iss.0,
+        now.irs.0,
+        now.snd_wnd,
+        now.rcv_wnd,
+        now.cwnd,
+        now.ssthresh,
+        now.in_flight,
+        now.unsent,
+        now.unread,
+        now.mss,
+        u32::from_le_bytes(small),
+    ];
+    let at = put_u64s(place, at, long);
+    put_u32s(place, at, short);
+}
+
+/// Returns whether there is any.
+#[inline]
+fn put_troubles(place: &mut [u8], at: usize, now: &Variables) -> bool {
+    let bytes = [
         now.sacked,
         now.lost,
         now.resent,
         now.twice,
         now.dup_acked,
         now.out_of_order,
-    ]
+    ];
+    let is_calm = now.stalled_since.is_none() && bytes.iter().fold(0, |all, one| all | one) == 0;
+    if !is_calm {
+        let at = put_u32s(place, at, bytes);
+        put_u64s(
+            place,
+            at,
+            [now.stalled_since.map_or(0, |since| since.as_nanos() + 1)],
+        );
+    }
+    !is_calm
 }
 
-/// Where it is written.
-struct Writer<'a> {
-    rest: &'a mut [u8],
+impl<'a> FromIterator<&'a Record> for Records {
+    fn from_iter<T: IntoIterator<Item = &'a Record>>(all: T) -> Self {
+        let mut records = Self::default();
+        all.into_iter().for_each(|record| records.push(record));
+        records
+    }
 }
 
-impl Writer<'_> {
+impl<'a> Packed<'a> {
+    /// The most bytes that one takes.
+    pub const MAX: usize = 384;
+
+    /// Takes one off the beginning of `bytes`; `None` if there is none.
     #[inline]
-    fn bytes<const N: usize>(&mut self, bytes: [u8; N]) -> Option<()> {
-        let (place, rest) = core::mem::take(&mut self.rest).split_first_chunk_mut::<N>()?;
-        (*place, self.rest) = (bytes, rest);
-        Some(())
+    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+        let len = usize::from(u16::from_le_bytes(*bytes.first_chunk()?));
+        (len >= HEADER).then(|| bytes.get(..len).map(Self))?
     }
 
-    #[inline]
-    fn u32s<const N: usize>(&mut self, values: [u32; N]) -> Option<()> {
-        self.slice(values.map(u32::to_le_bytes).as_flattened())
+    /// As [`Packed::read`] reads it.
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.0
     }
 
+    /// Whether it begins with a segment that was sent.
     #[inline]
-    fn u64s<const N: usize>(&mut self, values: [u64; N]) -> Option<()> {
-        self.slice(values.map(u64::to_le_bytes).as_flattened())
+    pub fn is_sent(self) -> bool {
+        self.0[5] == SENT
     }
 
+    /// Whether it begins with a segment that was received.
     #[inline]
-    fn slice(&mut self, bytes: &[u8]) -> Option<()> {
-        let (place, rest) = core::mem::take(&mut self.rest).split_at_mut_checked(bytes.len())?;
-        place.copy_from_slice(bytes);
-        self.rest = rest;
-        Some(())
+    pub fn is_received(self) -> bool {
+        self.0[5] == RECEIVED
     }
 
+    /// Whether a timer fired or the connection ended.
     #[inline]
-    fn flow(&mut self, flow: &FlowKey) -> Option<()> {
-        let FlowKey { local, remote } = flow;
-        if let (IpAddr::V4(from), IpAddr::V4(to)) = (local.ip(), remote.ip()) {
-            self.u32s([from.to_bits(), to.to_bits()])?;
-        } else {
-            for address in [local, remote] {
-                let bits = match address.ip() {
-                    IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
-                    IpAddr::V6(ip) => ip.to_bits(),
-                };
-                self.bytes(bits.to_le_bytes())?;
+    pub fn has_alarms(self) -> bool {
+        self.0[6] != 0
+    }
+
+    /// The records; as many as can be read.
+    pub fn records(self) -> impl Iterator<Item = Record> {
+        let mut reader = Reader {
+            rest: &self.0[HEADER..],
+        };
+        let mut left = self.0[2];
+        let mut shared = reader.shared(self.0[3], self.0[4]);
+        core::iter::from_fn(move || {
+            left = left.checked_sub(1)?;
+            let what = shared.and_then(|_| reader.what());
+            if what.is_none() {
+                shared = None;
             }
-        }
-        self.u32s([u32::from(local.port()) << 16 | u32::from(remote.port())])
+            let (at, flow, state, now) = shared?;
+            Some(Record {
+                at,
+                flow,
+                what: what?,
+                state,
+                now,
+            })
+        })
     }
+}
 
-    #[inline]
-    fn packet(&mut self, packet: &Packet) -> Option<()> {
-        let blocks = packet.sack.as_slice();
-        self.u32s([
-            packet.seq.0,
-            packet.ack.0,
-            packet.len,
-            packet.window,
-            u32::from(packet.segments) << 16 | u32::from(packet.size),
-            u32::from(packet.flags.0) << 16 | blocks.len() as u32,
-        ])?;
-        for block in blocks {
-            self.u32s([block.left.0, block.right.0])?;
+/// The kind, what specifies it, and whether a round trip follows.
+#[inline]
+fn kind(what: &What) -> [u8; 4] {
+    match *what {
+        What::Sent(_, why) => {
+            let [why, more] = why_code(why);
+            [SENT, why, more, 0]
         }
-        Some(())
-    }
-
-    #[inline]
-    fn outcome(&mut self, outcome: &Outcome) -> Option<()> {
-        self.u32s([
-            outcome.in_order,
-            outcome.out_of_order,
-            outcome.refused,
-            outcome.acked,
-            outcome.sacked,
-        ])?;
-        if let Some(rtt) = outcome.rtt {
-            self.u64s([rtt])?;
+        What::Received(_, outcome) => {
+            let dropped = outcome.dropped.map_or(NONE, Code::code);
+            [RECEIVED, dropped, 0, outcome.rtt.is_some().into()]
         }
-        Some(())
-    }
-
-    #[inline]
-    fn variables(&mut self, now: &Variables) -> Option<()> {
-        self.u64s([now.snd_una, now.snd_nxt, now.rcv_nxt, now.rto])?;
-        self.u32s([
-            now.iss.0,
-            now.irs.0,
-            now.snd_wnd,
-            now.rcv_wnd,
-            now.cwnd,
-            now.ssthresh,
-            now.in_flight,
-            now.unsent,
-            now.unread,
-            now.mss,
-        ])?;
-        self.bytes([now.window_scale.shift(), now.backoff, now.phase.code()])?;
-        if let Some(srtt) = now.srtt {
-            self.u64s([srtt.get(), now.rttvar])?;
+        What::State { from, reason } => [STATE, from.code(), reason.map_or(NONE, Code::code), 0],
+        What::Timer(timer) => {
+            let [timer, count] = timer_code(timer);
+            [TIMER, timer, count, 0]
         }
-        if let Some(since) = now.stalled_since {
-            self.u64s([since.as_nanos()])?;
-        }
-        let losses = losses(now);
-        if losses != [0; 6] {
-            self.u32s(losses)?;
-        }
-        Some(())
+        What::Lost { .. } => [LOST, 0, 0, 0],
+        What::RecoveryBegun { by, .. } => [BEGUN, by.code(), 0, 0],
+        What::RecoveryEnded => [ENDED, 0, 0, 0],
+        What::RecoveryUndone => [UNDONE, 0, 0, 0],
+        What::Reduced { .. } => [REDUCED, 0, 0, 0],
     }
 }
 
@@ -288,6 +450,61 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// What the records of a [`Packed`] share.
+    fn shared(
+        &mut self,
+        bits: u8,
+        state: u8,
+    ) -> Option<(Instant, FlowKey, State, Option<Variables>)> {
+        let [at] = self.u64s()?;
+        let now = if bits & has::VARIABLES != 0 {
+            Some(self.variables(bits)?)
+        } else {
+            None
+        };
+        let flow = self.flow(bits & has::IPV6 != 0)?;
+        Some((Instant::from_nanos(at), flow, State::of(state)?, now))
+    }
+
+    fn what(&mut self) -> Option<What> {
+        let [kind, first, second, has_rtt] = self.bytes()?;
+        Some(match kind {
+            SENT => {
+                let (mut packet, blocks) = self.packet()?;
+                packet.sack = self.blocks(blocks)?;
+                What::Sent(packet, why([first, second])?)
+            }
+            RECEIVED => {
+                let (mut packet, blocks) = self.packet()?;
+                let mut outcome = self.outcome(has_rtt != 0)?;
+                packet.sack = self.blocks(blocks)?;
+                outcome.dropped = Dropped::of(first);
+                What::Received(packet, outcome)
+            }
+            STATE => What::State {
+                from: State::of(first)?,
+                reason: CloseReason::of(second),
+            },
+            TIMER => What::Timer(timer([first, second])?),
+            LOST => {
+                let [bytes] = self.u32s()?;
+                What::Lost { bytes }
+            }
+            BEGUN => {
+                let [until] = self.u64s()?;
+                let by = Evidence::of(first)?;
+                What::RecoveryBegun { by, until }
+            }
+            ENDED => What::RecoveryEnded,
+            UNDONE => What::RecoveryUndone,
+            REDUCED => {
+                let [cwnd, ssthresh] = self.u32s()?;
+                What::Reduced { cwnd, ssthresh }
+            }
+            _ => return None,
+        })
+    }
+
     fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (bytes, rest) = self.rest.split_first_chunk()?;
         self.rest = rest;
@@ -325,18 +542,10 @@ impl Reader<'_> {
         })
     }
 
-    fn packet(&mut self) -> Option<Packet> {
+    /// But its SACK blocks: how many there are.
+    fn packet(&mut self) -> Option<(Packet, usize)> {
         let [seq, ack, len, window, sizes, flags] = self.u32s()?;
-        let mut blocks = [SackBlock {
-            left: WireSeq(0),
-            right: WireSeq(0),
-        }; 4];
-        let count = flags as usize & 0xffff;
-        for block in blocks.get_mut(..count)? {
-            let [left, right] = self.u32s()?;
-            (block.left, block.right) = (WireSeq(left), WireSeq(right));
-        }
-        Some(Packet {
+        let packet = Packet {
             seq: WireSeq(seq),
             ack: WireSeq(ack),
             flags: Flags((flags >> 16) as u16),
@@ -344,33 +553,40 @@ impl Reader<'_> {
             segments: (sizes >> 16) as u16,
             size: sizes as u16,
             window,
-            sack: Blocks::new(&blocks[..count]),
-        })
+            sack: Blocks::new(&[]),
+        };
+        Some((packet, flags as usize & 0xffff))
+    }
+
+    fn blocks(&mut self, count: usize) -> Option<Blocks> {
+        let mut blocks = [SackBlock {
+            left: WireSeq(0),
+            right: WireSeq(0),
+        }; 4];
+        for block in blocks.get_mut(..count)? {
+            let [left, right] = self.u32s()?;
+            (block.left, block.right) = (WireSeq(left), WireSeq(right));
+        }
+        Some(Blocks::new(&blocks[..count]))
     }
 
     /// But why it went no further.
     fn outcome(&mut self, has_rtt: bool) -> Option<Outcome> {
         let [in_order, out_of_order, refused, acked, sacked] = self.u32s()?;
-        let rtt = if has_rtt {
-            let [rtt] = self.u64s()?;
-            Some(rtt)
-        } else {
-            None
-        };
+        let [rtt] = self.u64s()?;
         Some(Outcome {
             in_order,
             out_of_order,
             refused,
             acked,
             sacked,
-            rtt,
+            rtt: has_rtt.then_some(rtt),
             dropped: None,
         })
     }
 
     fn variables(&mut self, bits: u8) -> Option<Variables> {
-        let has = |bit: u8| bits & bit != 0;
-        let [snd_una, snd_nxt, rcv_nxt, rto] = self.u64s()?;
+        let [snd_una, snd_nxt, rcv_nxt, rto, srtt, rttvar] = self.u64s()?;
         let [
             iss,
             irs,
@@ -382,21 +598,16 @@ impl Reader<'_> {
             unsent,
             unread,
             mss,
+            small,
         ] = self.u32s()?;
-        let [shift, backoff, phase] = self.bytes()?;
-        let (mut srtt, mut rttvar, mut stalled_since, mut losses) = (None, 0, None, [0; 6]);
-        if has(has::SRTT) {
-            let [nanos, variation] = self.u64s()?;
-            (srtt, rttvar) = (NonZeroU64::new(nanos), variation);
-        }
-        if has(has::STALL) {
+        let [shift, backoff, phase, _] = small.to_le_bytes();
+        let (mut bytes, mut stalled_since) = ([0; 6], None);
+        if bits & has::TROUBLES != 0 {
+            bytes = self.u32s()?;
             let [nanos] = self.u64s()?;
-            stalled_since = Some(Instant::from_nanos(nanos));
+            stalled_since = nanos.checked_sub(1).map(Instant::from_nanos);
         }
-        if has(has::LOSSES) {
-            losses = self.u32s()?;
-        }
-        let [sacked, lost, resent, twice, dup_acked, out_of_order] = losses;
+        let [sacked, lost, resent, twice, dup_acked, out_of_order] = bytes;
         Some(Variables {
             iss: WireSeq(iss),
             irs: WireSeq(irs),
@@ -418,7 +629,7 @@ impl Reader<'_> {
             unread,
             out_of_order,
             mss,
-            srtt,
+            srtt: NonZeroU64::new(srtt),
             rttvar,
             rto,
             backoff,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use covers::covers;
-use ustack_tcp::observe::What;
+use ustack_tcp::observe::{Records, What};
 use ustack_tcp::segment::{FastOpen, SynOptions};
 use ustack_tcp::seq::WireSeq;
 use ustack_tcp::testing::pattern;
@@ -505,12 +505,13 @@ fn a_flow_that_opens_again_is_observed_as_a_new_one() {
         host.recv(&again, again.syn_with_data(300)).unwrap();
         again.note(&host.one());
         assert_eq!(host.state(&again), State::SynReceived);
-        let mut records = Vec::new();
+        let mut records = Records::default();
         assert_eq!(host.tcp.take_records(&mut records), 0);
-        let received = records.iter().rev().find_map(|record| match record.what {
+        let received = records.iter().filter_map(|record| match record.what {
             What::Received(packet, outcome) => Some((packet.flags, outcome.in_order)),
             _ => None,
         });
+        let received = received.last();
         let (flags, in_order) = received.expect("the SYN");
         assert!(flags.contains(Flags::SYN) && in_order <= 300, "{in_order}");
     });

@@ -1,10 +1,11 @@
 use std::net::SocketAddr;
 
-use ustack_tcp::observe::{Timer, What};
+use ustack_tcp::observe::{Record, Records, Timer, What};
 use ustack_tcp::{FlowKey, State};
 
 use super::*;
 use crate::batch::{Offload, TxBatch};
+use crate::observe::Noted;
 
 fn frame(byte: u8, len: usize) -> Frame {
     Frame {
@@ -28,7 +29,7 @@ fn told(copies: &[Vec<u8>]) -> Vec<(u64, u8, u32, usize, usize)> {
     told
 }
 
-fn timer(frames: Frames) -> Note {
+fn timer() -> Records {
     let end: SocketAddr = ([10, 0, 0, 1], 7).into();
     let record = Record {
         at: at(0),
@@ -40,9 +41,13 @@ fn timer(frames: Frames) -> Note {
         state: State::Established,
         now: None,
     };
-    Note {
-        what: Noted::Tcp(record),
-        frames,
+    [&record].into_iter().collect()
+}
+
+/// Something happened, to these frames or none.
+fn note(ring: &mut Ring, at: Instant, frames: Frames) {
+    for packed in timer().packed() {
+        ring.note(at, Told::Tcp(packed), frames);
     }
 }
 
@@ -80,35 +85,39 @@ fn notes_find_their_packets() {
     for (number, frame) in (100..).zip(batch.iter()) {
         ring.send(at(2), number, &frame);
     }
-    let dropped = |first| Note {
-        what: Noted::Dropped(Dropped::Truncated),
-        frames: Frames::Received { first, count: 1 },
-    };
-    let handed = Note {
-        what: Noted::HandedOver(3),
-        frames: Frames::Received { first: 2, count: 1 },
-    };
-    let sent = timer(Frames::Sent {
+    let received = |first| Frames::Received { first, count: 1 };
+    let sent = Frames::Sent {
         first: 101,
         count: 1,
-    });
-    for note in [timer(Frames::None), dropped(1), handed, sent] {
-        ring.note(at(2), Told::Other(&note.what), note.frames);
+    };
+    note(&mut ring, at(2), Frames::None);
+    for (first, fate) in [
+        (1, Fate::Dropped(Dropped::Truncated)),
+        (2, Fate::HandedOver(3)),
+    ] {
+        ring.note(at(2), Told::Other(fate), received(first));
     }
+    note(&mut ring, at(2), sent);
     ring.end_turn();
     let expected = [
-        (2, 0, 50, 0, 1),
+        (2, 0, 50, 0, 0),
         (2, 1, 50, 1, 0),
         (2, 2, 50, 1, 0),
         (2, 10, 1060, 0, 0),
-        (2, 11, 1060, 1, 0),
+        (2, 11, 1060, 1, 1), // the first of its flow
     ];
     assert_eq!(told(&[ring.copy()]), expected);
     let mut notes = Vec::new();
     each(&[ring.copy()], |_, _, part| {
         notes.extend(part.notes.iter().map(|note| note.what));
     });
-    assert_eq!(notes, [dropped(1).what, handed.what, sent.what]);
+    let timer = timer().iter().next().expect("one");
+    let expected = [
+        Noted::Dropped(Dropped::Truncated),
+        Noted::HandedOver(3),
+        Noted::Tcp(timer),
+    ];
+    assert_eq!(notes, expected);
 }
 
 #[test]
@@ -118,8 +127,9 @@ fn half_turns_of_several_shards_stand_in_order_of_time() {
             let mut ring = Ring::new(100_000);
             for n in 0..20 {
                 ring.receive(at(n * 3 + shard), &frame(shard as u8, 50));
-                let note = timer(Frames::None);
-                ring.note(at(n * 3 + shard), Told::Other(&note.what), note.frames);
+                let frames = Frames::Received { first: 0, count: 1 };
+                note(&mut ring, at(n * 3 + shard), frames);
+                note(&mut ring, at(n * 3 + shard), Frames::None);
                 ring.end_turn();
             }
             ring.copy()
@@ -139,8 +149,7 @@ fn a_turn_that_lost_its_beginning() {
         ring.receive(at(1), &frame(n, 500));
     }
     for first in [0, 190, 199] {
-        let note = timer(Frames::Received { first, count: 1 });
-        ring.note(at(1), Told::Other(&note.what), note.frames);
+        note(&mut ring, at(1), Frames::Received { first, count: 1 });
     }
     ring.end_turn();
     let told = told(&[ring.copy()]);

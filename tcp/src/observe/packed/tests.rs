@@ -155,32 +155,78 @@ impl Random {
 #[test]
 fn records_are_read_as_they_were_written() {
     let mut random = Random(0x5eed);
-    let (mut bytes, mut longest) = ([0; Record::MAX_PACKED], 0);
-    for n in 0..20_000 {
+    let (mut records, mut written) = (Records::default(), Vec::new());
+    while written.len() < 20_000 {
         let record = random.record();
-        let len = record.pack(&mut bytes).expect("room");
-        assert_eq!(Record::unpack(&bytes[..len]), Some(record), "record {n}");
-        assert_eq!(record.pack(&mut [0; Record::MAX_PACKED][..len - 1]), None);
-        assert_eq!(Record::unpack(&bytes[..len - 1]), None, "record {n} cut");
-        longest = longest.max(len);
+        written.push(record);
+        records.begin(record.at, &record.flow, record.state, record.now.as_ref());
+        records.tell(&record.what);
+        for _ in 0..random.below(4) {
+            let what = random.what();
+            written.push(Record { what, ..record });
+            records.tell(&what);
+        }
     }
-    assert!(longest > 200, "{longest}");
+    assert_eq!(records.len(), written.len());
+    assert!(records.iter().eq(written.iter().copied()));
+    let longest = records.packed().map(|packed| packed.as_bytes().len());
+    assert!(longest.max() > Some(200));
+    let mut twice = records.clone();
+    twice.append(&records);
+    twice.tell(&What::RecoveryEnded); // goes on with what was appended
+    let last = written.last().map(|last| Record {
+        what: What::RecoveryEnded,
+        ..*last
+    });
+    let expected = written.iter().chain(&written).copied().chain(last);
+    assert!(twice.iter().eq(expected));
 }
 
 #[test]
-fn the_longest_record_fits() {
-    // Kind, time, IPv6 flow, packet with four blocks, outcome, variables with all there is.
-    let packet = 24 + 4 * 8 + 20 + 8;
-    let variables = 4 * 8 + 10 * 4 + 3 + 16 + 8 + 24;
-    assert!(5 + 8 + 36 + packet + variables <= Record::MAX_PACKED);
+fn segments_and_alarms_are_known_unread() {
+    let mut random = Random(7);
+    let mut kinds = [0; 4];
+    for _ in 0..1_000 {
+        let record = random.record();
+        let mut records: Records = [&record].into_iter().collect();
+        let packed = records.packed().next().expect("one");
+        let is = [packed.is_sent(), packed.is_received(), packed.has_alarms()];
+        let kind = match record.what {
+            What::Sent(..) => 0,
+            What::Received(..) => 1,
+            What::Timer(_)
+            | What::State {
+                reason: Some(_), ..
+            } => 2,
+            _ => 3,
+        };
+        assert_eq!(is, [0, 1, 2].map(|of| of == kind));
+        assert_eq!(records.has_alarms(), kind == 2);
+        kinds[kind] += 1;
+        records.tell(&What::Timer(Timer::DelayedAck));
+        assert!(records.has_alarms() && records.packed().all(Packed::has_alarms));
+    }
+    assert!(kinds.iter().all(|&count| count > 50), "{kinds:?}");
+}
+
+#[test]
+fn the_longest_fits() {
+    // A packet and all that it can bring about; five timers are less.
+    let shared = HEADER + 8 + VARIABLES + TROUBLES + FLOW;
+    let changes = [8, 4, 4, 12, 12, 4]; // lost, undone, ended, begun, reduced, state
+    assert!(shared + WHAT + changes.iter().sum::<usize>() <= Packed::MAX);
 }
 
 #[test]
 fn noise_is_no_record_and_no_panic() {
     let mut random = Random(0xbad);
     for _ in 0..20_000 {
-        let bytes: [u8; 64] = core::array::from_fn(|_| random.some() as u8);
-        let len = usize::from(random.below(65));
-        let _ = Record::unpack(&bytes[..len]); // whatever it is
+        let mut bytes: [u8; 256] = core::array::from_fn(|_| random.some() as u8);
+        let len = usize::from(random.below(255));
+        bytes[1] = 0; // else nearly all would be longer than this
+        if let Some(packed) = Packed::read(&bytes[..len]) {
+            assert!(packed.as_bytes().len() <= len);
+            assert!(packed.records().count() <= usize::from(bytes[2]));
+        }
     }
 }

@@ -1,0 +1,77 @@
+use std::net::SocketAddr;
+
+use super::*;
+use crate::batch::Frame;
+use crate::device::memory;
+use crate::observe::{Frames, NoteList};
+
+fn frame(byte: u8) -> Frame {
+    Frame {
+        data: vec![byte; 60].into(),
+        ..Frame::default()
+    }
+}
+
+/// Ends a half turn at this time, in which a frame of this byte was sent and a timer fired for it.
+fn send(device: &mut impl Device, at: u64, byte: u8) {
+    let end = SocketAddr::from(([10, 0, 0, 1], 7));
+    let record = Record {
+        at: Instant::from_millis(at),
+        flow: FlowKey {
+            local: end,
+            remote: end,
+        },
+        what: What::Timer(Timer::DelayedAck),
+        state: State::Established,
+        now: None,
+    };
+    let (mut batch, mut notes) = (TxBatch::new(), NoteList::default());
+    batch.push_frame(frame(byte));
+    notes.push(&record, Frames::Sent { first: 0, count: 1 });
+    batch.put_notes(|list| {
+        *list = notes;
+        0
+    });
+    device.send(Instant::from_millis(at), &mut batch).unwrap();
+}
+
+/// Time, first byte and number of notes of each packet in the ring.
+fn kept(ring: &Mutex<Ring>) -> Vec<(u64, u8, usize)> {
+    let mut kept = Vec::new();
+    ring::each(&[ring.lock().copy()], |at, head, part| {
+        kept.push((at.as_millis(), head.data[0], part.notes.len()));
+    });
+    kept
+}
+
+#[test]
+fn what_is_missed_while_the_ring_is_read_is_no_more_than_its_half_turn() {
+    let flight = FlightRecorder::new(RecorderOptions::default()).unwrap();
+    let (inside, peer) = memory::pair(Caps {
+        mtu: 1500,
+        tx_checksum: false,
+        tso: false,
+        uso: false,
+    });
+    let mut device = flight.record(inside);
+    let ring = Arc::clone(&device.ring);
+    let mut batch = RxBatch::new();
+    // The end of a half turn is missed: what has arrived in it stays as it was.
+    peer.push(frame(1));
+    device.recv(Instant::from_millis(1), &mut batch).unwrap();
+    let reader = ring.lock();
+    send(&mut device, 1, 2);
+    drop(reader);
+    send(&mut device, 2, 3);
+    let expected = vec![(1, 1, 0), (2, 3, 1)];
+    assert_eq!(kept(&ring), expected);
+    // The beginning is missed: so is what goes with it, and no more.
+    let reader = ring.lock();
+    peer.push(frame(4));
+    device.recv(Instant::from_millis(3), &mut batch).unwrap();
+    drop(reader);
+    send(&mut device, 3, 5);
+    send(&mut device, 4, 6);
+    assert_eq!(kept(&ring), [&expected[..], &[(4, 6, 1)]].concat());
+    assert_eq!(flight.counters().missed.load(Ordering::Relaxed), 3);
+}
