@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ustack_tcp::observe::{Packet, Record, Records, Variables, What, Why};
+use ustack_tcp::observe::{Packet, Record, Records, Timer, Variables, What, Why};
 use ustack_tcp::testing::{Link, Pair, Side};
-use ustack_tcp::{Config, CongestionAlgorithm, EcnMode, Flags, LossDetection, Read, State};
+use ustack_tcp::{
+    Config, CongestionAlgorithm, EcnMode, Flags, Keepalive, LossDetection, Read, State,
+};
 
 const LIMIT: Duration = Duration::from_secs(3_000);
 /// Bytes of a round.
@@ -342,4 +344,25 @@ fn rest_is_no_event() {
         }
     }
     assert!(losses > 50, "{losses}");
+}
+
+/// Who is asked by keep-alive has rested until then: its timer is told of all the same.
+#[test]
+fn the_timer_that_ends_a_rest_is_told_of() {
+    let mut pair = Pair::new(1, &Config::default(), Link::default());
+    let (client, _) = pair.open();
+    let now = pair.now;
+    let tcp = pair.end(Side::Client);
+    let keepalive = Some(Keepalive::default());
+    tcp.set_options(now, client, |options| options.keepalive = keepalive)
+        .expect("open");
+    tcp.observe(true);
+    while pair.now - now < Duration::from_secs(5 * 7200) && pair.step() {}
+    let mut packed = Records::default();
+    pair.end(Side::Client).take_records(&mut packed);
+    let records: Vec<Record> = packed.iter().collect();
+    let count = |is: fn(&What) -> bool| records.iter().filter(|record| is(&record.what)).count();
+    let asked = count(|what| matches!(what, What::Sent(_, Why::KeepAlive)));
+    let fired = count(|what| matches!(what, What::Timer(Timer::KeepAlive)));
+    assert_eq!((asked, fired), (4, 4));
 }

@@ -143,8 +143,9 @@ impl Tcp {
             Some(Slot::Connection(conn)) => {
                 (conn.due_timers(now, &self.config), conn.retransmits())
             }
-            Some(Slot::SynSent(syn)) => (handshake(now, syn.deadline()), 0),
-            Some(Slot::SynReceived(syn)) => (handshake(now, syn.deadline()), 0),
+            Some(Slot::SynSent(syn)) => (only(Timer::Handshake, now, syn.deadline()), 0),
+            Some(Slot::SynReceived(syn)) => (only(Timer::Handshake, now, syn.deadline()), 0),
+            Some(Slot::Resting(_, rest)) => (only(Timer::KeepAlive, now, rest.until), 0),
             _ => ([None; 5], 0),
         };
         self.on_deadline(now, id);
@@ -196,7 +197,8 @@ impl Tcp {
     }
 }
 
-fn handshake(now: Instant, deadline: Option<Instant>) -> [Option<Timer>; 5] {
+/// The one timer that there is, if its time has come.
+fn only(timer: Timer, now: Instant, deadline: Option<Instant>) -> [Option<Timer>; 5] {
     let due = deadline.is_some_and(|at| at <= now);
-    [due.then_some(Timer::Handshake), None, None, None, None]
+    [due.then_some(timer), None, None, None, None]
 }
