@@ -123,6 +123,50 @@ fn offload_is_described() {
     }
 }
 
+/// The short road writes what the general one does, which a device without offload gets.
+#[test]
+fn the_short_road_writes_the_same() {
+    static TEXT: [u8; 1460] = [0xa5; 1460];
+    let (mut short, mut general) = (Ip::new(config(), OFFLOAD, [1; 32]), ip());
+    let flow = FlowKey::new(socket(US4, 80), socket(PEER4, 1000));
+    for n in 0..2_000_u32 {
+        let mut segment = segment(n.wrapping_mul(0x9e37_79b9));
+        segment.flags = Flags((n % 512) as u16 & !Flags::SYN.0);
+        (segment.window, segment.urgent) = (WireWindow(n as u16), (n / 3) as u16);
+        if n % 2 == 0 {
+            segment.options = Options::Segment(ustack_tcp::segment::SegmentOptions {
+                timestamps: Some(ustack_tcp::segment::Timestamps {
+                    tsval: n,
+                    tsecr: !n,
+                }),
+                ..Default::default()
+            });
+        }
+        let len = [0, 1, 511, 512, 513, 1448][n as usize % 6];
+        let meta = ustack_tcp::TxMeta {
+            flow: &flow,
+            segment: &segment,
+            payload_len: len as u32,
+            gso_size: None,
+            ecn: [Ecn::NotEct, Ecn::Ect0, Ecn::Ect1][n as usize % 3],
+            dscp: (n % 64) as u8,
+            ttl: NonZeroU8::new((n % 256) as u8),
+        };
+        let written = [&mut short, &mut general].map(|ip| {
+            let mut tx = TxBatch::new();
+            let text = [
+                Bytes::from_static(&TEXT[..len / 2]),
+                Bytes::from_static(&TEXT[len / 2..len]),
+            ];
+            ustack_tcp::Transmit::push(&mut ip.output(at(1), &mut tx), &meta, text.into_iter());
+            let frame = tx.front().expect("a frame").to_frame();
+            gso::completed(&frame).expect("a frame that fits")
+        });
+        assert_eq!(written[0], written[1], "{n}: {segment:?}");
+    }
+    assert_eq!(short.counters(), general.counters());
+}
+
 /// A device that cannot cut gets what one that can would make of it, chunks not copied.
 #[test]
 fn a_super_segment_is_cut_as_the_device_would() {
