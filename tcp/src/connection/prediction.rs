@@ -52,19 +52,15 @@ impl Connection {
         is_ack.then_some(Predicted::Ack(ack))
     }
 
-    /// Whether the sender learns nothing from an acknowledgment: it is the last one again, of a
-    /// segment that came for another reason, and nothing is missing that it could be a hint of.
+    /// Whether the sender learns nothing from an acknowledgment, of a segment that came for another
+    /// reason: all that it has was acknowledged before. Nothing is in flight then that could be
+    /// missing, and nothing waits for a timer.
     pub(super) fn is_no_news(&self, ack: SeqNum, seg: &Segment) -> bool {
-        let flight = &self.snd.flight;
-        let says_nothing = ack == self.snd.una
-            && !seg.has(Flags::ECE)
+        let snd = &self.snd;
+        let says_nothing = !seg.has(Flags::ECE)
             && matches!(&seg.options, Options::Segment(options) if options.sack.is_empty());
-        let is_duplicate = seg.payload.is_empty() && flight.outstanding() > 0;
-        says_nothing
-            && !is_duplicate
-            && self.is_calm()
-            && !self.recovery.is_in_doubt()
-            && flight.sampler().is_none()
+        let has_nothing = ack == snd.una && snd.una == snd.end() && snd.flight.sampler().is_none();
+        says_nothing && has_nothing && self.is_calm() && !self.recovery.is_in_doubt()
     }
 
     /// That [`Connection::advance`] changes nothing then which anything comes of: that a round of
