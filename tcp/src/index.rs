@@ -111,6 +111,9 @@ impl Index {
                 }
                 matching &= matching - 1;
             }
+            if bucket.next == NONE {
+                return None;
+            }
             bucket = self.spare.get(bucket.next)?;
         }
     }

@@ -274,8 +274,8 @@ impl Resting {
 
     /// The connection of `flow` as it was; the record is of no more use.
     pub(crate) fn wake(&mut self, flow: FlowKey, now: Instant, config: &Config) -> Connection {
-        let mut conn = self.connection(flow, config);
-        conn.slept_long = self.has_slept_long(now);
+        #[cfg_attr(not(debug_assertions), expect(unused_mut))]
+        let mut conn = self.woken(flow, self.has_slept_long(now), config);
         #[cfg(debug_assertions)]
         {
             conn.watch = self.watch.take().map(|watch| *watch);
@@ -310,6 +310,10 @@ impl Resting {
 
     /// The connection of `flow` as it would be.
     pub(crate) fn connection(&self, flow: FlowKey, config: &Config) -> Connection {
+        self.woken(flow, false, config)
+    }
+
+    fn woken(&self, flow: FlowKey, slept_long: bool, config: &Config) -> Connection {
         let (totals, stats) = self.stats.wake();
         let [bytes_received, bytes_acked, total_retrans] = totals;
         let mss = self.mss(&flow);
@@ -360,7 +364,7 @@ impl Resting {
             write_blocked: false,
             last_received: self.last_received,
             keepalive_probes: 0,
-            slept_long: false,
+            slept_long,
             bytes_received,
             bytes_acked,
             total_retrans,

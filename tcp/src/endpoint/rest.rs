@@ -181,8 +181,8 @@ impl Dormitory {
         config: &Config,
     ) -> Option<Box<Connection>> {
         let record = self.records.get_mut(rest.record)?;
-        record.glance();
         if record.has_slept_long(now) {
+            record.glance(); // it is in no cache
             self.arrivals.on_woken(now);
         }
         let conn = boxed(&mut self.connections, || record.wake(flow, now, config));
