@@ -36,6 +36,9 @@ const TIMEOUTS: u8 = 3;
 /// Orders that may wait for the thread; more are counted only.
 const ORDERS: usize = 4;
 
+/// How long a file waits for what others hold.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 /// Stalls that are remembered, so that each has one file.
 const MAX_STALLS: usize = 256;
 
@@ -122,7 +125,7 @@ impl FlightRecorder {
                             break;
                         };
                         // It says by itself what went wrong.
-                        let _ = shared.write(&why);
+                        let _ = shared.write(&why, PATIENCE);
                     }
                 });
             Shared {
@@ -167,7 +170,7 @@ impl FlightRecorder {
     /// Writes a file before it returns: for a program that is about to end. What is being changed
     /// at that moment is left out.
     pub fn write(&self, why: &str) -> io::Result<PathBuf> {
-        self.0.write(why)
+        self.0.write(why, Duration::ZERO)
     }
 
     /// Has a file written when a thread of this process panics, before the panic goes on. Holds until
@@ -180,7 +183,7 @@ impl FlightRecorder {
             if let Some(shared) = shared.upgrade() {
                 let what = panic.payload_as_str().unwrap_or("?");
                 // It says by itself what went wrong.
-                let _ = shared.write(&format!("panic: {what}"));
+                let _ = shared.write(&format!("panic: {what}"), Duration::ZERO);
             }
         }));
     }
@@ -205,13 +208,12 @@ impl FlightRecorder {
 }
 
 impl Shared {
-    fn write(&self, why: &str) -> io::Result<PathBuf> {
-        const PATIENCE: Duration = Duration::from_millis(200);
+    /// What is noted at the end of a half turn that is under way is waited for so long.
+    fn write(&self, why: &str, patience: Duration) -> io::Result<PathBuf> {
         let rings = self.rings.try_lock_for(PATIENCE).map(|rings| rings.clone());
         let rings = rings.unwrap_or_default();
-        let copies = rings
-            .iter()
-            .filter_map(|ring| Some(ring.try_lock_for(PATIENCE)?.copy()));
+        let until = std::time::Instant::now() + patience;
+        let copies = rings.iter().filter_map(|ring| copied(ring, until));
         let copies: Vec<_> = copies.collect();
         let Some(mut writer) = self.writer.try_lock_for(10 * PATIENCE) else {
             return Err(io::Error::other("another file is being written"));
@@ -231,6 +233,18 @@ impl Shared {
             }
         }
         written
+    }
+}
+
+/// A copy of a ring, between two half turns if there is such a moment until then.
+fn copied(ring: &Mutex<Ring>, until: std::time::Instant) -> Option<Vec<u8>> {
+    loop {
+        let ring = ring.try_lock_for(PATIENCE)?;
+        if ring.is_between() || std::time::Instant::now() >= until {
+            return Some(ring.copy());
+        }
+        drop(ring);
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -82,6 +82,11 @@ impl Ring {
         (self.begins, self.received) = (true, 0);
     }
 
+    /// Whether no half turn is under way.
+    pub(super) const fn is_between(&self) -> bool {
+        self.begins
+    }
+
     /// A frame came.
     #[inline]
     pub(super) fn receive(&mut self, at: Instant, frame: &Frame) {

@@ -5,6 +5,18 @@ use crate::batch::Frame;
 use crate::device::memory;
 use crate::observe::{Frames, NoteList};
 
+/// A device, and its other end.
+fn recorded() -> (Recorder<memory::MemoryDevice>, memory::MemoryDevice) {
+    let flight = FlightRecorder::new(RecorderOptions::default()).unwrap();
+    let (inside, peer) = memory::pair(Caps {
+        mtu: 1500,
+        tx_checksum: false,
+        tso: false,
+        uso: false,
+    });
+    (flight.record(inside), peer)
+}
+
 fn frame(byte: u8) -> Frame {
     Frame {
         data: vec![byte; 60].into(),
@@ -46,14 +58,7 @@ fn kept(ring: &Mutex<Ring>) -> Vec<(u64, u8, usize)> {
 
 #[test]
 fn what_is_missed_while_the_ring_is_read_is_no_more_than_its_half_turn() {
-    let flight = FlightRecorder::new(RecorderOptions::default()).unwrap();
-    let (inside, peer) = memory::pair(Caps {
-        mtu: 1500,
-        tx_checksum: false,
-        tso: false,
-        uso: false,
-    });
-    let mut device = flight.record(inside);
+    let (mut device, peer) = recorded();
     let ring = Arc::clone(&device.ring);
     let mut batch = RxBatch::new();
     // The end of a half turn is missed: what has arrived in it stays as it was.
@@ -73,5 +78,28 @@ fn what_is_missed_while_the_ring_is_read_is_no_more_than_its_half_turn() {
     send(&mut device, 3, 5);
     send(&mut device, 4, 6);
     assert_eq!(kept(&ring), [&expected[..], &[(4, 6, 1)]].concat());
-    assert_eq!(flight.counters().missed.load(Ordering::Relaxed), 3);
+    assert_eq!(device.flight.counters().missed.load(Ordering::Relaxed), 3);
+}
+
+/// A file that somebody orders while a half turn is under way has what is noted at its end.
+#[test]
+fn a_file_waits_for_the_end_of_a_half_turn() {
+    let (mut device, peer) = recorded();
+    let ring = Arc::clone(&device.ring);
+    peer.push(frame(1));
+    let now = Instant::from_millis(1);
+    device.recv(now, &mut RxBatch::new()).unwrap();
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    let copy = std::thread::spawn(move || copied(&ring, until).unwrap());
+    send(&mut device, 1, 2);
+    let mut notes = 0;
+    ring::each(&[copy.join().unwrap()], |_, _, part| notes += part.notes.len());
+    assert_eq!(notes, 1);
+    // Who cannot wait has what there is.
+    peer.push(frame(3));
+    device.recv(now, &mut RxBatch::new()).unwrap();
+    let mut packets = 0;
+    let copy = copied(&device.ring, std::time::Instant::now()).unwrap();
+    ring::each(&[copy], |_, _, _| packets += 1);
+    assert_eq!(packets, 3);
 }
