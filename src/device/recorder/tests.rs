@@ -93,7 +93,9 @@ fn a_file_waits_for_the_end_of_a_half_turn() {
     let copy = std::thread::spawn(move || copied(&ring, until).unwrap());
     send(&mut device, 1, 2);
     let mut notes = 0;
-    ring::each(&[copy.join().unwrap()], |_, _, part| notes += part.notes.len());
+    ring::each(&[copy.join().unwrap()], |_, _, part| {
+        notes += part.notes.len()
+    });
     assert_eq!(notes, 1);
     // Who cannot wait has what there is.
     peer.push(frame(3));
