@@ -94,7 +94,7 @@ fn a_file_waits_for_the_end_of_a_half_turn() {
     send(&mut device, 1, 2);
     let mut notes = 0;
     ring::each(&[copy.join().unwrap()], |_, _, part| {
-        notes += part.notes.len()
+        notes += part.notes.len();
     });
     assert_eq!(notes, 1);
     // Who cannot wait has what there is.
