@@ -50,6 +50,7 @@ impl Connection {
         }
         let window_changed = self.update_window(seq.max(self.rcv.nxt()), ack, seg);
         if !window_changed && self.is_no_news(ack, seg) {
+            self.make_room(); // the first ACK of all is news to that
             #[cfg(debug_assertions)]
             self.check_no_news(now, ack, seg);
             return;
