@@ -14,7 +14,7 @@ use std::io;
 use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -97,7 +97,7 @@ pub struct FlightRecorder(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     options: RecorderOptions,
-    rings: Mutex<Vec<Arc<Mutex<Ring>>>>,
+    rings: Mutex<Vec<Arc<Kept>>>,
     writer: Arc<Mutex<Writer>>,
     counters: Arc<RecorderCounters>,
     /// Not before then is a file written that nobody has asked for.
@@ -105,6 +105,15 @@ struct Shared {
     /// `None` only while dropping.
     orders: Option<Sender<String>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What is kept of one queue.
+#[derive(Debug)]
+struct Kept {
+    ring: Mutex<Ring>,
+    /// Whether no half turn is under way: who only wants to know that takes no lock, as what comes
+    /// meanwhile would be missed.
+    is_between: AtomicBool,
 }
 
 impl FlightRecorder {
@@ -142,12 +151,15 @@ impl FlightRecorder {
 
     /// Records what goes through one queue of a device.
     pub fn record<D: Device>(&self, device: D) -> Recorder<D> {
-        let ring = Arc::new(Mutex::new(Ring::new(self.0.options.size)));
-        self.0.rings.lock().push(Arc::clone(&ring));
+        let kept = Arc::new(Kept {
+            ring: Mutex::new(Ring::new(self.0.options.size)),
+            is_between: AtomicBool::new(true),
+        });
+        self.0.rings.lock().push(Arc::clone(&kept));
         Recorder {
             device,
             flight: self.clone(),
-            ring,
+            kept,
             misses: false,
             is_cut: false,
             recorded: 0,
@@ -213,7 +225,7 @@ impl Shared {
         let rings = self.rings.try_lock_for(PATIENCE).map(|rings| rings.clone());
         let rings = rings.unwrap_or_default();
         let until = std::time::Instant::now() + patience;
-        let copies = rings.iter().filter_map(|ring| copied(ring, until));
+        let copies = rings.iter().filter_map(|kept| kept.copy(until));
         let copies: Vec<_> = copies.collect();
         let Some(mut writer) = self.writer.try_lock_for(10 * PATIENCE) else {
             return Err(io::Error::other("another file is being written"));
@@ -236,15 +248,20 @@ impl Shared {
     }
 }
 
-/// A copy of a ring, between two half turns if there is such a moment until then.
-fn copied(ring: &Mutex<Ring>, until: std::time::Instant) -> Option<Vec<u8>> {
-    loop {
-        let ring = ring.try_lock_for(PATIENCE)?;
-        if ring.is_between() || std::time::Instant::now() >= until {
-            return Some(ring.copy());
+impl Kept {
+    /// A copy of the ring, between two half turns if there is such a moment until then.
+    fn copy(&self, until: std::time::Instant) -> Option<Vec<u8>> {
+        loop {
+            let may_copy =
+                || self.is_between.load(Ordering::Relaxed) || std::time::Instant::now() >= until;
+            if may_copy() {
+                let ring = self.ring.try_lock_for(PATIENCE)?;
+                if may_copy() {
+                    return Some(ring.copy());
+                }
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
-        drop(ring);
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -268,7 +285,7 @@ impl Drop for Shared {
 pub struct Recorder<D> {
     device: D,
     flight: FlightRecorder,
-    ring: Arc<Mutex<Ring>>,
+    kept: Arc<Kept>,
     /// Frames of this half turn are in no ring: notes of it would be taken for others'.
     misses: bool,
     /// A half turn that the ring has the beginning of is over, which could not be written.
@@ -288,13 +305,16 @@ impl<D> Recorder<D> {
     /// Writes to the ring, unless it is being read, or something of this half turn was missed
     /// already. So many frames are not in it, then.
     fn keep(&mut self, frames: usize, write: impl FnOnce(&mut Ring)) {
-        let ring = self.ring.try_lock().filter(|_| !self.misses);
+        let ring = self.kept.ring.try_lock().filter(|_| !self.misses);
+        let is_between = &self.kept.is_between;
         if let Some(mut ring) = ring {
             if mem::take(&mut self.is_cut) {
                 ring.end_turn();
             }
             write(&mut ring);
+            is_between.store(ring.is_between(), Ordering::Relaxed);
         } else {
+            is_between.store(true, Ordering::Relaxed); // nothing more is noted of this one
             self.is_cut = true;
             self.misses = true;
             let counters = &self.flight.0.counters;

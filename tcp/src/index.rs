@@ -11,7 +11,7 @@ use crate::config::LargeMemory;
 const ENTRIES: usize = 12;
 
 /// Entries for each bucket, on average. More of them take less memory, but more of them do not find room
-/// in their bucket: with so many one in twelve.
+/// in their bucket: with so many one in sixteen on average.
 const LOAD: usize = 9;
 
 /// The tag of no entry.

@@ -47,13 +47,14 @@ impl Arrivals {
         are_many: false,
     };
 
-    fn on_woken(&mut self, now: Instant) {
+    /// Somebody was woken, after a long rest or not: another period may have begun.
+    fn on_woken(&mut self, now: Instant, slept_long: bool) {
         if now >= self.since + SILENCE {
             // A period in which nobody came is none with many.
             self.are_many = self.woken > CROWD && now < self.since + 2 * SILENCE;
             (self.woken, self.since) = (0, now);
         }
-        self.woken += 1;
+        self.woken += usize::from(slept_long);
     }
 }
 
@@ -181,10 +182,11 @@ impl Dormitory {
         config: &Config,
     ) -> Option<Box<Connection>> {
         let record = self.records.get_mut(rest.record)?;
-        if record.has_slept_long(now) {
+        let slept_long = record.has_slept_long(now);
+        if slept_long {
             record.glance(); // it is in no cache
-            self.arrivals.on_woken(now);
         }
+        self.arrivals.on_woken(now, slept_long);
         let conn = boxed(&mut self.connections, || record.wake(flow, now, config));
         self.awake += 1;
         self.records.remove(rest.record);
@@ -276,8 +278,8 @@ impl Tcp {
         }
     }
 
-    /// Makes a record of a connection whose [time](Connection::rest_at) has come and that is not in
-    /// the ready list.
+    /// Makes a record of a connection whose [time](Connection::rest_at) has come, or that is
+    /// [drowsy](Connection::is_drowsy), and that is not in the ready list.
     pub(super) fn rest(
         &mut self,
         #[cfg_attr(not(debug_assertions), expect(unused_variables))] now: Instant,
@@ -321,7 +323,7 @@ mod tests {
         let step = SILENCE.as_nanos() as u64 / each as u64;
         let mut now = start;
         while now < start + periods * SILENCE {
-            arrivals.on_woken(now);
+            arrivals.on_woken(now, true);
             now = now.after_nanos(step);
         }
         now
@@ -343,7 +345,21 @@ mod tests {
         let mut arrivals = Arrivals::NONE;
         let now = wake(&mut arrivals, Instant::from_millis(1_000), 3, 2 * CROWD);
         assert!(arrivals.are_many);
-        arrivals.on_woken(now + 2 * SILENCE);
+        arrivals.on_woken(now + 2 * SILENCE, true);
+        assert!(!arrivals.are_many);
+    }
+
+    /// They cannot start one, either.
+    #[test]
+    fn those_who_come_back_soon_keep_no_crowd_up() {
+        let mut arrivals = Arrivals::NONE;
+        let mut now = wake(&mut arrivals, Instant::from_millis(1_000), 3, 2 * CROWD);
+        assert!(arrivals.are_many);
+        let end = now + 3 * SILENCE;
+        while now < end {
+            arrivals.on_woken(now, false);
+            now = now.after_nanos(1_000);
+        }
         assert!(!arrivals.are_many);
     }
 }

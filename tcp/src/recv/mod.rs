@@ -92,8 +92,8 @@ impl RecvSpace {
         self.urgent.map(|urgent| urgent - self.reader())
     }
 
-    /// The next chunks for the reader, at most `most` and together at most `max` bytes: how many
-    /// bytes, and whether there would have been room for more.
+    /// The next chunks for the reader, at most `most` and together at most `max` bytes, none beyond
+    /// the urgent mark: how many bytes, and whether there would have been room for more.
     #[inline]
     pub(crate) fn read(
         &mut self,
@@ -108,6 +108,9 @@ impl RecvSpace {
             };
             bytes += data.len();
             put(data);
+            if self.urgent_left() == Some(0) {
+                break;
+            }
         }
         (bytes, false)
     }

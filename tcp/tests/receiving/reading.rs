@@ -25,7 +25,8 @@ fn take(pair: &mut Pair, conn: ConnId, (max, most): (usize, usize), together: bo
             break;
         };
         bytes.extend_from_slice(&chunk);
-        if bytes.len() == max {
+        let is_at_mark = tcp.urgent_left(conn) == Ok(Some(0));
+        if bytes.len() == max || is_at_mark {
             break;
         }
     }
