@@ -87,9 +87,9 @@ impl Tcp {
         let done = call(self, segment);
         if let (Some(observer), Ok(result)) = (&mut observer, &done) {
             if !self.table.is_latest(id) {
-                let now = self.table.lookup_again(flow);
-                before.has_connection &= now == id; // or it is another
-                id = now;
+                let found = self.table.lookup_again(flow);
+                before.has_connection &= found == id; // or it is another
+                id = found;
             }
             let after = self.view(id);
             let scene = &mut Scene::new(now, flow, &after);
@@ -118,9 +118,9 @@ impl Tcp {
         let done = self.on_train(now, flow, ecn, segment, followers);
         if let (Some(observer), Ok(())) = (&mut observer, &done) {
             if !self.table.is_latest(id) {
-                let now = self.table.lookup_again(flow);
-                before.has_connection &= now == id; // or it is another
-                id = now;
+                let found = self.table.lookup_again(flow);
+                before.has_connection &= found == id; // or it is another
+                id = found;
             }
             let after = self.view(id);
             let scene = &mut Scene::new(now, flow, &after);

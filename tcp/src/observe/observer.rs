@@ -13,7 +13,7 @@ use crate::send::Ever;
 use crate::seq::{SeqNum, WindowScale, WireWindow};
 use crate::time::Instant;
 
-use super::{Blocks, Evidence, Outcome, Packet, Records, Timer, Variables, What, Why};
+use super::{Blocks, Evidence, Outcome, Packed, Packet, Records, Timer, Variables, What, Why};
 
 /// Records that wait for [`Tcp::take_records`](crate::Tcp::take_records); more are dropped and
 /// counted. A turn makes some hundreds, unless thousands of timers fire at once.
@@ -260,6 +260,10 @@ impl Observer {
             self.records.begin(at, scene.flow, state, now.as_ref());
         }
         self.records.tell(what);
+        debug_assert!(
+            self.records.last_len() <= Packed::MAX,
+            "more than a ring has room for"
+        );
     }
 
     /// A segment left; the scene is since.

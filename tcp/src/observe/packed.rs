@@ -30,6 +30,11 @@ const TROUBLES: usize = 6 * 4 + 8;
 const FLOW: usize = 2 * 16 + 4;
 const WHAT: usize = 4 + 6 * 4 + 5 * 4 + 8 + 4 * 8;
 
+/// Lost, undone, ended, begun, reduced, state.
+const CHANGES: usize = 8 + 4 + 4 + 12 + 12 + 4;
+
+const _: () = assert!(HEADER + 8 + VARIABLES + TROUBLES + FLOW + WHAT + CHANGES <= Packed::MAX);
+
 /// What there is besides what all have.
 mod has {
     pub(super) const VARIABLES: u8 = 1;
@@ -100,6 +105,11 @@ impl Records {
             rest = &rest[packed.0.len()..];
             Some(packed)
         })
+    }
+
+    /// Bytes of the last [`Packed`].
+    pub(crate) const fn last_len(&self) -> usize {
+        self.used - self.last
     }
 
     /// Bytes that they take.
@@ -361,7 +371,8 @@ impl<'a> FromIterator<&'a Record> for Records {
 }
 
 impl<'a> Packed<'a> {
-    /// The most bytes that one takes.
+    /// The most bytes that one takes of what an observer tells at once: a packet, and each change that
+    /// it can bring about; five timers are less.
     pub const MAX: usize = 384;
 
     /// Takes one off the beginning of `bytes`; `None` if there is none.

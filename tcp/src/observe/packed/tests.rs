@@ -210,14 +210,6 @@ fn segments_and_alarms_are_known_unread() {
 }
 
 #[test]
-fn the_longest_fits() {
-    // A packet and all that it can bring about; five timers are less.
-    let shared = HEADER + 8 + VARIABLES + TROUBLES + FLOW;
-    let changes = [8, 4, 4, 12, 12, 4]; // lost, undone, ended, begun, reduced, state
-    assert!(shared + WHAT + changes.iter().sum::<usize>() <= Packed::MAX);
-}
-
-#[test]
 fn noise_is_no_record_and_no_panic() {
     let mut random = Random(0xbad);
     for _ in 0..20_000 {
