@@ -379,6 +379,11 @@ impl Counters {
                 let _ = write!(line, ", {dropped} missing from the {file}");
             }
         }
+        let left_out = self.capture.as_ref();
+        let left_out = left_out.map_or(0, |files| count(&files.events_left_out));
+        if left_out > 0 {
+            let _ = write!(line, "; {left_out} events in no comment of the capture");
+        }
     }
 }
 

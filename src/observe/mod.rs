@@ -16,6 +16,8 @@ mod waiting;
 
 pub use log::{EventLog, EventLogCounters, EventLogOptions};
 pub(crate) use notes::Notes;
+#[cfg(test)]
+pub(crate) use notes::timer;
 pub use notes::{Fate, NoteList, Told};
 pub use text::{comment, discarded};
 pub use turn::{Entry, Part, Turn};

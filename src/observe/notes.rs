@@ -97,6 +97,23 @@ impl NoteList {
     }
 }
 
+/// A timer of this port's connection fired: for tests that need an event.
+#[cfg(test)]
+pub(crate) fn timer(
+    at: ustack_tcp::time::Instant,
+    port: u16,
+    timer: ustack_tcp::observe::Timer,
+) -> ustack_tcp::observe::Record {
+    let end = |port| std::net::SocketAddr::from(([10, 0, 0, 1], port));
+    ustack_tcp::observe::Record {
+        at,
+        flow: ustack_tcp::FlowKey::new(end(80), end(port)),
+        what: ustack_tcp::observe::What::Timer(timer),
+        state: ustack_tcp::State::Established,
+        now: None,
+    }
+}
+
 #[cfg(test)]
 impl NoteList {
     pub(crate) fn push(&mut self, record: &ustack_tcp::observe::Record, frames: Frames) {

@@ -90,27 +90,14 @@ impl Events {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
-    use ustack_tcp::State;
-    use ustack_tcp::observe::{Record, Timer, What};
+    use ustack_tcp::observe::Timer;
     use ustack_tcp::time::Instant;
 
     use super::*;
-    use crate::observe::{Frames, comment};
+    use crate::observe::{self, Frames, comment};
 
     fn timer(port: u16, count: u8) -> Note {
-        let end = |port| SocketAddr::from(([10, 0, 0, 1], port));
-        let record = Record {
-            at: Instant::ZERO,
-            flow: FlowKey {
-                local: end(80),
-                remote: end(port),
-            },
-            what: What::Timer(Timer::Persist(count)),
-            state: State::Established,
-            now: None,
-        };
+        let record = observe::timer(Instant::ZERO, port, Timer::Persist(count));
         Note {
             what: Noted::Tcp(record),
             frames: Frames::None,

@@ -1,9 +1,7 @@
-use std::net::SocketAddr;
-
 use super::*;
 use crate::batch::Frame;
 use crate::device::memory;
-use crate::observe::{Frames, NoteList};
+use crate::observe::{Frames, NoteList, timer};
 
 /// A device, and its other end.
 fn recorded() -> (Recorder<memory::MemoryDevice>, memory::MemoryDevice) {
@@ -26,17 +24,7 @@ fn frame(byte: u8) -> Frame {
 
 /// Ends a half turn at this time, in which a frame of this byte was sent and a timer fired for it.
 fn send(device: &mut impl Device, at: u64, byte: u8) {
-    let end = SocketAddr::from(([10, 0, 0, 1], 7));
-    let record = Record {
-        at: Instant::from_millis(at),
-        flow: FlowKey {
-            local: end,
-            remote: end,
-        },
-        what: What::Timer(Timer::DelayedAck),
-        state: State::Established,
-        now: None,
-    };
+    let record = timer(Instant::from_millis(at), 7, Timer::DelayedAck);
     let (mut batch, mut notes) = (TxBatch::new(), NoteList::default());
     batch.push_frame(frame(byte));
     notes.push(&record, Frames::Sent { first: 0, count: 1 });

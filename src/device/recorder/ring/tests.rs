@@ -1,11 +1,8 @@
-use std::net::SocketAddr;
-
-use ustack_tcp::observe::{Record, Records, Timer, What};
-use ustack_tcp::{FlowKey, State};
+use ustack_tcp::observe::{Records, Timer};
 
 use super::*;
 use crate::batch::{Offload, TxBatch};
-use crate::observe::Noted;
+use crate::observe::{self, Noted};
 
 fn frame(byte: u8, len: usize) -> Frame {
     Frame {
@@ -30,17 +27,7 @@ fn told(copies: &[Vec<u8>]) -> Vec<(u64, u8, u32, usize, usize)> {
 }
 
 fn timer() -> Records {
-    let end: SocketAddr = ([10, 0, 0, 1], 7).into();
-    let record = Record {
-        at: at(0),
-        flow: FlowKey {
-            local: end,
-            remote: end,
-        },
-        what: What::Timer(Timer::DelayedAck),
-        state: State::Established,
-        now: None,
-    };
+    let record = observe::timer(at(0), 7, Timer::DelayedAck);
     [&record].into_iter().collect()
 }
 

@@ -1,4 +1,10 @@
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use super::super::{Blocks, Timer};
+use super::codes::{timer, why};
 use super::*;
+use crate::segment::{Flags, SackBlock};
+use crate::seq::{WindowScale, WireSeq};
 
 /// Numbers without a pattern.
 struct Random(u64);
