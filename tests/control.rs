@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Test::new("what_was_killed_is_replaced", killed).needs(&["ip"]),
         Test::new("a_socket_elsewhere_or_none", elsewhere).needs(&["ip"]),
         Test::new("nobody_there", nobody),
+        Test::new("who_looks_has_a_thread_while_they_look", threads).needs(&["ip", "curl"]),
         Test::new("metrics_are_the_hosts", metrics).needs(&["ip", "curl"]),
         Test::new("top_ends_with_its_terminal", hangup).needs(&["ip", "tmux"]),
         Test::new("top_shows_and_leaves_the_terminal_clean", top).needs(&["ip", "tmux"]),
@@ -99,6 +100,37 @@ fn listing() {
     let finished = program.terminate();
     assert_eq!(finished.status.code(), Some(0));
     assert!(!path.exists(), "it is gone with the program");
+}
+
+/// A program that nobody looks at has one thread for each queue.
+fn threads() {
+    let folder = common::temp_dir();
+    let recorder = folder.path().to_str().expect("a path in UTF-8");
+    let arguments = ["--queues", "1", "--metrics", "0", "--recorder", recorder];
+    let program = Ustack::start(&arguments);
+    let line = program.wait_stdout("  metrics ", SHORT);
+    let metrics = line.split_whitespace().last().expect("an address");
+    let path = socket(&program);
+    let tasks = format!("/proc/{}/task", program.pid());
+    let count = || std::fs::read_dir(&tasks).expect("it runs").count();
+    let wait_for = |threads| {
+        while count() != threads {
+            std::thread::yield_now(); // the test's own time limit ends it
+        }
+    };
+    drop(echoing("10.77.0.2"));
+    assert_eq!(count(), 1);
+    let mut client = BufReader::new(UnixStream::connect(&path).expect("a socket"));
+    client.read_line(&mut String::new()).expect("a greeting");
+    assert_eq!(count(), 2);
+    drop(client);
+    wait_for(1);
+    run_ok(command("curl --silent --fail").arg(metrics), SHORT);
+    wait_for(1);
+    program.signal(Signal::USR1);
+    program.wait_stderr("flight recorder written", SHORT);
+    wait_for(1);
+    program.terminate();
 }
 
 fn reset() {

@@ -122,7 +122,7 @@ fn watched(device: impl Device + 'static, capture: &File, log: &File) -> (Config
     });
     let events = EventLog::new(log.clone(), &EventLogOptions::default()).expect("memory");
     let captured = Capture::new(device, capture.clone(), options).expect("memory");
-    let device = recorder.expect("a thread").record(captured);
+    let device = recorder.record(captured);
     (config(1).events(Arc::new(events)), Box::new(device))
 }
 

@@ -1,5 +1,5 @@
-//! The control socket: where a running host makes it, and where others find it. Beside it, on the
-//! same thread, the metrics: whoever looks at the host takes no time from the packet loop.
+//! The control socket: where a running host makes it, and where others find it. Beside it the
+//! metrics.
 
 use std::env;
 use std::fs;
@@ -8,10 +8,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 
 use rustix::process::geteuid;
-use tokio::runtime::Builder;
 use tracing::{info, warn};
 use ustack::Stack;
 use ustack::control::{self, About, Bound, Limits};
@@ -21,74 +19,45 @@ use super::error::{Error, ExitStatus, reason};
 use super::settings::{ControlChoice, Settings};
 
 /// Everything by which the host can be looked at from outside; dropped, it ends.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outlook {
     /// Where the control socket is.
     pub(crate) socket: Option<PathBuf>,
     /// Where metrics are.
     pub(crate) metrics: Option<SocketAddr>,
-    /// Before the thread, which ends with it.
-    stopper: Option<Stopper>,
-    thread: Option<JoinHandle<()>>,
+    /// Both end with it.
+    _stopper: Stopper,
 }
 
 impl Outlook {
-    /// Starts what the settings ask for.
+    /// Starts what the settings ask for, within a tokio runtime.
     pub(crate) fn start(settings: &Settings, stack: &Stack, about: About) -> Result<Self, Error> {
         let bound = bind(&settings.control, &about.device)?;
         let metrics = settings.metrics.map(listen).transpose()?;
-        if bound.is_none() && metrics.is_none() {
-            return Ok(Self::default());
-        }
         let (stopper, stop) = service::stop();
-        let mut outlook = Self {
+        let outlook = Self {
             socket: bound.as_ref().map(|bound| bound.path().to_owned()),
             metrics: metrics.as_ref().and_then(|it| it.local_addr().ok()),
-            stopper: Some(stopper),
-            thread: None,
+            _stopper: stopper,
         };
-        let stack = stack.clone();
-        let run = async move {
-            let metrics = metrics.map(|listener| {
-                tokio::spawn(ustack::metrics::serve(
-                    listener,
-                    stack.clone(),
-                    stop.clone(),
-                ))
+        if let Some(listener) = metrics {
+            let (stack, stop) = (stack.clone(), stop.clone());
+            tokio::spawn(async move {
+                if let Err(error) = ustack::metrics::serve(listener, stack, stop).await {
+                    warn!(%error, "no more metrics");
+                }
             });
-            if let Some(bound) = bound {
+        }
+        if let Some(bound) = bound {
+            let stack = stack.clone();
+            tokio::spawn(async move {
                 let done = control::serve(bound, stack, about, Limits::default(), stop);
                 if let Err(error) = done.await {
                     warn!(%error, "the control socket is closed");
                 }
-            }
-            if let Some(metrics) = metrics
-                && let Ok(Err(error)) = metrics.await
-            {
-                warn!(%error, "no more metrics");
-            }
-        };
-        let failed = |error: io::Error| {
-            let what = format!("no thread for the control socket: {}", reason(&error));
-            Error::new(ExitStatus::Other, what)
-        };
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(failed)?;
-        let thread = std::thread::Builder::new().name("control".to_owned());
-        let thread = thread
-            .spawn(move || runtime.block_on(run))
-            .map_err(failed)?;
-        outlook.thread = Some(thread);
-        Ok(outlook)
-    }
-}
-
-impl Drop for Outlook {
-    fn drop(&mut self) {
-        self.stopper = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // one that panicked has nothing more to tell
+            });
         }
+        Ok(outlook)
     }
 }
 

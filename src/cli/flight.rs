@@ -8,7 +8,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use ustack::device::{Device, FlightRecorder, ImpairSpec, RecorderOptions};
 
 use super::capture::about;
-use super::error::{Error, ExitStatus};
 use super::recorder::RecorderSettings;
 
 /// Records all queues.
@@ -17,7 +16,7 @@ pub(crate) fn record(
     queues: Vec<Box<dyn Device>>,
     interface: String,
     impairment: &[Option<ImpairSpec>],
-) -> Result<(Vec<Box<dyn Device>>, FlightRecorder), Error> {
+) -> (Vec<Box<dyn Device>>, FlightRecorder) {
     let options = RecorderOptions {
         directories: match &settings.directory {
             Some(directory) => vec![directory.clone()],
@@ -28,14 +27,11 @@ pub(crate) fn record(
         comment: Some(about(impairment)),
         ..RecorderOptions::default()
     };
-    let recorder = FlightRecorder::new(options).map_err(|error| {
-        let message = format!("the flight recorder cannot start: {error}");
-        Error::new(ExitStatus::Other, message).hint("--recorder off does without")
-    })?;
+    let recorder = FlightRecorder::new(options);
     recorder.write_on_panic();
     let recorded = queues.into_iter();
     let recorded = recorded.map(|queue| Box::new(recorder.record(queue)) as _);
-    Ok((recorded.collect(), recorder))
+    (recorded.collect(), recorder)
 }
 
 /// Where a user's programs keep their state (XDG Base Directory), or else where anybody can write.

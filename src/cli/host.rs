@@ -102,7 +102,7 @@ impl Host {
             (queues, counters.capture) = capture.record(queues, interface.clone(), &impairment)?;
         }
         if let Some(recorder) = &settings.recorder {
-            let recorder = flight::record(recorder, queues, interface, &impairment)?;
+            let recorder = flight::record(recorder, queues, interface, &impairment);
             (queues, counters.recorder) = (recorder.0, Some(recorder.1));
         }
         let mut config = config(settings);

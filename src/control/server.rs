@@ -16,7 +16,7 @@ use super::protocol::{
 };
 use super::socket::Bound;
 use crate::Stack;
-use crate::service::Stop;
+use crate::service::{Stop, aside};
 
 /// What clients may take of the program.
 #[derive(Clone, Copy, Debug)]
@@ -80,8 +80,8 @@ struct Served {
     started: Instant,
 }
 
-/// Answers clients until `stop`. Needs a tokio runtime: best one on a thread of its own, so that
-/// what clients ask for takes no time from the packet loop.
+/// Answers clients until `stop`, each on a thread of its own, so that what they ask for takes no time
+/// from the packet loop. Needs a tokio runtime, which may be that of the packet loop.
 pub async fn serve(
     bound: Bound,
     stack: Stack,
@@ -117,7 +117,7 @@ pub async fn serve(
         };
         count(&served.counters.clients);
         clients.spawn(async move {
-            if let Err(error) = talk(stream, &served).await {
+            if let Err(error) = talk_aside(stream, &served).await {
                 if error.kind() == io::ErrorKind::TimedOut {
                     count(&served.counters.slow);
                 }
@@ -126,6 +126,13 @@ pub async fn serve(
             drop(place);
         });
     }
+}
+
+async fn talk_aside(stream: UnixStream, served: &Arc<Served>) -> io::Result<()> {
+    let stream = stream.into_std()?;
+    let served = Arc::clone(served);
+    let talk = async move || talk(UnixStream::from_std(stream)?, &served).await;
+    aside("control", talk).await
 }
 
 async fn talk(stream: UnixStream, served: &Served) -> io::Result<()> {

@@ -6,6 +6,7 @@
 //! [order](FlightRecorder::order), and by itself when a connection is reset by its peer, when its
 //! retransmission timer has fired three times in a row, or when it has stalled.
 
+mod orders;
 mod ring;
 mod writer;
 
@@ -16,10 +17,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use crossbeam::channel::{Sender, bounded};
 use parking_lot::Mutex;
 use ustack_tcp::observe::{Packed, Record, Records, Timer, What};
 use ustack_tcp::time::Instant;
@@ -27,14 +26,12 @@ use ustack_tcp::{CloseReason, FlowKey, State};
 
 use super::{Caps, Device, LostPacket, RxBatch, TxBatch};
 
+use orders::Orders;
 use ring::Ring;
 use writer::Writer;
 
 /// Timeouts in a row that are worth a file.
 const TIMEOUTS: u8 = 3;
-
-/// Orders that may wait for the thread; more are counted only.
-const ORDERS: usize = 4;
 
 /// How long a file waits for what others hold.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -96,15 +93,19 @@ pub struct FlightRecorder(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    options: RecorderOptions,
-    rings: Mutex<Vec<Arc<Kept>>>,
-    writer: Arc<Mutex<Writer>>,
-    counters: Arc<RecorderCounters>,
+    rings: Arc<Rings>,
     /// Not before then is a file written that nobody has asked for.
     not_before: Mutex<Option<Instant>>,
-    /// `None` only while dropping.
-    orders: Option<Sender<String>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    orders: Orders,
+}
+
+/// What there is to write.
+#[derive(Debug)]
+struct Rings {
+    options: RecorderOptions,
+    each: Mutex<Vec<Arc<Kept>>>,
+    writer: Mutex<Writer>,
+    counters: Arc<RecorderCounters>,
 }
 
 /// What is kept of one queue.
@@ -118,44 +119,27 @@ struct Kept {
 
 impl FlightRecorder {
     /// A recorder without a device; see [`FlightRecorder::record`].
-    pub fn new(options: RecorderOptions) -> io::Result<Self> {
-        let counters = Arc::<RecorderCounters>::default();
-        let writer = Arc::new(Mutex::new(Writer::new(&options)));
-        let (orders, waiting) = bounded::<String>(ORDERS);
-        Ok(Self(Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| {
-            let shared = shared.clone();
-            let thread = std::thread::Builder::new()
-                .name("recorder".into())
-                .spawn(move || {
-                    // The stack goes first, where there are not cores for both.
-                    let _ = rustix::process::nice(19);
-                    while let Ok(why) = waiting.recv() {
-                        let Some(shared) = shared.upgrade() else {
-                            break;
-                        };
-                        // It says by itself what went wrong.
-                        let _ = shared.write(&why, PATIENCE);
-                    }
-                });
-            Shared {
+    pub fn new(options: RecorderOptions) -> Self {
+        Self(Arc::new(Shared {
+            rings: Arc::new(Rings {
+                writer: Mutex::new(Writer::new(&options)),
                 options,
-                rings: Mutex::default(),
-                writer,
-                counters,
-                not_before: Mutex::new(None),
-                orders: Some(orders),
-                thread: Mutex::new(thread.ok()),
-            }
-        })))
+                each: Mutex::default(),
+                counters: Arc::default(),
+            }),
+            not_before: Mutex::new(None),
+            orders: Orders::new(),
+        }))
     }
 
     /// Records what goes through one queue of a device.
     pub fn record<D: Device>(&self, device: D) -> Recorder<D> {
+        let rings = &self.0.rings;
         let kept = Arc::new(Kept {
-            ring: Mutex::new(Ring::new(self.0.options.size)),
+            ring: Mutex::new(Ring::new(rings.options.size)),
             is_between: AtomicBool::new(true),
         });
-        self.0.rings.lock().push(Arc::clone(&kept));
+        rings.each.lock().push(Arc::clone(&kept));
         Recorder {
             device,
             flight: self.clone(),
@@ -169,60 +153,67 @@ impl FlightRecorder {
 
     /// Has a file written soon; `why` goes into its name and into the log.
     pub fn order(&self, why: &str) {
-        let sent = self
-            .0
-            .orders
-            .as_ref()
-            .map(|orders| orders.try_send(why.to_owned()));
-        if !matches!(sent, Some(Ok(()))) {
-            self.0.counters.skipped.fetch_add(1, Ordering::Relaxed);
+        let rings = Arc::clone(&self.0.rings);
+        // It says by itself what went wrong.
+        let write = move |why: &str| drop(rings.write(why, PATIENCE));
+        if let Err(error) = self.0.orders.give(why, write) {
+            tracing::debug!(why, %error, "the flight recorder is not written");
+            self.skip();
         }
     }
 
     /// Writes a file before it returns: for a program that is about to end. What is being changed
     /// at that moment is left out.
     pub fn write(&self, why: &str) -> io::Result<PathBuf> {
-        self.0.write(why, Duration::ZERO)
+        self.0.rings.write(why, Duration::ZERO)
     }
 
     /// Has a file written when a thread of this process panics, before the panic goes on. Holds until
     /// the recorder is gone.
     pub fn write_on_panic(&self) {
-        let shared = Arc::downgrade(&self.0);
+        let rings = Arc::downgrade(&self.0.rings);
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             before(panic);
-            if let Some(shared) = shared.upgrade() {
+            if let Some(rings) = rings.upgrade() {
                 let what = panic.payload_as_str().unwrap_or("?");
                 // It says by itself what went wrong.
-                let _ = shared.write(&format!("panic: {what}"), Duration::ZERO);
+                let _ = rings.write(&format!("panic: {what}"), Duration::ZERO);
             }
         }));
     }
 
     /// How it goes.
     pub fn counters(&self) -> Arc<RecorderCounters> {
-        Arc::clone(&self.0.counters)
+        Arc::clone(&self.0.rings.counters)
     }
 
     /// Something went wrong: a file, unless there was one just now.
     fn on_occasion(&self, now: Instant, why: impl FnOnce() -> String) {
         let mut not_before = self.0.not_before.lock();
         let is_early = not_before.is_some_and(|at| now < at);
-        let Some(pause) = self.0.options.pause.filter(|_| !is_early) else {
-            self.0.counters.skipped.fetch_add(1, Ordering::Relaxed);
-            return;
+        let pause = self.0.rings.options.pause;
+        let Some(pause) = pause.filter(|_| !is_early) else {
+            return self.skip();
         };
         *not_before = Some(now + pause);
         drop(not_before);
         self.order(&why());
     }
+
+    fn skip(&self) {
+        self.0
+            .rings
+            .counters
+            .skipped
+            .fetch_add(1, Ordering::Relaxed);
+    }
 }
 
-impl Shared {
+impl Rings {
     /// What is noted at the end of a half turn that is under way is waited for so long.
     fn write(&self, why: &str, patience: Duration) -> io::Result<PathBuf> {
-        let rings = self.rings.try_lock_for(PATIENCE).map(|rings| rings.clone());
+        let rings = self.each.try_lock_for(PATIENCE).map(|rings| rings.clone());
         let rings = rings.unwrap_or_default();
         let until = std::time::Instant::now() + patience;
         let copies = rings.iter().filter_map(|kept| kept.copy(until));
@@ -265,21 +256,6 @@ impl Kept {
     }
 }
 
-/// Ends the thread, once it has written what was ordered.
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.orders = None;
-        let thread = self.thread.lock().take();
-        // The thread itself may hold the last reference.
-        if let Some(thread) =
-            thread.filter(|thread| thread.thread().id() != std::thread::current().id())
-        {
-            // One that panicked has nothing more to tell.
-            let _ = thread.join();
-        }
-    }
-}
-
 /// A device whose last packets are kept.
 #[derive(Debug)]
 pub struct Recorder<D> {
@@ -317,7 +293,7 @@ impl<D> Recorder<D> {
             is_between.store(true, Ordering::Relaxed); // nothing more is noted of this one
             self.is_cut = true;
             self.misses = true;
-            let counters = &self.flight.0.counters;
+            let counters = &self.flight.0.rings.counters;
             counters.missed.fetch_add(frames as u64, Ordering::Relaxed);
         }
     }
@@ -329,7 +305,7 @@ impl<D> Recorder<D> {
         }
         let alarms = records.packed().filter(|packed| packed.has_alarms());
         for record in alarms.flat_map(Packed::records) {
-            if let Some(why) = trouble(&record, self.flight.0.options.stall)
+            if let Some(why) = trouble(&record, self.flight.0.rings.options.stall)
                 && (why != STALL || self.is_new_stall(&record))
             {
                 let (local, remote) = (record.flow.local, record.flow.remote);
@@ -392,9 +368,7 @@ impl<D: Device> Device for Recorder<D> {
             self.misses = false;
             self.keep(frames.len(), |ring| {
                 ring.end_turn(); // of one of which nothing was noted
-                for frame in frames {
-                    ring.receive(now, frame);
-                }
+                ring.receive(now, frames);
             });
         }
         Ok(received)
@@ -404,10 +378,8 @@ impl<D: Device> Device for Recorder<D> {
         let fresh = batch.len() - self.recorded;
         let recorded = self.recorded;
         self.keep(fresh, |ring| {
-            let numbers = batch.pushed() - fresh as u64..;
-            for (number, frame) in numbers.zip(batch.iter().skip(recorded)) {
-                ring.send(now, number, &frame);
-            }
+            let first = batch.pushed() - fresh as u64;
+            ring.send(now, first, batch.iter().skip(recorded));
             batch
                 .notes()
                 .each(|told, frames| ring.note(now, told, frames));

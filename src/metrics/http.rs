@@ -27,7 +27,7 @@ use ustack_tcp::State;
 use super::{Kind, TABLE};
 use crate::Stack;
 use crate::control::state_name;
-use crate::service::{self, Limits, Stop, http};
+use crate::service::{self, Limits, Stop, aside, http};
 
 /// What the answer is (OpenMetrics 1.0).
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -51,15 +51,18 @@ const STATES: [State; 9] = [
     State::TimeWait,
 ];
 
-/// Answers `GET /metrics` on a listener of the kernel's until `stop`. Needs a tokio runtime: best
-/// one on a thread of its own.
+/// Answers `GET /metrics` on a listener of the kernel's until `stop`, each client on a thread of its
+/// own. Needs a tokio runtime, which may be that of the packet loop.
 pub async fn serve(listener: std::net::TcpListener, stack: Stack, stop: Stop) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let router = Router::new()
         .route("/metrics", get(async move || page(&stack)))
         .fallback(async || (StatusCode::NOT_FOUND, "Metrics are at /metrics.\n"));
-    let talk = move |io, _, stop| http::connection(io, router.clone(), stop);
+    let talk = move |io, _, stop| {
+        let router = router.clone();
+        aside("metrics", move || http::connection(io, router, stop))
+    };
     service::serve("metrics", listener, LIMITS, stop, talk).await;
     Ok(())
 }

@@ -8,6 +8,7 @@
 pub mod forward;
 pub mod http;
 
+mod aside;
 mod chargen;
 mod chunks;
 mod discard;
@@ -16,6 +17,7 @@ mod idle;
 mod serve;
 mod udp;
 
+pub(crate) use aside::aside;
 pub use chargen::chargen;
 pub use chunks::ChunkStream;
 pub use discard::discard;

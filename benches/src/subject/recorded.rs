@@ -59,7 +59,7 @@ impl Subject for Recorded {
             sent: Vec::new(),
             packet: host::packet(),
         };
-        let device = recorder.expect("a thread").record(port);
+        let device = recorder.record(port);
         Self { host, device }
     }
 

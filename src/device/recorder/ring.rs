@@ -5,6 +5,7 @@
 //! about. Who stands where is found out when a file is [written](each), not while packets pass.
 
 use std::mem;
+use std::ops::Range;
 
 use ustack_tcp::observe::Packed;
 use ustack_tcp::time::Instant;
@@ -13,8 +14,12 @@ use crate::batch::{Frame, TxFrame};
 use crate::ip::Dropped;
 use crate::observe::{Entry, Fate, Frames, Note, Part, Told, Turn, Waiting};
 
-/// Bytes kept of each packet: headers and the first of what they carry.
+/// Bytes kept of a packet: headers and the first of what they carry.
 pub(super) const KEPT: usize = 128;
+
+/// Bytes kept of one that comes right behind another of its flow and length: what both carry is in the
+/// middle of something, and headers of TCP over IPv6 with timestamps take 72.
+const KEPT_OF_NEXT: usize = 80;
 
 /// Pieces that a ring is made of: the oldest is given up whole.
 const CHUNKS: usize = 16;
@@ -87,31 +92,48 @@ impl Ring {
         self.begins
     }
 
-    /// A frame came.
-    #[inline]
-    pub(super) fn receive(&mut self, at: Instant, frame: &Frame) {
-        let number = self.received;
-        self.received += 1;
-        let len = frame.data.len();
-        self.push(RECEIVED, at, len as u32, number, |place| {
-            keep(place, &frame.data)
-        });
+    /// These frames came.
+    pub(super) fn receive(&mut self, at: Instant, frames: &[Frame]) {
+        let mut before: &[u8] = &[];
+        for Frame { data, .. } in frames {
+            let number = self.received;
+            self.received += 1;
+            let is_next = data.len() == before.len() && is_next(before, data);
+            self.push(RECEIVED, at, data.len() as u32, number, |place| {
+                if is_next {
+                    keep::<KEPT_OF_NEXT>(place, data)
+                } else {
+                    keep::<KEPT>(place, data)
+                }
+            });
+            before = data;
+        }
     }
 
-    /// The frame with this number leaves.
-    #[inline]
-    pub(super) fn send(&mut self, at: Instant, number: u64, frame: &TxFrame<'_>) {
-        self.push(SENT, at, frame.len() as u32, number, |place| {
-            let place = &mut place[..KEPT];
-            let mut kept = keep(place, frame.headers);
-            for chunk in frame.chunks {
-                if kept == KEPT {
-                    break;
+    /// These frames leave, the first of which has this number.
+    pub(super) fn send<'a>(
+        &mut self,
+        at: Instant,
+        first: u64,
+        frames: impl Iterator<Item = TxFrame<'a>>,
+    ) {
+        let (mut len, mut headers): (_, &[u8]) = (0, &[]);
+        for (number, frame) in (first..).zip(frames) {
+            let is_next = frame.len() == len && is_next(headers, frame.headers);
+            (len, headers) = (frame.len(), frame.headers);
+            let most = if is_next { KEPT_OF_NEXT } else { KEPT };
+            self.push(SENT, at, len as u32, number, |place| {
+                let place = &mut place[..most];
+                let mut kept = keep::<KEPT>(place, headers);
+                for chunk in frame.chunks {
+                    if kept == most {
+                        break;
+                    }
+                    kept += keep::<KEPT>(&mut place[kept..], chunk);
                 }
-                kept += keep(&mut place[kept..], chunk);
-            }
-            kept
-        });
+                kept
+            });
+        }
     }
 
     /// Something was noted of these frames.
@@ -179,19 +201,42 @@ impl Ring {
     }
 }
 
-/// Copies as much as is kept of a packet; how much that is.
+/// Copies what is kept of a packet, of which there is `MOST`; how much that is.
 #[inline]
-fn keep(place: &mut [u8], bytes: &[u8]) -> usize {
+fn keep<const MOST: usize>(place: &mut [u8], bytes: &[u8]) -> usize {
     // Most are longer than what is kept: a length that the compiler knows.
     if let (Some(place), Some(bytes)) =
-        (place.first_chunk_mut::<KEPT>(), bytes.first_chunk::<KEPT>())
+        (place.first_chunk_mut::<MOST>(), bytes.first_chunk::<MOST>())
     {
         *place = *bytes;
-        return KEPT;
+        return MOST;
     }
-    let count = bytes.len().min(KEPT).min(place.len());
+    let count = bytes.len().min(MOST).min(place.len());
     place[..count].copy_from_slice(&bytes[..count]);
     count
+}
+
+/// Whether a packet, by its headers, is of the same flow as the one before it, and these headers are among
+/// what is kept then.
+#[inline]
+fn is_next(before: &[u8], packet: &[u8]) -> bool {
+    let is_same = |range: Range<usize>| {
+        let part = packet.get(range.clone());
+        part.is_some() && part == before.get(range)
+    };
+    match packet.first() {
+        Some(0x45) => is_same(0..1) && is_same(9..10) && is_same(12..24),
+        Some(0x60..=0x6f) => is_same(6..7) && is_same(8..44) && !has_many_options(packet),
+        _ => false,
+    }
+}
+
+/// Whether TCP's options over IPv6 do not fit in what is kept.
+fn has_many_options(packet: &[u8]) -> bool {
+    const MOST: u8 = ((KEPT_OF_NEXT - 40) / 4) as u8;
+    packet
+        .get(52)
+        .is_some_and(|at| packet[6] == 6 && at >> 4 > MOST)
 }
 
 /// The beginning of a packet.

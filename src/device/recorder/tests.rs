@@ -5,7 +5,7 @@ use crate::observe::{Frames, NoteList, timer};
 
 /// A device, and its other end.
 fn recorded() -> (Recorder<memory::MemoryDevice>, memory::MemoryDevice) {
-    let flight = FlightRecorder::new(RecorderOptions::default()).unwrap();
+    let flight = FlightRecorder::new(RecorderOptions::default());
     let (inside, peer) = memory::pair(Caps {
         mtu: 1500,
         tx_checksum: false,

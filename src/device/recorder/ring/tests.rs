@@ -48,7 +48,7 @@ fn the_last_packets_stay_in_memory_that_is_taken_once() {
     let before = memory(&ring);
     for n in 0..5_000_u64 {
         let len = 40 + (n % 250) as usize;
-        ring.receive(at(n), &frame(n as u8, len));
+        ring.receive(at(n), &[frame(n as u8, len)]);
         ring.end_turn();
     }
     assert_eq!(memory(&ring), before);
@@ -67,11 +67,9 @@ fn notes_find_their_packets() {
         batch.push(&[byte; 60], [vec![byte; 1000].into()], Offload::default());
     }
     for n in 0..3 {
-        ring.receive(at(1), &frame(n, 50));
+        ring.receive(at(1), &[frame(n, 50)]);
     }
-    for (number, frame) in (100..).zip(batch.iter()) {
-        ring.send(at(2), number, &frame);
-    }
+    ring.send(at(2), 100, batch.iter());
     let received = |first| Frames::Received { first, count: 1 };
     let sent = Frames::Sent {
         first: 101,
@@ -113,7 +111,7 @@ fn half_turns_of_several_shards_stand_in_order_of_time() {
         .map(|shard| {
             let mut ring = Ring::new(100_000);
             for n in 0..20 {
-                ring.receive(at(n * 3 + shard), &frame(shard as u8, 50));
+                ring.receive(at(n * 3 + shard), &[frame(shard as u8, 50)]);
                 let frames = Frames::Received { first: 0, count: 1 };
                 note(&mut ring, at(n * 3 + shard), frames);
                 note(&mut ring, at(n * 3 + shard), Frames::None);
@@ -133,7 +131,7 @@ fn half_turns_of_several_shards_stand_in_order_of_time() {
 fn a_turn_that_lost_its_beginning() {
     let mut ring = Ring::new(0); // as small as can be
     for n in 0..200 {
-        ring.receive(at(1), &frame(n, 500));
+        ring.receive(at(1), &[frame(n, 500)]);
     }
     for first in [0, 190, 199] {
         note(&mut ring, at(1), Frames::Received { first, count: 1 });
@@ -144,5 +142,74 @@ fn a_turn_that_lost_its_beginning() {
     assert!((10..190).contains(&first), "{first}");
     for (_, byte, _, notes, _) in told {
         assert_eq!(notes, usize::from([190, 199].contains(&byte)), "{byte}");
+    }
+}
+
+/// A segment from this port, with as many bytes of options and of text.
+fn segment(is_v6: bool, port: u16, options: usize, text: usize) -> Vec<u8> {
+    let builder = if is_v6 {
+        etherparse::PacketBuilder::ipv6([1; 16], [2; 16], 64)
+    } else {
+        etherparse::PacketBuilder::ipv4([10, 77, 0, 1], [10, 77, 0, 2], 64)
+    };
+    let options = vec![1; options]; // no operation, each of them
+    let builder = builder.tcp(port, 80, 0, 1000).options_raw(&options);
+    let mut packet = Vec::new();
+    let builder = builder.expect("options fit");
+    builder
+        .write(&mut packet, &vec![7; text])
+        .expect("a vector takes all");
+    packet
+}
+
+/// Of packets in a row that are alike the headers are kept, however long these are, of others more.
+#[test]
+fn of_packets_in_a_row_less_is_kept() {
+    for (is_v6, options, of_next) in [
+        (false, 0, KEPT_OF_NEXT),
+        (false, 40, KEPT_OF_NEXT),
+        (true, 12, KEPT_OF_NEXT),
+        (true, 40, KEPT),
+    ] {
+        let one = |port, text| segment(is_v6, port, options, text);
+        let packets = [
+            one(1, 900),
+            one(1, 900),
+            one(1, 900),
+            one(2, 900),
+            one(2, 901),
+            one(2, 1),
+        ];
+        let short = packets[5].len().min(KEPT);
+        let expected = [KEPT, of_next, of_next, KEPT, KEPT, short];
+        let kept = |ring: &Ring| {
+            let mut kept = Vec::new();
+            each(&[ring.copy()], |_, head, _| {
+                let packet = &packets[kept.len()];
+                assert_eq!(head.data, &packet[..head.data.len()]);
+                assert_eq!(head.len as usize, packet.len());
+                kept.push(head.data.len());
+            });
+            kept
+        };
+        let mut ring = Ring::new(100_000);
+        let frames = packets.clone().map(|packet| Frame {
+            data: packet.into(),
+            ..Frame::default()
+        });
+        ring.receive(at(1), &frames);
+        assert_eq!(
+            kept(&ring),
+            expected,
+            "received, {options} bytes of options"
+        );
+        let (mut ring, mut batch) = (Ring::new(100_000), TxBatch::new());
+        for packet in &packets {
+            let ip_len = if is_v6 { 40 } else { 20 };
+            let (headers, text) = packet.split_at(ip_len + 20 + options);
+            batch.push(headers, [text.to_vec().into()], Offload::default());
+        }
+        ring.send(at(1), 0, batch.iter());
+        assert_eq!(kept(&ring), expected, "sent, {options} bytes of options");
     }
 }
