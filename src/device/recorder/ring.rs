@@ -5,7 +5,6 @@
 //! about. Who stands where is found out when a file is [written](each), not while packets pass.
 
 use std::mem;
-use std::ops::Range;
 
 use ustack_tcp::observe::Packed;
 use ustack_tcp::time::Instant;
@@ -99,13 +98,14 @@ impl Ring {
             let number = self.received;
             self.received += 1;
             let is_next = data.len() == before.len() && is_next(before, data);
-            self.push(RECEIVED, at, data.len() as u32, number, |place| {
-                if is_next {
+            let len = data.len() as u32;
+            if is_next {
+                self.push(RECEIVED, at, len, number, |place| {
                     keep::<KEPT_OF_NEXT>(place, data)
-                } else {
-                    keep::<KEPT>(place, data)
-                }
-            });
+                });
+            } else {
+                self.push(RECEIVED, at, len, number, |place| keep::<KEPT>(place, data));
+            }
             before = data;
         }
     }
@@ -220,15 +220,27 @@ fn keep<const MOST: usize>(place: &mut [u8], bytes: &[u8]) -> usize {
 /// what is kept then.
 #[inline]
 fn is_next(before: &[u8], packet: &[u8]) -> bool {
-    let is_same = |range: Range<usize>| {
-        let part = packet.get(range.clone());
-        part.is_some() && part == before.get(range)
-    };
-    match packet.first() {
-        Some(0x45) => is_same(0..1) && is_same(9..10) && is_same(12..24),
-        Some(0x60..=0x6f) => is_same(6..7) && is_same(8..44) && !has_many_options(packet),
+    match (before.first(), packet.first()) {
+        (Some(0x45), Some(0x45)) => {
+            matches!((word(before), word(packet)), (Some(a), Some(b)) if (a ^ b) & SAME_V4 == 0)
+        }
+        (Some(0x60..=0x6f), Some(0x60..=0x6f)) => {
+            packet.get(6..7) == before.get(6..7)
+                && packet.get(8..44) == before.get(8..44)
+                && !has_many_options(packet)
+        }
         _ => false,
     }
+}
+
+/// Of the 16 bytes of an IPv4 packet without options that follow the first eight: protocol, addresses, ports.
+const SAME_V4: u128 = !(0xff << 120 | 0xffff << 96);
+
+fn word(packet: &[u8]) -> Option<u128> {
+    packet
+        .get(8..)?
+        .first_chunk()
+        .map(|bytes| u128::from_be_bytes(*bytes))
 }
 
 /// Whether TCP's options over IPv6 do not fit in what is kept.
