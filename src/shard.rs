@@ -38,8 +38,8 @@ const MAX_TURNS_BEFORE_TIMERS: u32 = 64;
 
 /// Turns that are paid for together while frames are there already: the ACKs of a flow join, and
 /// who gets one for more sends larger super-segments. Datagrams leave each turn: an echo that waits
-/// for the fourth fills both queues of its socket, and what comes then is lost.
-const TURNS_PER_PAYMENT: u32 = 4;
+/// for the last fills both queues of its socket, and what comes then is lost.
+const TURNS_PER_PAYMENT: u32 = 8;
 
 /// One device, or one queue of it, and the host behind it.
 #[derive(Debug)]
