@@ -19,7 +19,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// What the records of a [`Packed`] share.
+    /// What the records of a [`Packed`](super::Packed) share.
     pub(super) fn shared(
         &mut self,
         bits: u8,
