@@ -11,6 +11,7 @@ mod observed;
 mod option_sets;
 mod passive;
 mod queued;
+mod ready;
 mod rest;
 mod settle;
 mod socket;
@@ -48,6 +49,7 @@ use crate::wheel::{LowTick, Wheel};
 use counters::Counting;
 use memory::Memory;
 use option_sets::OptionSets;
+use ready::ReadyList;
 use rest::{Dormitory, Rest};
 pub(crate) use time_wait::TimeWait;
 
@@ -116,7 +118,7 @@ pub struct Tcp {
     wheel: Wheel<u32>,
     fired: Vec<(LowTick, u32)>,
     /// What is to be looked at by [`Tcp::poll_transmit`]: it has something to send, or was changed.
-    ready: VecDeque<ConnId>,
+    ready: ReadyList,
     /// The last turn ended with some of them left.
     is_backlogged: bool,
     replies: VecDeque<(FlowKey, Segment<()>, Marking)>,
@@ -158,7 +160,7 @@ impl Tcp {
             listeners: Listeners::default(),
             wheel: Wheel::new(Instant::ZERO),
             fired: Vec::new(),
-            ready: VecDeque::new(),
+            ready: ReadyList::default(),
             is_backlogged: false,
             replies: VecDeque::new(),
             events: VecDeque::new(),
@@ -293,9 +295,10 @@ impl Tcp {
         {
             push_reply(&flow, &segment, marking, tx);
         }
-        while tx.budget() > 0
-            && let Some(id) = self.ready.pop_front()
+        while let budget @ 1.. = tx.budget()
+            && let Some(turn) = self.ready.begin()
         {
+            let id = turn.id;
             let flow = T::IS_OBSERVED.then(|| self.table.flow(id)).flatten();
             tx.begin(|| self.mark(Some(id)));
             let Some(entry) = self.table.entry_mut(id) else {
@@ -329,9 +332,7 @@ impl Tcp {
                 Slot::Resting(..) | Slot::TimeWait(..) => false,
             };
             *entry.ready = more;
-            if more {
-                self.ready.push_back(id);
-            }
+            self.ready.end(turn, budget - tx.budget(), more);
             self.settle_now(now, id);
             if let Some(flow) = flow {
                 tx.end(&flow, || self.view(Some(id)));

@@ -125,7 +125,7 @@ impl Tcp {
             self.dormitory.resting() == found.resting,
             "records in use equal a recount",
         )?;
-        let alive = |id: &&_| self.table.is_ready(**id);
+        let alive = |id: &_| self.table.is_ready(*id);
         holds(
             self.ready.iter().filter(alive).count() == found.ready,
             "what is ready stands in the ready list, once",

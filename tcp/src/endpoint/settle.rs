@@ -23,8 +23,8 @@ impl Tcp {
         if !core::mem::replace(entry.ready, true) {
             // Whoever opens waits for the answer; they are no more than backlogs hold.
             match entry.value {
-                Slot::SynReceived(_) => self.ready.push_front(id),
-                _ => self.ready.push_back(id),
+                Slot::SynReceived(_) => self.ready.push_first(id),
+                _ => self.ready.push(id),
             }
         }
         let mut ends = false;
@@ -135,7 +135,9 @@ impl Tcp {
         let begins = !self.is_backlogged && !self.ready.is_empty();
         self.is_backlogged = !self.ready.is_empty();
         for index in 0..if begins { self.ready.len() } else { 0 } {
-            self.settle_now(now, self.ready[index]);
+            if let Some(id) = self.ready.get(index) {
+                self.settle_now(now, id);
+            }
         }
     }
 }

@@ -5,5 +5,6 @@ mod path_mtu;
 mod patience;
 mod peer;
 mod sizes;
+mod turns;
 mod urgent;
 mod window;
