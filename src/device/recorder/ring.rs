@@ -225,13 +225,18 @@ fn is_next(before: &[u8], packet: &[u8]) -> bool {
             matches!((word(before), word(packet)), (Some(a), Some(b)) if (a ^ b) & SAME_V4 == 0)
         }
         (Some(0x60..=0x6f), Some(0x60..=0x6f)) => {
-            packet.get(6..7) == before.get(6..7)
+            let protocol = packet.get(6);
+            matches!(protocol, Some(&TCP | &UDP))
+                && protocol == before.get(6)
                 && packet.get(8..44) == before.get(8..44)
                 && !has_many_options(packet)
         }
         _ => false,
     }
 }
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 /// Of the 16 bytes of an IPv4 packet without options that follow the first eight: protocol, addresses, ports.
 const SAME_V4: u128 = !(0xff << 120 | 0xffff << 96);
@@ -248,7 +253,7 @@ fn has_many_options(packet: &[u8]) -> bool {
     const MOST: u8 = ((KEPT_OF_NEXT - 40) / 4) as u8;
     packet
         .get(52)
-        .is_some_and(|at| packet[6] == 6 && at >> 4 > MOST)
+        .is_some_and(|at| packet[6] == TCP && at >> 4 > MOST)
 }
 
 /// The beginning of a packet.

@@ -3,11 +3,13 @@
 
 use alloc::collections::VecDeque;
 
+use crate::connection::SUPER_BURST;
+
 use super::ConnId;
 
 /// Frames that fresh connections may send before one of the spent has its turn again: as many as that
 /// may send then, so that neither starves the other.
-const MAX_LEAD: usize = 32;
+const MAX_LEAD: usize = SUPER_BURST;
 
 /// Connections that are to be looked at, each once.
 #[derive(Debug, Default)]

@@ -213,3 +213,20 @@ fn of_packets_in_a_row_less_is_kept() {
         assert_eq!(kept(&ring), expected, "sent, {options} bytes of options");
     }
 }
+
+/// Behind IPv6 extension headers TCP's may lie anywhere: of those as much is kept as of others.
+#[test]
+fn behind_extension_headers_no_less_is_kept() {
+    let mut packet = segment(true, 1, 40, 900);
+    packet[6] = 60; // destination options
+    packet.splice(40..40, [6, 0, 1, 4, 0, 0, 0, 0]); // TCP follows these, which are padding
+    let frame = || Frame {
+        data: packet.clone().into(),
+        ..Frame::default()
+    };
+    let mut ring = Ring::new(100_000);
+    ring.receive(at(1), &[frame(), frame()]);
+    let mut kept = Vec::new();
+    each(&[ring.copy()], |_, head, _| kept.push(head.data.len()));
+    assert_eq!(kept, [KEPT, KEPT]);
+}
