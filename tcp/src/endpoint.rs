@@ -49,7 +49,7 @@ use crate::wheel::{LowTick, Wheel};
 use counters::Counting;
 use memory::Memory;
 use option_sets::OptionSets;
-use ready::ReadyList;
+use ready::{ReadyList, TurnEnd};
 use rest::{Dormitory, Rest};
 pub(crate) use time_wait::TimeWait;
 
@@ -332,7 +332,12 @@ impl Tcp {
                 Slot::Resting(..) | Slot::TimeWait(..) => false,
             };
             *entry.ready = more;
-            self.ready.end(turn, budget - tx.budget(), more);
+            let end = match (more, tx.budget()) {
+                (false, _) => TurnEnd::Done,
+                (true, 0) => TurnEnd::CutShort,
+                (true, _) => TurnEnd::Spent,
+            };
+            self.ready.end(turn, budget - tx.budget(), end);
             self.settle_now(now, id);
             if let Some(flow) = flow {
                 tx.end(&flow, || self.view(Some(id)));

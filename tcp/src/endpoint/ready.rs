@@ -29,6 +29,17 @@ pub(super) struct Turn {
     is_fresh: bool,
 }
 
+/// How a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TurnEnd {
+    /// Nothing is left that may be sent.
+    Done,
+    /// There is more, for which there was no budget.
+    CutShort,
+    /// There is more, for its next turn.
+    Spent,
+}
+
 impl ReadyList {
     /// Something has happened to `id`.
     pub(super) fn push(&mut self, id: ConnId) {
@@ -57,12 +68,14 @@ impl ReadyList {
     }
 
     /// The turn is over, after so many frames.
-    pub(super) fn end(&mut self, turn: Turn, sent: usize, has_more: bool) {
+    pub(super) fn end(&mut self, turn: Turn, sent: usize, end: TurnEnd) {
         if turn.is_fresh && !self.spent.is_empty() {
             self.lead += sent;
         }
-        if has_more {
-            self.spent.push_back(turn.id);
+        match end {
+            TurnEnd::Done => {}
+            TurnEnd::CutShort if turn.is_fresh => self.fresh.push_back(turn.id),
+            TurnEnd::CutShort | TurnEnd::Spent => self.spent.push_back(turn.id),
         }
     }
 
@@ -100,7 +113,7 @@ mod tests {
     /// A turn of four frames that leaves more; whose it was.
     fn burst(list: &mut ReadyList) -> u32 {
         let turn = list.begin().expect("somebody is ready");
-        list.end(turn, 4, true);
+        list.end(turn, 4, TurnEnd::Spent);
         turn.id.index
     }
 
@@ -114,7 +127,7 @@ mod tests {
             .begin()
             .expect("the fresh one, though three were there before");
         assert_eq!(turn.id, id(4));
-        list.end(turn, 1, false);
+        list.end(turn, 1, TurnEnd::Done);
         assert_eq!([1, 2, 3, 1].map(|_| burst(&mut list)), [1, 2, 3, 1]);
         assert_eq!(list.len(), 3);
     }
@@ -130,16 +143,26 @@ mod tests {
             let turn = list.begin().expect("somebody is ready");
             if turn.id == id(0) {
                 spent += MAX_LEAD;
-                list.end(turn, MAX_LEAD, true);
+                list.end(turn, MAX_LEAD, TurnEnd::Spent);
             } else {
                 fresh += 1;
-                list.end(turn, 1, false);
+                list.end(turn, 1, TurnEnd::Done);
             }
         }
         assert!(
             fresh <= spent + MAX_LEAD && spent <= fresh + MAX_LEAD,
             "{spent} of the spent, {fresh} of the fresh"
         );
+    }
+
+    #[test]
+    fn who_is_cut_short_has_not_used_up_a_turn() {
+        let mut list = ReadyList::default();
+        (1..=3).map(id).for_each(|id| list.push(id));
+        burst(&mut list);
+        let turn = list.begin().expect("somebody is ready");
+        list.end(turn, 1, TurnEnd::CutShort);
+        assert_eq!([3, 2, 1].map(|_| burst(&mut list)), [3, 2, 1]);
     }
 
     #[test]
