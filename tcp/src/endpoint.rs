@@ -49,7 +49,7 @@ use crate::wheel::{LowTick, Wheel};
 use counters::Counting;
 use memory::Memory;
 use option_sets::OptionSets;
-use ready::{ReadyList, TurnEnd};
+use ready::ReadyList;
 use rest::{Dormitory, Rest};
 pub(crate) use time_wait::TimeWait;
 
@@ -295,8 +295,9 @@ impl Tcp {
         {
             push_reply(&flow, &segment, marking, tx);
         }
+        let pass = tx.budget();
         while let budget @ 1.. = tx.budget()
-            && let Some(turn) = self.ready.begin()
+            && let Some(turn) = self.ready.begin(pass)
         {
             let id = turn.id;
             let flow = T::IS_OBSERVED.then(|| self.table.flow(id)).flatten();
@@ -327,17 +328,13 @@ impl Tcp {
                         self.counters.on_handshake_sent(syn.is_repeated());
                         syn.send(now, &self.config, tx);
                     }
-                    conn.poll_transmit(now, &self.config, tx)
+                    conn.poll_transmit(now, &self.config, turn.burst, tx)
                 }
                 Slot::Resting(..) | Slot::TimeWait(..) => false,
             };
             *entry.ready = more;
-            let end = match (more, tx.budget()) {
-                (false, _) => TurnEnd::Done,
-                (true, 0) => TurnEnd::CutShort,
-                (true, _) => TurnEnd::Spent,
-            };
-            self.ready.end(turn, budget - tx.budget(), end);
+            let sent = budget.saturating_sub(tx.budget());
+            self.ready.end(turn, sent, more);
             self.settle_now(now, id);
             if let Some(flow) = flow {
                 tx.end(&flow, || self.view(Some(id)));

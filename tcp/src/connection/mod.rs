@@ -35,7 +35,6 @@ mod variables;
 
 pub(crate) use crate::endpoint::Tally;
 pub(crate) use negotiated::Negotiated;
-pub(crate) use output::SUPER_BURST;
 pub(crate) use rest::{Resting, SILENCE};
 pub use state::State;
 

@@ -18,11 +18,8 @@ use super::pacing::Grant;
 use super::state::{Edge, State};
 use super::{Connection, header_overhead};
 
-/// Segments that one connection sends before the next one has its turn.
-const BURST: usize = 4;
-
-/// As [`BURST`], of super-segments: 2 MiB in a row suit the caches of both ends better than less of many.
-pub(crate) const SUPER_BURST: usize = 32;
+/// Where the device does not cut super-segments, a turn is no longer than this.
+const MAX_BURST: usize = 4;
 
 /// A super-segment with its headers stays below this (an IPv4 total length has 16 bits).
 const MAX_PACKET: u32 = 65_535 - 60 - 60;
@@ -31,11 +28,13 @@ const MAX_PACKET: u32 = 65_535 - 60 - 60;
 const MAX_CUT: u32 = 24 << 10;
 
 impl Connection {
-    /// Sends what may be sent now; true if more is waiting for its turn or for budget.
+    /// Sends what may be sent now, `burst` segments at most; true if more is waiting for its turn or
+    /// for budget.
     pub(crate) fn poll_transmit(
         &mut self,
         now: Instant,
         config: &Config,
+        burst: usize,
         tx: &mut impl Outlet,
     ) -> bool {
         if let Some((flags, seq)) = self.final_segment {
@@ -60,7 +59,11 @@ impl Connection {
         self.heed_path(now, tx);
         self.validate_window(now);
         self.send_duplicates(now, tx);
-        let burst = if config.tso { SUPER_BURST } else { BURST };
+        let burst = if config.tso {
+            burst
+        } else {
+            burst.min(MAX_BURST)
+        };
         for _ in 0..burst {
             let range = self.next_range(now, config);
             if range.is_none() && self.timers.loss.is_none() && self.timers.pacing.is_none() {
@@ -134,7 +137,7 @@ impl Connection {
         if !self.acks.is_due() {
             return false;
         }
-        for _ in 0..BURST {
+        for _ in 0..MAX_BURST {
             if tx.budget() == 0 {
                 return true;
             }

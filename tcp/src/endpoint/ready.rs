@@ -1,24 +1,38 @@
-//! Whose turn it is to send: who has little goes before who has much (deficit round robin with a list
-//! of new flows, RFC 8290 §4.1), so that long bursts of some do not hold up an answer of others.
+//! Who sends next: whoever has little goes before those who have much, in the manner of new and old
+//! flows in FQ-CoDel (RFC 8290 §4.1), so that an answer does not wait for all that others send.
+//!
+//! Whoever is not listed when something happens to it is *fresh* and may send a little; if it has more
+//! it is *spent*, and waits among those for a turn that is long.
 
 use alloc::collections::VecDeque;
 
-use crate::connection::SUPER_BURST;
-
 use super::ConnId;
 
-/// Frames that fresh connections may send before one of the spent has its turn again: as many as that
-/// may send then, so that neither starves the other.
-const MAX_LEAD: usize = SUPER_BURST;
+/// Segments that a fresh connection may send.
+const SHORT: usize = 4;
+
+/// Super-segments that a spent one may send: 2 MiB in a row suit the caches of both ends better than
+/// a little of everybody's.
+const LONG: usize = 32;
+
+/// Of the frames that a pass has room for a turn takes no more than one in so many: where the device
+/// takes little, turns are short.
+const TURNS_PER_PASS: usize = 3;
+
+/// Super-segments of all who are spent until it is the first one's turn again: more of them have
+/// shorter turns.
+const MAX_ROUND: usize = 2048;
+
+/// Frames that fresh ones may send before somebody who is spent has a short turn, so that they do not
+/// starve those.
+const MAX_LEAD: usize = 32;
 
 /// Connections that are to be looked at, each once.
 #[derive(Debug, Default)]
 pub(super) struct ReadyList {
-    /// Something has happened to them since they had a turn.
     fresh: VecDeque<ConnId>,
-    /// They have used up a turn, and have more to send.
     spent: VecDeque<ConnId>,
-    /// Frames that fresh ones have sent while spent ones waited, since one of those had its turn.
+    /// Frames that fresh ones have sent while others were spent, since one of those had its turn.
     lead: usize,
 }
 
@@ -26,18 +40,9 @@ pub(super) struct ReadyList {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Turn {
     pub(super) id: ConnId,
+    /// Segments, or super-segments, that it may send.
+    pub(super) burst: usize,
     is_fresh: bool,
-}
-
-/// How a turn ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TurnEnd {
-    /// Nothing is left that may be sent.
-    Done,
-    /// There is more, for which there was no budget.
-    CutShort,
-    /// There is more, for its next turn.
-    Spent,
 }
 
 impl ReadyList {
@@ -51,31 +56,40 @@ impl ReadyList {
         self.fresh.push_front(id);
     }
 
-    /// Whose turn it is.
-    pub(super) fn begin(&mut self) -> Option<Turn> {
-        if self.lead < MAX_LEAD || self.spent.is_empty() {
-            let fresh = self.fresh.pop_front();
-            if let Some(id) = fresh {
-                return Some(Turn { id, is_fresh: true });
-            }
+    /// Whose turn it is, in a pass with room for so many frames.
+    #[inline]
+    pub(super) fn begin(&mut self, pass: usize) -> Option<Turn> {
+        let is_owed = self.lead >= MAX_LEAD;
+        if !is_owed && let Some(id) = self.fresh.pop_front() {
+            return Some(Turn {
+                id,
+                burst: SHORT,
+                is_fresh: true,
+            });
         }
+        let round = MAX_ROUND / self.spent.len().max(1);
+        let most = if self.fresh.is_empty() { LONG } else { SHORT };
+        let burst = most.min(round).min(pass / TURNS_PER_PASS).max(SHORT);
         self.lead = 0;
         let id = self.spent.pop_front()?;
         Some(Turn {
             id,
+            burst,
             is_fresh: false,
         })
     }
 
-    /// The turn is over, after so many frames.
-    pub(super) fn end(&mut self, turn: Turn, sent: usize, end: TurnEnd) {
+    /// The turn is over, after so many frames. With fewer than it might have sent it was cut short by
+    /// the end of the pass, and does not count.
+    #[inline]
+    pub(super) fn end(&mut self, turn: Turn, sent: usize, has_more: bool) {
         if turn.is_fresh && !self.spent.is_empty() {
             self.lead += sent;
         }
-        match end {
-            TurnEnd::Done => {}
-            TurnEnd::CutShort if turn.is_fresh => self.fresh.push_back(turn.id),
-            TurnEnd::CutShort | TurnEnd::Spent => self.spent.push_back(turn.id),
+        if has_more && turn.is_fresh && sent < turn.burst {
+            self.fresh.push_back(turn.id);
+        } else if has_more {
+            self.spent.push_back(turn.id);
         }
     }
 
@@ -103,6 +117,9 @@ impl ReadyList {
 mod tests {
     use super::*;
 
+    /// Frames that a pass has room for.
+    const PASS: usize = 96;
+
     fn id(index: u32) -> ConnId {
         ConnId {
             index,
@@ -110,65 +127,90 @@ mod tests {
         }
     }
 
-    /// A turn of four frames that leaves more; whose it was.
-    fn burst(list: &mut ReadyList) -> u32 {
-        let turn = list.begin().expect("somebody is ready");
-        list.end(turn, 4, TurnEnd::Spent);
-        turn.id.index
+    fn with(count: u32) -> ReadyList {
+        let mut list = ReadyList::default();
+        (1..=count).map(id).for_each(|id| list.push(id));
+        list
+    }
+
+    /// Whose turn it is, and how long it is; all of it is used, and there is more.
+    fn burst(list: &mut ReadyList) -> (u32, usize) {
+        let turn = list.begin(PASS).expect("somebody is ready");
+        list.end(turn, turn.burst, true);
+        (turn.id.index, turn.burst)
     }
 
     #[test]
     fn who_has_used_up_a_turn_waits_for_the_others() {
-        let mut list = ReadyList::default();
-        (1..=3).map(id).for_each(|id| list.push(id));
-        assert_eq!([1, 2, 3].map(|_| burst(&mut list)), [1, 2, 3]);
+        let mut list = with(3);
+        let first = [1, 2, 3].map(|_| burst(&mut list));
+        assert_eq!(first, [(1, SHORT), (2, SHORT), (3, SHORT)]);
         list.push(id(4));
-        let turn = list
-            .begin()
-            .expect("the fresh one, though three were there before");
+        let turn = list.begin(PASS).expect("the fresh one goes first");
         assert_eq!(turn.id, id(4));
-        list.end(turn, 1, TurnEnd::Done);
-        assert_eq!([1, 2, 3, 1].map(|_| burst(&mut list)), [1, 2, 3, 1]);
+        list.end(turn, 1, false);
+        let then = [1, 2, 3, 1].map(|_| burst(&mut list));
+        assert_eq!(then, [(1, LONG), (2, LONG), (3, LONG), (1, LONG)]);
         assert_eq!(list.len(), 3);
     }
 
     #[test]
-    fn a_stream_of_fresh_ones_takes_half_at_most_of_what_spent_ones_want() {
-        let mut list = ReadyList::default();
-        list.push(id(0));
-        assert_eq!(burst(&mut list), 0);
-        let (mut fresh, mut spent) = (0, 0);
-        for _ in 0..10 * MAX_LEAD {
-            list.push(id(1));
-            let turn = list.begin().expect("somebody is ready");
-            if turn.id == id(0) {
-                spent += MAX_LEAD;
-                list.end(turn, MAX_LEAD, TurnEnd::Spent);
-            } else {
-                fresh += 1;
-                list.end(turn, 1, TurnEnd::Done);
+    fn fresh_ones_do_not_starve_the_spent() {
+        for each in 1..=SHORT {
+            let mut list = with(1);
+            burst(&mut list);
+            let (mut fresh, mut spent) = (0, 0);
+            list.push(id(2));
+            list.push(id(3));
+            for _ in 0..1_000 {
+                let turn = list.begin(PASS).expect("somebody is ready");
+                let is_spent = turn.id == id(1);
+                let sent = if is_spent { turn.burst } else { each };
+                *(if is_spent { &mut spent } else { &mut fresh }) += sent;
+                list.end(turn, sent, is_spent);
+                if !is_spent {
+                    list.push(turn.id); // something happens to it again
+                }
             }
+            let share = spent * MAX_LEAD / SHORT;
+            assert!(
+                share.abs_diff(fresh) <= fresh / 8 + MAX_LEAD,
+                "{spent} of the spent, {fresh} of the fresh, {each} a turn"
+            );
         }
-        assert!(
-            fresh <= spent + MAX_LEAD && spent <= fresh + MAX_LEAD,
-            "{spent} of the spent, {fresh} of the fresh"
-        );
     }
 
     #[test]
     fn who_is_cut_short_has_not_used_up_a_turn() {
-        let mut list = ReadyList::default();
-        (1..=3).map(id).for_each(|id| list.push(id));
+        let mut list = with(3);
         burst(&mut list);
-        let turn = list.begin().expect("somebody is ready");
-        list.end(turn, 1, TurnEnd::CutShort);
-        assert_eq!([3, 2, 1].map(|_| burst(&mut list)), [3, 2, 1]);
+        let turn = list.begin(PASS).expect("somebody is ready");
+        list.end(turn, 1, true);
+        let then = [3, 2, 1].map(|_| burst(&mut list));
+        assert_eq!(then, [(3, SHORT), (2, SHORT), (1, LONG)]);
+    }
+
+    #[test]
+    fn turns_are_short_where_there_is_little_room_or_many_wait() {
+        for (count, pass, expected) in [
+            (2, PASS, LONG),
+            (2, 48, 16),
+            (2, 1, SHORT),
+            (128, PASS, 16),
+            (10_000, PASS, SHORT),
+        ] {
+            let mut list = with(count);
+            while !list.fresh.is_empty() {
+                burst(&mut list);
+            }
+            let turn = list.begin(pass).expect("all are spent");
+            assert_eq!(turn.burst, expected, "{count} of them, room for {pass}");
+        }
     }
 
     #[test]
     fn all_that_wait_are_found_by_index() {
-        let mut list = ReadyList::default();
-        (1..=2).map(id).for_each(|id| list.push(id));
+        let mut list = with(2);
         burst(&mut list);
         list.push_first(id(3));
         let found = [0, 1, 2, 3].map(|index| list.get(index));
