@@ -79,8 +79,8 @@ impl ReadyList {
         })
     }
 
-    /// The turn is over, after so many frames. With fewer than it might have sent it was cut short by
-    /// the end of the pass, and does not count.
+    /// The turn is over, after so many frames. A fresh one that has more and sent less than it might was
+    /// cut short by the end of the pass: it stays fresh.
     #[inline]
     pub(super) fn end(&mut self, turn: Turn, sent: usize, has_more: bool) {
         if turn.is_fresh && !self.spent.is_empty() {
