@@ -94,6 +94,8 @@ impl Connection {
         if self.timers.cork.is_some_and(|at| at <= now) {
             self.push_queued();
         }
+        // It is in line to send now, however long that takes.
+        self.timers.pacing = self.timers.pacing.filter(|&at| at > now);
         self.end_ecn_hold(now);
         if self
             .recovery

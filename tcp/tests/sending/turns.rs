@@ -1,6 +1,8 @@
 //! Many connections want to send at once: whose turn it is.
 
 use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ustack_tcp::testing::{Link, Pair, Recorder, Side};
@@ -86,4 +88,34 @@ fn who_has_a_word_to_say_does_not_wait_for_those_who_send_much() {
     let turns =
         [bulk[1].1, bulk[2].1].map(|port| second.iter().filter(|sent| **sent == port).count());
     assert_eq!(turns, [4, 3], "and they go on in their order: {second:?}");
+}
+
+/// They are called for no more than they would be if there were room.
+#[test]
+fn who_may_send_again_but_finds_no_room_is_no_reason_to_be_called() {
+    let mut pair = Pair::new(7, &Config::default(), Link::default());
+    let flows = open(&mut pair, 8);
+    let now = pair.now;
+    for (id, _) in &flows {
+        let slow = |options: &mut SocketOptions| {
+            options.max_pacing_rate = NonZeroU64::new(300_000); // a segment in 5 ms
+        };
+        let client = pair.end(Side::Client);
+        client.set_options(now, *id, slow).unwrap();
+        client.write(now, *id, &vec![7; 100_000].into()).unwrap();
+    }
+    for _ in 0..100 {
+        pair.step(); // the first burst is over
+    }
+    // The device takes nothing for a while in which all may send again.
+    let begin = pair.now;
+    for wait in [10, 20, 30] {
+        pair.now = begin + Duration::from_millis(wait);
+        let now = pair.now;
+        pair.end(Side::Client).on_timeout(now);
+        assert_eq!(ports(&mut pair, 0), []);
+        let next = pair.end(Side::Client).poll_timeout();
+        assert!(next.is_none_or(|at| at > now + Duration::from_millis(1)));
+    }
+    assert!(ports(&mut pair, 100).len() >= 8, "now there is room");
 }
