@@ -15,7 +15,7 @@ pub enum Subject {
     Probe,
     /// The limit probe with offload, spinning instead of sleeping.
     ProbeSpin,
-    /// The probe on a plain device, packet by packet.
+    /// The probe on a plain device as ustack opens it, packet by packet.
     ProbePlain,
     /// The program with offload.
     Ustack,
@@ -38,6 +38,8 @@ pub enum Subject {
     Linux,
     /// smoltcp, plain device.
     Smoltcp,
+    /// smoltcp, plain device with NAPI in a thread.
+    SmoltcpNapi,
     /// ipstack, plain device.
     Ipstack,
     /// netstack-smoltcp, plain device.
@@ -51,8 +53,9 @@ pub enum Subject {
 use Subject::*;
 
 /// All that `--without` can leave out.
-pub const PEERS: [Subject; 5] = [
+pub const PEERS: [Subject; 6] = [
     Smoltcp,
+    SmoltcpNapi,
     Ipstack,
     NetstackSmoltcp,
     NetstackSmoltcpOffload,
@@ -75,6 +78,7 @@ impl fmt::Display for Subject {
             LibraryPlain => "ustack, the library, plain device",
             Linux => "Linux, veth",
             Smoltcp => "smoltcp",
+            SmoltcpNapi => "smoltcp, NAPI",
             Ipstack => "ipstack",
             NetstackSmoltcp => "netstack-smoltcp",
             NetstackSmoltcpOffload => "netstack-smoltcp, offload",
@@ -149,7 +153,7 @@ impl Subject {
     pub fn place(self) -> Place {
         match self {
             Linux => Place::Veth,
-            Smoltcp | Ipstack | Gvisor => Place::MadeDevice,
+            Smoltcp | SmoltcpNapi | Ipstack | Gvisor => Place::MadeDevice,
             _ => Place::OwnDevice,
         }
     }
@@ -192,7 +196,7 @@ impl Subject {
     /// File name of a peer's program.
     fn peer(self) -> Option<&'static str> {
         Some(match self {
-            Smoltcp => "peer-smoltcp",
+            Smoltcp | SmoltcpNapi => "peer-smoltcp",
             Ipstack => "peer-ipstack",
             NetstackSmoltcp | NetstackSmoltcpOffload => "peer-netstack-smoltcp",
             Gvisor => "peer-gvisor",
@@ -221,6 +225,7 @@ impl Subject {
                 programs.http_root.display()
             )),
             Smoltcp | Gvisor => peer(&format!("{DEVICE} {STACK} {MTU}")),
+            SmoltcpNapi => peer(&format!("{DEVICE} {STACK} {MTU} napi")),
             Ipstack | NetstackSmoltcp => peer(&format!("{DEVICE} {MTU}")),
             NetstackSmoltcpOffload => peer(&format!("{DEVICE} {MTU} offload")),
         }

@@ -316,6 +316,7 @@ fn plain(name: &'static str, title: &'static str, work: Work) -> Row {
                 ("probe-plain", ProbePlain),
                 ("ustack-plain", UstackPlain),
                 ("smoltcp", Smoltcp),
+                ("smoltcp-napi", SmoltcpNapi),
             ],
         ),
         bars: vec![
@@ -323,6 +324,7 @@ fn plain(name: &'static str, title: &'static str, work: Work) -> Row {
                 .at_least(1.5)
                 .limited_by("probe-plain"),
             Bar::new(GBIT, "ustack-plain", &["probe-plain"]),
+            Bar::new(GBIT, "ustack-plain", &["smoltcp-napi"]),
         ],
     }
 }
@@ -401,7 +403,9 @@ fn connect(name: &'static str, title: &'static str, work: Work) -> Row {
         ),
         bars: vec![
             Bar::new(CONNECTIONS, "ustack", &["probe"]).at_least(0.93),
-            Bar::new(CONNECTIONS, "ustack", &["linux"]).at_least(0.95),
+            Bar::new(CONNECTIONS, "ustack", &["linux"])
+                .at_least(0.95)
+                .limited_by("probe"),
             Bar::new(CONNECTIONS, "ustack", &["smoltcp"])
                 .at_least(2.0)
                 .limited_by("probe"),

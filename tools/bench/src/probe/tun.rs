@@ -3,6 +3,7 @@
 use std::hint::spin_loop;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::thread::yield_now;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -115,13 +116,21 @@ impl Tun {
         } else {
             &pieces[1..]
         };
-        writev(&self.fd, pieces)?;
-        Ok(())
+        self.write(pieces)
     }
 
     /// Sends a frame as it came, its virtio-net header included.
     pub(super) fn send_back(&mut self, vnet: &[u8], packet: &[u8]) -> io::Result<()> {
-        writev(&self.fd, &[IoSlice::new(vnet), IoSlice::new(packet)])?;
-        Ok(())
+        self.write(&[IoSlice::new(vnet), IoSlice::new(packet)])
+    }
+
+    fn write(&self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
+        loop {
+            match writev(&self.fd, pieces) {
+                // A device with NAPI has a bound to what waits.
+                Err(Errno::AGAIN) => yield_now(),
+                done => return Ok(done.map(drop)?),
+            }
+        }
     }
 }

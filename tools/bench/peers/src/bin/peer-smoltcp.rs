@@ -1,8 +1,11 @@
-//! smoltcp as the stack under test: peer-smoltcp IFNAME IP MTU
+//! smoltcp as the stack under test: peer-smoltcp IFNAME IP MTU [napi]
+//!
+//! With `napi` the device has NAPI, in a thread.
 //!
 //! TCP 7 echoes, 9 discards, 19 sends; UDP 7 echoes, 9 counts, 19 sends as ordered.
 
-use std::os::fd::AsRawFd as _;
+use std::io;
+use std::os::fd::{AsRawFd as _, IntoRawFd as _};
 use std::time::Instant as Clock;
 
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
@@ -27,11 +30,17 @@ static ZEROS: [u8; LARGE] = [0; LARGE];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, name, ip, _mtu] = &arguments[..] else {
-        panic!("usage: peer-smoltcp IFNAME IP MTU");
+    let [_, name, ip, mtu, napi @ ..] = &arguments[..] else {
+        panic!("usage: peer-smoltcp IFNAME IP MTU [napi]");
     };
     let ip: Ipv4Address = ip.parse().expect("an IPv4 address");
-    let mut device = TunTapInterface::new(name, Medium::Ip).expect("the TUN device");
+    let mtu = mtu.parse().expect("a number of bytes");
+    let device = match napi {
+        [] => TunTapInterface::new(name, Medium::Ip),
+        [napi] if napi == "napi" => open_napi(name, mtu),
+        _ => panic!("usage: peer-smoltcp IFNAME IP MTU [napi]"),
+    };
+    let mut device = device.expect("the TUN device");
     let fd = device.as_raw_fd();
     let config = Config::new(HardwareAddress::Ip);
     let mut iface = Interface::new(config, &mut device, Instant::now());
@@ -55,6 +64,26 @@ fn main() {
             let _ = phy_wait(fd, delay);
         }
     }
+}
+
+fn open_napi(name: &str, mtu: usize) -> io::Result<TunTapInterface> {
+    const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
+    const IFF_TUN_NO_PI_NAPI: i16 = 0x1011;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.read(true).write(true).open("/dev/net/tun")?;
+    let mut request = [0_u8; 40];
+    request[..name.len()].copy_from_slice(name.as_bytes());
+    request[16..18].copy_from_slice(&IFF_TUN_NO_PI_NAPI.to_ne_bytes());
+    // SAFETY: the request is as long as `struct ifreq`; the other call has no pointer.
+    unsafe {
+        if libc::ioctl(file.as_raw_fd(), TUNSETIFF, request.as_mut_ptr()) != 0
+            || libc::fcntl(file.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) != 0
+        {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    std::fs::write(format!("/sys/class/net/{name}/threaded"), "1")?;
+    TunTapInterface::from_fd(file.into_raw_fd(), Medium::Ip, mtu)
 }
 
 struct Services {
