@@ -88,7 +88,8 @@ pub trait Device: Send {
     /// An error says that the device is gone for good.
     fn send(&mut self, now: Instant, batch: &mut TxBatch) -> io::Result<usize>;
 
-    /// Ready once a device that left frames in the batch can take more.
+    /// Ready once a device that left frames in the batch can take more. One that has to be asked again
+    /// instead says when by [`Device::poll_timeout`].
     fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// When the device itself wants [`Device::recv`] and [`Device::send`] called next, whatever

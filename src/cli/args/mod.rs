@@ -249,7 +249,7 @@ pub(crate) enum DeviceMode {
     Auto,
     /// Checksum and segmentation offload, or fail.
     Offload,
-    /// One packet per call.
+    /// One packet per call, joined by the kernel where that can be had (NAPI).
     Plain,
 }
 

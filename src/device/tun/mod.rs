@@ -3,6 +3,7 @@
 
 mod counters;
 mod error;
+mod napi;
 mod open;
 mod pool;
 mod sys;
@@ -20,6 +21,7 @@ use ustack_tcp::time::{Duration, Instant};
 
 pub use self::counters::{Counter, DeviceCounters, KernelDrops};
 pub use self::error::OpenError;
+use self::napi::Backlog;
 pub use self::open::{DeviceKind, OpenReport, Opened, TunOptions, open};
 use self::pool::BufferPool;
 pub use self::sys::OffloadSet;
@@ -48,6 +50,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Dropping it closes the descriptor, and with the last descriptor the kernel removes the device
 /// unless it is persistent: no clean-up code has to run, so a killed process leaves nothing behind.
 pub struct Tun {
+    /// Of a device with NAPI.
+    backlog: Option<Backlog>,
     port: Registration,
     name: String,
     caps: Caps,
@@ -57,7 +61,9 @@ pub struct Tun {
     /// A frame in one piece, where one write has to take it so.
     scratch: Vec<u8>,
     counters: Arc<DeviceCounters>,
-    /// Set while the kernel has no memory for the oldest frame.
+    /// Whether the port tells when it has room again; a TUN device does not.
+    tells_room: bool,
+    /// Set while the kernel has no memory, or no room, for the oldest frame.
     retry_at: Option<Instant>,
     retries: u32,
     /// When to ask next whether the device exists; `None` for sockets, whose end can be read.
@@ -117,6 +123,7 @@ impl Tun {
         let caps = caps(options.mtu, header_len > 0, offload);
         let mut tun = Self::from_port(Port::Fd(fd), name, caps, header_len)?;
         tun.check_at = is_device.then_some(Instant::ZERO);
+        tun.tells_room = !is_device;
         Ok(tun)
     }
 
@@ -129,6 +136,7 @@ impl Tun {
             usize::from(caps.mtu).next_multiple_of(2048)
         };
         Ok(Self {
+            backlog: None,
             port: Registration::Idle(port),
             name,
             caps,
@@ -136,6 +144,7 @@ impl Tun {
             pool: BufferPool::new(buffer),
             scratch: Vec::new(),
             counters: Arc::default(),
+            tells_room: false,
             retry_at: None,
             retries: 0,
             check_at: Some(Instant::ZERO),
@@ -157,6 +166,9 @@ impl Tun {
     pub fn into_fd(mut self) -> OwnedFd {
         if let Some(restore) = self.restore.take() {
             restore.forget();
+        }
+        if let Some(backlog) = self.backlog.take() {
+            backlog.give_up();
         }
         match self.port {
             Registration::Idle(port) => port.into(),
@@ -324,7 +336,7 @@ impl Tun {
             }
         }
         let scratch = &self.scratch;
-        self.port.write(|port| {
+        let write = |port: &Port| {
             if whole {
                 return Ok(retry_on_intr(|| rustix::io::write(port, scratch))?);
             }
@@ -332,7 +344,12 @@ impl Tun {
             let mut slices = ArrayVec::<_, MAX_SLICES>::new();
             slices.extend(pieces(vnet, frame));
             Ok(retry_on_intr(|| rustix::io::writev(port, &slices))?)
-        })
+        };
+        if self.tells_room {
+            self.port.write(write)
+        } else {
+            write(self.port.get())
+        }
     }
 
     /// Whether the frame is dealt with (sent, or dropped and counted); false when it has to wait.
@@ -371,7 +388,10 @@ impl Tun {
                 self.retries = 0;
                 self.counters.tx_no_memory.add(1);
             }
-            _ if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Wait),
+            _ if error.kind() == io::ErrorKind::WouldBlock => {
+                self.retry_at = (!self.tells_room).then_some(now + RETRY);
+                return Ok(Sent::Wait);
+            }
             _ => self.counters.tx_invalid.add(1),
         }
         Ok(Sent::Done)
@@ -439,7 +459,7 @@ impl Device for Tun {
 
     fn poll_send_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.retry_at.is_some() {
-            // The driver comes back by `poll_timeout`; the descriptor would claim to be ready.
+            // The driver comes back by `poll_timeout`; the descriptor may claim to be ready.
             return Poll::Pending;
         }
         ready!(self.registered()?.poll_write_ready(cx)).map(drop)?;

@@ -74,6 +74,10 @@ pub struct TunOptions {
     /// Frames that may wait for us in the kernel. The ring drops silently when it is full, hence
     /// far more than the kernel's 500.
     pub txqueuelen: u32,
+    /// Whether a plain device made here may have NAPI: a thread of the kernel takes in what we send, joined,
+    /// on another CPU. Downloads gain much by it, round trips lose a little. It needs Linux 5.15 and the right
+    /// to write to `/sys`; without, the device is opened as any program would.
+    pub napi: bool,
     /// Queues to open at most, 1 to 256. There is one of a device without offload, or one made
     /// without `multi_queue`.
     pub queues: usize,
@@ -88,6 +92,7 @@ impl Default for TunOptions {
             host_addresses: Vec::new(),
             stack_addresses: Vec::new(),
             txqueuelen: 10_000,
+            napi: true,
             queues: 1,
         }
     }
@@ -124,6 +129,8 @@ pub struct OpenReport {
     pub queues: usize,
     /// What the kernel leaves to us.
     pub offload: OffloadSet,
+    /// Whether a thread of the kernel takes in what we send: see [`TunOptions::napi`].
+    pub napi: bool,
     /// Why `auto` did not get offload.
     pub fallback: Option<String>,
     /// What is not as it should be, with the command that mends it.
@@ -138,6 +145,9 @@ impl fmt::Display for OpenReport {
             "created"
         };
         write!(f, "{verb} {} ({}, ", self.name, self.kind)?;
+        if self.napi {
+            f.write_str("NAPI, ")?;
+        }
         if self.queues > 1 {
             write!(f, "{} queues, ", self.queues)?;
         }
@@ -189,13 +199,7 @@ pub fn open(options: &TunOptions) -> Result<Opened, OpenError> {
         .ok_or_else(|| system("finding the new device")(io::ErrorKind::NotFound.into()))?;
     let persistent = interface.flags & sys::IFF_PERSIST != 0;
     let (undo, mut warnings) = configure(options, link, existing.is_some())?;
-    for (route, interface) in snapshot.shadowed(&link.name, &options.host_addresses) {
-        let (address, prefix) = route;
-        warnings.push(format!(
-            "the host routes {address}/{prefix} to {interface}; the part of it that is this \
-             device's network is out of reach while the device is up"
-        ));
-    }
+    warnings.extend(shadowed(&snapshot, link, options));
     if !wait_until_usable(options, link)? {
         warnings.push(String::from("the link is up but passes no packets yet"));
     }
@@ -209,7 +213,8 @@ pub fn open(options: &TunOptions) -> Result<Opened, OpenError> {
         tun.restore.clone_from(&restore);
         Ok(tun)
     };
-    let tun = queue(opened.port)?;
+    let mut tun = queue(opened.port)?;
+    tun.backlog = opened.backlog;
     let others = opened.others.into_iter().map(|fd| queue(Port::Fd(fd)));
     let others = others.collect::<Result<Vec<_>, _>>()?;
     let report = OpenReport {
@@ -225,6 +230,7 @@ pub fn open(options: &TunOptions) -> Result<Opened, OpenError> {
         txqueuelen: final_txqueuelen(options, link, &warnings),
         queues: 1 + others.len(),
         offload: opened.offload,
+        napi: tun.backlog.is_some(),
         fallback: opened.fallback,
         warnings,
     };
@@ -234,6 +240,18 @@ pub fn open(options: &TunOptions) -> Result<Opened, OpenError> {
         others,
         report,
     })
+}
+
+/// Warns of routes that the device takes a part of.
+fn shadowed(snapshot: &Snapshot, link: &Link, options: &TunOptions) -> Vec<String> {
+    let routes = snapshot.shadowed(&link.name, &options.host_addresses);
+    let warn = |((address, prefix), interface)| {
+        format!(
+            "the host routes {address}/{prefix} to {interface}; the part of it that is this \
+             device's network is out of reach while the device is up"
+        )
+    };
+    routes.into_iter().map(warn).collect()
 }
 
 /// Waits, for a while, until packets pass both ways; false if the link itself does not pass them.

@@ -7,20 +7,28 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use bytes::BytesMut;
-use rustix::ioctl::{Getter, IntegerSetter, Opcode, Setter, ioctl, opcode};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::ioctl::{Getter, IntegerSetter, Opcode, Setter, Updater, ioctl, opcode};
 use tokio::io::unix::AsyncFd;
 
+const TUNSETIFF: Opcode = opcode::write::<i32>(b'T', 202);
 const TUNSETOFFLOAD: Opcode = opcode::write::<u32>(b'T', 208);
 const TUNGETIFF: Opcode = opcode::read::<u32>(b'T', 210);
+const TUNSETSNDBUF: Opcode = opcode::write::<i32>(b'T', 212);
 const TUNGETVNETHDRSZ: Opcode = opcode::read::<i32>(b'T', 215);
 const TUNSETVNETHDRSZ: Opcode = opcode::write::<i32>(b'T', 216);
 
 /// `IFF_TUN`: packets, not Ethernet frames.
 pub(super) const IFF_TUN: u16 = 0x0001;
+/// `IFF_NAPI`: what is written goes through NAPI.
+const IFF_NAPI: u16 = 0x0010;
 /// `IFF_PERSIST`: the device outlives its last descriptor.
 pub(super) const IFF_PERSIST: u16 = 0x0800;
 /// `IFF_NO_PI`: no four bytes of packet information before each packet.
 pub(super) const IFF_NO_PI: u16 = 0x1000;
+/// `IFF_TUN_EXCL`: a new device or none.
+const IFF_TUN_EXCL: u16 = 0x8000;
 /// `IFF_VNET_HDR`: a virtio-net header before each packet.
 pub(super) const IFF_VNET_HDR: u16 = 0x4000;
 
@@ -79,6 +87,30 @@ struct IfReq {
     rest: [u8; 22],
 }
 
+/// Opens a new plain device with NAPI; `EBUSY` if there is one of that name.
+#[allow(unsafe_code, reason = "an ioctl that no crate offers")]
+pub(super) fn open_napi(name: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let fd = rustix::fs::open("/dev/net/tun", flags, Mode::empty())?;
+    let mut request = IfReq {
+        name: [0; 16],
+        flags: IFF_TUN | IFF_NO_PI | IFF_NAPI | IFF_TUN_EXCL,
+        rest: [0; 22],
+    };
+    let place = request.name.get_mut(..name.len()).ok_or(Errno::INVAL)?;
+    place.copy_from_slice(name.as_bytes());
+    // SAFETY: TUNSETIFF reads and writes one `struct ifreq`, 40 bytes, which is `IfReq`.
+    unsafe { ioctl(&fd, Updater::<TUNSETIFF, IfReq>::new(&mut request)) }?;
+    Ok(fd)
+}
+
+/// Sets how many bytes of what was written may wait in the kernel.
+#[allow(unsafe_code, reason = "an ioctl that no crate offers")]
+pub(super) fn set_send_buffer(fd: impl AsFd, bytes: i32) -> rustix::io::Result<()> {
+    // SAFETY: TUNSETSNDBUF reads one `int`.
+    unsafe { ioctl(fd, Setter::<TUNSETSNDBUF, i32>::new(bytes)) }
+}
+
 /// Which interface the descriptor is attached to; `ENOTTY` when it is no TUN descriptor.
 #[allow(unsafe_code, reason = "an ioctl that no crate offers")]
 pub(super) fn interface(fd: impl AsFd) -> rustix::io::Result<Interface> {
@@ -105,7 +137,7 @@ pub(super) fn set_offload(fd: impl AsFd, offload: OffloadSet) -> rustix::io::Res
 /// The best set that the kernel grants.
 pub(super) fn negotiate_offload(fd: impl AsFd) -> rustix::io::Result<OffloadSet> {
     let fd = fd.as_fd();
-    let mut result = Err(rustix::io::Errno::INVAL);
+    let mut result = Err(Errno::INVAL);
     for wish in OffloadSet::WISHES {
         result = set_offload(fd, wish).map(|()| wish);
         if result.is_ok() {
@@ -124,7 +156,7 @@ pub(super) fn set_vnet_header_len(fd: impl AsFd, len: usize) -> rustix::io::Resu
         ioctl(fd, Setter::<TUNSETVNETHDRSZ, i32>::new(len as i32))?;
         ioctl(fd, Getter::<TUNGETVNETHDRSZ, i32>::new())?
     };
-    usize::try_from(now).map_err(|_| rustix::io::Errno::INVAL)
+    usize::try_from(now).map_err(|_| Errno::INVAL)
 }
 
 /// The length of the virtio-net header.
@@ -132,7 +164,7 @@ pub(super) fn set_vnet_header_len(fd: impl AsFd, len: usize) -> rustix::io::Resu
 pub(super) fn vnet_header_len(fd: impl AsFd) -> rustix::io::Result<usize> {
     // SAFETY: TUNGETVNETHDRSZ writes one `int`.
     let len = unsafe { ioctl(fd, Getter::<TUNGETVNETHDRSZ, i32>::new()) }?;
-    usize::try_from(len).map_err(|_| rustix::io::Errno::INVAL)
+    usize::try_from(len).map_err(|_| Errno::INVAL)
 }
 
 /// A tun-tap device, whose descriptor can be borrowed.

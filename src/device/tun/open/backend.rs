@@ -9,6 +9,7 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 use super::check::in_container;
 use super::{DeviceKind, OpenError, TunOptions};
 use crate::device::link::{Changes, TunInfo};
+use crate::device::tun::napi::{self, Backlog};
 use crate::device::tun::sys::{self, OffloadSet, Port, TunTap};
 use crate::device::vnet;
 
@@ -19,6 +20,8 @@ pub(super) struct Backend {
     pub(super) others: Vec<OwnedFd>,
     pub(super) header_len: usize,
     pub(super) offload: OffloadSet,
+    /// There, if the device has NAPI.
+    pub(super) backlog: Option<Backlog>,
     pub(super) fallback: Option<String>,
 }
 
@@ -27,8 +30,9 @@ pub(super) fn open_backend(
     existing: Option<&TunInfo>,
 ) -> Result<Backend, OpenError> {
     let refused = |error| explain(options, existing, error);
+    let plain = || open_plain(options, existing);
     if options.kind == DeviceKind::Plain {
-        return open_plain(&options.name, existing).map_err(refused);
+        return plain().map_err(refused);
     }
     let reason = match open_offload(&options.name, existing, options.queues) {
         Ok(backend) => return Ok(backend),
@@ -41,7 +45,7 @@ pub(super) fn open_backend(
     );
     match options.kind {
         DeviceKind::Auto if unknown => {
-            let mut backend = open_plain(&options.name, existing).map_err(refused)?;
+            let mut backend = plain().map_err(refused)?;
             backend.fallback = Some(format!("the kernel refused offload ({reason})"));
             Ok(backend)
         }
@@ -75,13 +79,21 @@ fn open_offload(name: &str, existing: Option<&TunInfo>, queues: usize) -> io::Re
         others,
         header_len,
         offload,
+        backlog: None,
         fallback: None,
     })
 }
 
-fn open_plain(name: &str, existing: Option<&TunInfo>) -> io::Result<Backend> {
-    // tun-tap cannot open a queue of a multi-queue device.
-    let port = if existing.is_some_and(|tun| tun.multi_queue) {
+/// A device of somebody else's is opened as any program would.
+fn open_plain(options: &TunOptions, existing: Option<&TunInfo>) -> io::Result<Backend> {
+    let name = &options.name;
+    let may_have_napi = options.napi && existing.is_none() && napi::is_at_hand();
+    let with_napi = may_have_napi.then(|| napi::open(name)).transpose()?;
+    let (fd, backlog) = with_napi.flatten().unzip();
+    // tun-tap can open neither that nor a queue of a multi-queue device.
+    let port = if let Some(fd) = fd {
+        Port::Fd(fd)
+    } else if existing.is_some_and(|tun| tun.multi_queue) {
         let device = open_by_tun_rs(name, false, true)?;
         Port::Fd(device.as_fd().try_clone_to_owned()?)
     } else {
@@ -96,6 +108,7 @@ fn open_plain(name: &str, existing: Option<&TunInfo>) -> io::Result<Backend> {
         others: Vec::new(),
         header_len: 0,
         offload: OffloadSet::NONE,
+        backlog,
         fallback: None,
     })
 }
