@@ -48,7 +48,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// A TUN device, one queue of it, or any descriptor that reads and writes one IP packet per call.
 ///
 /// Dropping it closes the descriptor, and with the last descriptor the kernel removes the device
-/// unless it is persistent: no clean-up code has to run, so a killed process leaves nothing behind.
+/// unless it is persistent: no clean-up code has to run, so a killed process leaves nothing behind. Where
+/// a thread of the kernel takes in what was sent (NAPI), dropping waits for it, up to 200 ms.
 pub struct Tun {
     /// Of a device with NAPI.
     backlog: Option<Backlog>,
