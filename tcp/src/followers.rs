@@ -59,10 +59,11 @@ impl Followers {
 
     /// Takes the texts out.
     pub fn texts(&mut self) -> impl Iterator<Item = Bytes> + '_ {
-        let header_len = self.header_len;
-        self.packets().map(move |mut packet| {
-            packet.advance(header_len.min(packet.len()));
-            packet
-        })
+        // All are cut before the first is moved: a processor waits for what was written in two halves
+        // a moment ago and is read as one.
+        for packet in &mut self.packets {
+            packet.advance(self.header_len.min(packet.len()));
+        }
+        self.packets()
     }
 }

@@ -119,7 +119,7 @@ impl Connection {
             return;
         }
         let bytes = text.len() as u32;
-        self.rcv.reassembler.append(text);
+        self.rcv.reassembler.append([text]);
         self.on_text_in_order(now, bytes, seg);
     }
 
@@ -147,10 +147,8 @@ impl Connection {
         self.update_ts_recent(now, seq, &seg);
         (self.snd.wl1, self.snd.wl2) = (seq, self.snd.una);
         let first = core::mem::take(&mut seg.payload);
-        self.rcv.reassembler.append(first);
-        for text in followers.texts() {
-            self.rcv.reassembler.append(text);
-        }
+        self.rcv.reassembler.append([first]);
+        self.rcv.reassembler.append(followers.texts());
         self.on_text_in_order(now, bytes, &seg);
         Ok(())
     }

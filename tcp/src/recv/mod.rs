@@ -101,6 +101,9 @@ impl RecvSpace {
         most: usize,
         mut put: impl FnMut(Bytes),
     ) -> (usize, bool) {
+        if self.urgent.is_none() {
+            return self.reassembler.read_all(max, most, put);
+        }
         let mut bytes = 0;
         for _ in 0..most {
             let Some(data) = self.next_chunk(max - bytes) else {

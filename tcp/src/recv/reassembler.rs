@@ -223,6 +223,28 @@ impl Reassembler {
         Some(data)
     }
 
+    /// As [`Reassembler::read`], at most `most` chunks that are together no more than `max` bytes: how
+    /// many bytes, and whether there would have been room for more.
+    #[inline]
+    pub(crate) fn read_all(
+        &mut self,
+        max: usize,
+        most: usize,
+        mut put: impl FnMut(Bytes),
+    ) -> (usize, bool) {
+        let (mut bytes, mut chunks) = (0, 0);
+        while chunks < most
+            && bytes < max
+            && let Some(data) = self.queue.pop(max - bytes)
+        {
+            bytes += data.len();
+            chunks += 1;
+            put(data);
+        }
+        self.readable -= bytes as u32;
+        (bytes, chunks < most && bytes < max)
+    }
+
     /// A copy of the next bytes in order, at most `max` of them.
     pub(crate) fn peek(&self, max: usize) -> Vec<u8> {
         let chunks = self.queue.chunks.iter().flat_map(|chunk| chunk.data.iter());
@@ -238,7 +260,7 @@ impl Reassembler {
         }
         if at == self.nxt && !self.has_gap() {
             let in_order = data.len() as u32;
-            self.append(data);
+            self.append([data]);
             return Inserted {
                 in_order,
                 ..Inserted::default()
@@ -263,11 +285,15 @@ impl Reassembler {
 
     /// As [`Reassembler::insert`] for the next bytes in order, where there is no gap.
     #[inline]
-    pub(crate) fn append(&mut self, data: Bytes) {
-        debug_assert!(!self.has_gap() && !data.is_empty());
-        let len = data.len() as u32;
+    pub(crate) fn append(&mut self, texts: impl IntoIterator<Item = Bytes>) {
+        debug_assert!(!self.has_gap());
+        let mut len = 0;
+        for text in texts {
+            debug_assert!(!text.is_empty());
+            len += text.len() as u32;
+            self.queue.push_back(Chunk::received(text));
+        }
         self.newest = None;
-        self.queue.push_back(Chunk::received(data));
         self.nxt += len;
         self.readable += len;
     }
