@@ -17,6 +17,7 @@
 
 pub(crate) mod capture;
 pub(crate) mod data;
+pub(crate) mod device;
 mod namespace;
 mod process;
 mod program;
