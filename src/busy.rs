@@ -45,8 +45,8 @@ impl BusyPoll {
         };
         let (step, waited) = (self.limit / STEPS, now - since);
         let was_all = self.window == self.limit;
-        let is_soon =
-            waited <= self.limit || waited <= 2 * self.limit && !was_all && self.retry == 0;
+        let is_soon = waited <= self.limit
+            || waited <= self.limit.saturating_mul(2) && !was_all && self.retry == 0;
         if !is_soon {
             self.retry = if was_all {
                 RETRY
@@ -55,7 +55,7 @@ impl BusyPoll {
             };
         }
         self.window = if is_soon {
-            (self.window * 2).clamp(step, self.limit)
+            self.window.saturating_mul(2).clamp(step, self.limit)
         } else {
             self.window.saturating_sub(step)
         };

@@ -11,6 +11,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -78,6 +79,9 @@ impl Shared {
     }
 }
 
+/// How long a shutdown waits for a device to take the last resets.
+const RESETS_LEAVE: Duration = Duration::from_millis(200);
+
 /// How far the end of a stack has come.
 #[derive(Clone, Debug)]
 pub(crate) enum Ending {
@@ -85,8 +89,10 @@ pub(crate) enum Ending {
     Running,
     /// No new connection; the living ones say FIN, and are reset at `deadline`.
     Closing { deadline: Instant },
-    /// The deadline has passed: what lived was reset.
-    Aborted,
+    /// The deadline has passed: what lived was reset. The resets may leave until `patience` ends.
+    Aborted { patience: Instant },
+    /// The device has not taken them: nothing is waited for any more.
+    GivenUp,
     /// The driver is gone, for this reason.
     Gone(Arc<str>),
 }
@@ -198,10 +204,10 @@ impl Host {
     pub(crate) fn on_timeout(&mut self, now: Instant) {
         self.tcp.on_timeout(now);
         self.ip.on_timeout(now);
-        if let Ending::Closing { deadline } = self.ending
-            && deadline <= now
-        {
-            self.abort_all(now);
+        match self.ending {
+            Ending::Closing { deadline } if deadline <= now => self.abort_all(now),
+            Ending::Aborted { patience } if patience <= now => self.ending = Ending::GivenUp,
+            _ => {}
         }
     }
 
@@ -209,6 +215,7 @@ impl Host {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let ending = match self.ending {
             Ending::Closing { deadline } => Some(deadline),
+            Ending::Aborted { patience } => Some(patience),
             _ => None,
         };
         let memory = self.memory.as_ref().and_then(Memory::retry_at);
@@ -318,7 +325,9 @@ impl Host {
                         self.incoming_overflow += 1;
                         self.tcp.decide(now, conn, Verdict::Drop);
                     }
-                    _ => self.tcp.decide(now, conn, Verdict::Refuse),
+                    _ => {
+                        self.tcp.decide(now, conn, Verdict::Refuse);
+                    }
                 }
             }
             Event::Connected(id) => self.sockets.enter(id, Phase::Open, wake),
@@ -379,11 +388,16 @@ impl Host {
     }
 
     /// The first step of a shutdown: no listener takes anything any more, every connection says
-    /// FIN after what it has queued.
+    /// FIN after what it has queued. A second one may be sooner.
     pub(crate) fn begin_shutdown(&mut self, now: Instant, deadline: Instant) -> Vec<Waker> {
         let mut wake = Vec::new();
-        if !matches!(self.ending, Ending::Running) {
-            return wake;
+        match &mut self.ending {
+            Ending::Running => {}
+            Ending::Closing { deadline: first } => {
+                *first = deadline.min(*first);
+                return wake;
+            }
+            _ => return wake,
         }
         self.ending = Ending::Closing { deadline };
         for (&id, slot) in &mut self.sockets.listeners {
@@ -393,34 +407,36 @@ impl Host {
             self.tcp.close_listener(now, id);
         }
         self.sockets.wake_listeners(&mut wake);
-        for id in self.live_connections() {
+        for id in self.live_connections().collect::<Vec<_>>() {
             let _ = self.tcp.shutdown(now, id); // one that is not open has nothing to finish
         }
         wake
     }
 
     fn abort_all(&mut self, now: Instant) {
-        self.ending = Ending::Aborted;
-        for id in self.live_connections() {
+        let patience = now + RESETS_LEAVE;
+        self.ending = Ending::Aborted { patience };
+        for id in self.live_connections().collect::<Vec<_>>() {
             self.tcp.abort(now, id);
         }
     }
 
-    fn live_connections(&self) -> Vec<ustack_tcp::ConnId> {
+    fn live_connections(&self) -> impl Iterator<Item = ustack_tcp::ConnId> {
         let all = self.tcp.connections();
         all.filter(|summary| {
             summary.state != ustack_tcp::State::Closed
                 && summary.state != ustack_tcp::State::TimeWait
         })
         .map(|summary| summary.id)
-        .collect()
     }
 
-    /// Whether a shutdown has nothing left to wait for.
-    pub(crate) fn is_shut_down(&self) -> bool {
+    /// Whether a shutdown has nothing left to wait for, with the device taking all there was or not.
+    pub(crate) fn is_shut_down(&self, all_left: bool) -> bool {
+        let is_silent = all_left && !self.has_ready();
         match self.ending {
-            Ending::Closing { .. } => !self.has_ready() && self.live_connections().is_empty(),
-            Ending::Aborted => !self.has_ready(),
+            Ending::Closing { .. } => is_silent && self.live_connections().next().is_none(),
+            Ending::Aborted { .. } => is_silent,
+            Ending::GivenUp => true,
             _ => false,
         }
     }
@@ -466,6 +482,12 @@ impl Host {
         if let Some(local) = local
             && !local.ip().is_unspecified()
         {
+            if local.is_ipv4() != remote.is_ipv4() {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("{remote} cannot be reached from {local}: one is IPv4, one IPv6"),
+                ));
+            }
             self.check_local(local.ip(), self.transparent)?;
             return Ok(local);
         }

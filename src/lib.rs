@@ -73,6 +73,11 @@ mod stack;
 pub mod testing;
 mod wakers;
 
+/// What README.md shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use ustack_tcp as tcp;
 pub use ustack_udp as udp;
 

@@ -196,7 +196,7 @@ impl<D: Device> Shard<D> {
         let has_more = host.has_ready() && self.tx.is_empty() || !self.shared.inbox.is_empty();
         self.stats.tx_blocked += u64::from(!self.tx.is_empty());
         host.device = self.stats;
-        if !self.is_finished && self.tx.is_empty() && host.is_shut_down() {
+        if !self.is_finished && host.is_shut_down(self.tx.is_empty()) {
             self.is_finished = true;
             self.shards.on_finished();
         }

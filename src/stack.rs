@@ -68,7 +68,8 @@ impl Stack {
     /// spawn each on a thread of its own, and use the handle of [`Stack::each_shard`] there.
     ///
     /// A device may deliver a packet by any queue: shards hand over to each other what is not
-    /// theirs. Limits of the configuration (connections, backlogs, memory, ICMP) are each shard's.
+    /// theirs. Limits of the configuration (connections, backlogs, ICMP) are each shard's,
+    /// but for memory.
     ///
     /// Fails as [`Stack::new`], and when there is no queue or the queues differ in what they can do.
     ///
@@ -170,7 +171,9 @@ impl Stack {
     /// [`io::ErrorKind::ConnectionAborted`].
     ///
     /// Applications that are to finish what they are writing must be told first. Cancel-safe: the
-    /// shutdown goes on when this future is dropped. It needs the driver to be running.
+    /// shutdown goes on when this future is dropped. It needs the driver to be running. Called once
+    /// more, it may end sooner, not later. A device that takes nothing holds it up no longer than
+    /// 200 ms after the deadline.
     pub async fn shutdown(&self, deadline: Duration) {
         for shared in self.shards.each() {
             let wake = shared.call(|host, now| host.begin_shutdown(now, now + deadline));

@@ -101,6 +101,9 @@ impl PacketReceiver {
 
 impl PacketSender {
     /// Hands over one IP packet, waiting for room. Cancel-safe: a packet is handed over or not.
+    ///
+    /// The stack may drop it under its lock: the destructor of an owner ([`Bytes::from_owner`]) must not
+    /// call the stack.
     pub async fn send(&self, packet: impl Into<Bytes>) -> Result<(), Ended> {
         let data = packet.into();
         self.send_frame(Frame {

@@ -13,6 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::ReadBuf;
 use ustack_tcp::{CloseReason, ConnId, FlowKey, Info, Read, SocketError, SocketOptions};
 
+use super::cooperate;
 use crate::error;
 use crate::host::{Host, Shared};
 use crate::wakers::{Phase, Side};
@@ -110,7 +111,7 @@ impl Conn {
         if max == 0 {
             return Poll::Ready(Ok(()));
         }
-        self.shared.call(|host, now| {
+        let take = |host: &mut Host, now| {
             match host.tcp.read_chunks(now, self.id, max, most, put) {
                 Ok(Read::Data(_)) => {}
                 Ok(Read::Eof) => self.is_eof_told.store(true, Ordering::Relaxed),
@@ -118,7 +119,8 @@ impl Conn {
                 Err(error) => return Poll::Ready(self.end(error, Ok(()))),
             }
             Poll::Ready(Ok(()))
-        })
+        };
+        cooperate(cx, || self.shared.call(take))
     }
 
     pub(crate) fn poll_read(
@@ -198,14 +200,15 @@ impl Conn {
         cx: &Context<'_>,
         chunk: &Bytes,
     ) -> Poll<io::Result<usize>> {
-        self.shared.call(|host, now| {
+        let put = |host: &mut Host, now| {
             host.check_alive()?;
             match host.tcp.write(now, self.id, chunk) {
                 Ok(0) if !chunk.is_empty() => self.wait(host, Side::Write, cx),
                 Ok(taken) => Poll::Ready(Ok(taken)),
                 Err(error) => Poll::Ready(self.end(error, Err(error::broken_pipe())).map(|()| 0)),
             }
-        })
+        };
+        cooperate(cx, || self.shared.call(put))
     }
 
     /// The next received bytes, at most `max`; `None` at EOF.

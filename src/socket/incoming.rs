@@ -6,11 +6,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ustack_tcp::Verdict;
+use ustack_tcp::{CloseReason, Verdict};
 
 use super::conn::Conn;
 use super::listener::{Handle, ListenerBuilder, Parts};
 use super::tcp_stream::TcpStream;
+use crate::error;
 use crate::host::Host;
 use crate::ip::Unreachable;
 use crate::stack::Stack;
@@ -114,14 +115,16 @@ impl Incoming {
 
     /// Completes the handshake.
     ///
-    /// Fails as the peer gives up meanwhile (`ConnectionReset`, `TimedOut`). Dropping the future
-    /// closes the connection.
+    /// Fails when the peer has given up (`ConnectionAborted`), or does so meanwhile
+    /// (`ConnectionReset`, `TimedOut`). Dropping the future closes the connection.
     pub async fn accept(mut self) -> io::Result<TcpStream> {
         self.decide(|host, now, syn| {
             host.check_running()?;
+            if !host.tcp.decide(now, syn.conn, Verdict::Accept) {
+                return Err(error::closed(CloseReason::Aborted, &syn.flow));
+            }
             host.sockets.insert(syn.conn, Phase::Opening);
-            host.tcp.decide(now, syn.conn, Verdict::Accept);
-            Ok::<_, io::Error>(())
+            Ok(())
         })?;
         let conn = Conn::new(&self.handle.shared, self.syn.conn, self.syn.flow);
         let conn = Arc::new(conn);
@@ -137,9 +140,10 @@ impl Incoming {
     /// Answers with ICMP host unreachable.
     pub fn unreachable(mut self) {
         self.decide(|host, now, syn| {
-            host.tcp.decide(now, syn.conn, Verdict::Drop);
-            host.ip
-                .send_unreachable_for_syn(now, Unreachable::Host, &syn.flow, syn.seq);
+            if host.tcp.decide(now, syn.conn, Verdict::Drop) {
+                host.ip
+                    .send_unreachable_for_syn(now, Unreachable::Host, &syn.flow, syn.seq);
+            }
         });
     }
 

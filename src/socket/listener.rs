@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use ustack_tcp::{ListenOptions, ListenerId, SocketOptions};
 
-use super::options::{MIN_RECV_BUFFER, MIN_SEND_BUFFER};
-use super::{poll_wait, wait, wait_any};
+use super::options::{MIN_RECV_BUFFER, MIN_SEND_BUFFER, roomy};
+use super::{cooperate, poll_wait, wait, wait_any};
 use crate::error;
 use crate::host::{Host, Shared};
 use crate::stack::Stack;
@@ -43,8 +43,9 @@ impl ListenerBuilder {
         }
     }
 
-    /// Handshakes under way plus connections not yet accepted (1,024 by default), at each shard;
-    /// more SYNs are dropped.
+    /// Connections not yet accepted (1,024 by default), at each shard; more SYNs are dropped.
+    /// Handshakes under way count among all listeners' together (`Config::max_syn_backlog` of the
+    /// core): what is more gets SYN cookies.
     pub fn backlog(mut self, backlog: u16) -> Self {
         self.backlog = backlog;
         self
@@ -59,7 +60,7 @@ impl ListenerBuilder {
     }
 
     /// The most SYNs that an [`IncomingListener`](super::IncomingListener) holds (128 by default),
-    /// at each shard; more are dropped and counted.
+    /// at each shard, but no more than the backlog; more are dropped and counted.
     pub fn hold(mut self, most: usize) -> Self {
         self.hold = most;
         self
@@ -68,7 +69,7 @@ impl ListenerBuilder {
     /// What accepted connections start with, if not what the stack's configuration says. Replaces
     /// what the methods below have set.
     pub fn socket(mut self, options: SocketOptions) -> Self {
-        self.socket = options;
+        self.socket = roomy(options);
         self
     }
 
@@ -203,14 +204,16 @@ impl Parts {
         cx: &Context<'_>,
         check: impl Fn(&Arc<Handle>, &mut Host) -> Option<T>,
     ) -> Poll<T> {
-        for part in self.in_turn() {
-            let mut check = |host: &mut Host, _| check(part, host);
-            let found = poll_wait(&part.shared, &part.waiters(), None, &mut check, cx);
-            if found.is_ready() {
-                return found;
+        cooperate(cx, || {
+            for part in self.in_turn() {
+                let mut check = |host: &mut Host, _| check(part, host);
+                let found = poll_wait(&part.shared, &part.waiters(), None, &mut check, cx);
+                if found.is_ready() {
+                    return found;
+                }
             }
-        }
-        Poll::Pending
+            Poll::Pending
+        })
     }
 
     /// Waits until `check` finds something at some part.

@@ -13,12 +13,14 @@ mod udp_socket;
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use tokio::task::coop::poll_proceed;
 use ustack_tcp::time::Instant;
 
 pub use incoming::{Incoming, IncomingListener};
 pub use listener::ListenerBuilder;
+pub(crate) use options::roomy;
 pub use ping_socket::PingSocket;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use tcp_listener::TcpListener;
@@ -46,9 +48,20 @@ pub(crate) async fn wait<T>(
             waiters,
             key,
         } = &mut place;
-        poll_wait(shared, waiters, Some(key), &mut check, cx)
+        cooperate(cx, || poll_wait(shared, waiters, Some(key), &mut check, cx))
     })
     .await
+}
+
+/// `look` is one of the operations after which tokio lets other tasks have their turn, as each of
+/// `tokio::net` is: who is never kept waiting yields all the same ([`tokio::task::coop`]).
+fn cooperate<T>(cx: &Context<'_>, look: impl FnOnce() -> Poll<T>) -> Poll<T> {
+    let proceed = ready!(poll_proceed(&mut Context::from_waker(cx.waker())));
+    let found = look();
+    if found.is_ready() {
+        proceed.made_progress();
+    }
+    found
 }
 
 /// One look, and a place among the waiters when it found nothing.
@@ -91,7 +104,7 @@ where
         (part, place)
     };
     let mut places: Vec<_> = parts.map(place).collect();
-    poll_fn(move |cx| {
+    let mut look = |cx: &Context<'_>| {
         for (part, place) in &mut places {
             let Place {
                 shared,
@@ -105,8 +118,8 @@ where
             }
         }
         Poll::Pending
-    })
-    .await
+    };
+    poll_fn(move |cx| cooperate(cx, || look(cx))).await
 }
 
 struct Place<'a, F: Fn(&mut Host) -> Option<&mut Waiters>> {

@@ -5,7 +5,7 @@ use std::num::{NonZeroU8, NonZeroU64};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ustack_tcp::{CongestionAlgorithm, Info, Keepalive};
+use ustack_tcp::{CongestionAlgorithm, Info, Keepalive, SocketOptions};
 
 use super::tcp_stream::TcpStream;
 
@@ -14,9 +14,17 @@ use super::tcp_stream::TcpStream;
 pub(super) const MIN_RECV_BUFFER: u32 = 2_304;
 pub(super) const MIN_SEND_BUFFER: u32 = 4_608;
 
+/// The same with buffers of that size at least.
+pub(crate) fn roomy(mut options: SocketOptions) -> SocketOptions {
+    options.recv_buffer = options.recv_buffer.map(|bytes| bytes.max(MIN_RECV_BUFFER));
+    options.send_buffer = options.send_buffer.map(|bytes| bytes.max(MIN_SEND_BUFFER));
+    options
+}
+
 /// # Options
 ///
-/// Getters and setters fail with [`io::ErrorKind::NotConnected`] once the connection is gone.
+/// Getters and setters fail with [`io::ErrorKind::ConnectionAborted`] once the stack is gone. Those of a
+/// connection that is over change nothing any more.
 impl TcpStream {
     /// Whether small segments are sent at once (`TCP_NODELAY`).
     pub fn nodelay(&self) -> io::Result<bool> {

@@ -13,6 +13,7 @@ use ustack_tcp::{ConnId, ConnectError, FlowKey, SocketOptions};
 
 use super::conn::Conn;
 use super::delegate::{async_read, async_write};
+use super::roomy;
 use super::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, split, split_owned};
 use crate::error;
 use crate::host::{Host, Shared};
@@ -56,7 +57,7 @@ impl ConnectOptions {
 
     /// What the connection starts with.
     pub fn socket(mut self, options: SocketOptions) -> Self {
-        self.socket = Some(options);
+        self.socket = Some(roomy(options));
         self
     }
 }
@@ -64,7 +65,8 @@ impl ConnectOptions {
 /// A TCP connection, as [`tokio::net::TcpStream`] is one.
 ///
 /// Dropping it closes: what is queued and a FIN still go out, unless there are unread bytes, which
-/// make it a RST (RFC 2525 §2.17). Errors have the [`io::ErrorKind`]s of kernel sockets:
+/// make it a RST (RFC 2525 §2.17). That takes a driver that runs: a program that ends at once loses what has
+/// not left, see [`Stack::shutdown`]. Errors have the [`io::ErrorKind`]s of kernel sockets:
 /// `ConnectionReset`, `TimedOut`, `BrokenPipe` … An abnormal end is reported once; later reads
 /// give EOF and later writes `BrokenPipe`.
 ///
@@ -120,7 +122,7 @@ impl TcpStream {
         let port = options.local.map_or(0, |local| local.port());
         let try_open = |shared: &Arc<Shared>| {
             let opened = shared.call(|host, now| open(host, now, remote, &options));
-            opened.map(|(id, flow)| Conn::new(shared, id, flow))
+            opened.map(|(id, flow, rest)| (Conn::new(shared, id, flow), rest))
         };
         let mut conn = try_open(stack.owner(port));
         if port == 0 {
@@ -133,8 +135,10 @@ impl TcpStream {
                 conn = try_open(shared);
             }
         }
-        let conn = Arc::new(conn?);
+        let (conn, mut rest) = conn?;
+        let conn = Arc::new(conn);
         poll_fn(|cx| conn.poll_open(cx)).await?;
+        conn.write_chunk(&mut rest).await?;
         Ok(Self { conn })
     }
 
@@ -209,13 +213,13 @@ impl TcpStream {
     }
 }
 
-/// Sends the SYN.
+/// Sends the SYN. Of the data to open with, the rest is what memory has no room for now.
 fn open(
     host: &mut Host,
     now: Instant,
     remote: SocketAddr,
     options: &ConnectOptions,
-) -> io::Result<(ConnId, FlowKey)> {
+) -> io::Result<(ConnId, FlowKey, Bytes)> {
     host.check_running()?;
     if !host.ip.is_host(remote.ip()) {
         return Err(error::connect(ConnectError::InvalidRemote, remote)); // MUST-46
@@ -224,19 +228,22 @@ fn open(
     let flow = FlowKey { local, remote };
     let socket = options.socket.unwrap_or(host.options);
     let opened = match &options.fast_open {
-        None => host.tcp.connect(now, flow, socket),
+        None => {
+            let opened = host.tcp.connect(now, flow, socket);
+            opened.map(|(id, flow)| (id, flow, Bytes::new()))
+        }
         Some(data) => {
             let room = socket.send_buffer.unwrap_or(host.send_buffer_initial);
             if data.len() > room as usize {
                 return Err(error::too_much_to_open_with(room));
             }
             let opened = host.tcp.connect_with_data(now, flow, socket, data);
-            opened.map(|(id, flow, _)| (id, flow))
+            opened.map(|(id, flow, taken)| (id, flow, data.slice(taken..)))
         }
     };
-    let (id, flow) = opened.map_err(|error| error::connect(error, remote))?;
+    let (id, flow, rest) = opened.map_err(|error| error::connect(error, remote))?;
     host.sockets.insert(id, Phase::Opening);
-    Ok((id, flow))
+    Ok((id, flow, rest))
 }
 
 impl fmt::Debug for TcpStream {

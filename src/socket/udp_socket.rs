@@ -103,7 +103,7 @@ impl UdpSocket {
         })
     }
 
-    /// This end's address.
+    /// This end's address, as it was bound: unspecified if it was, connected or not.
     pub fn local_addr(&self) -> SocketAddr {
         let host = self.shared.host.lock();
         let local = host.udp.local_addr(self.id);
@@ -192,7 +192,8 @@ impl UdpSocket {
     }
 
     /// Sends a chunk without copying it; `None` for what the socket is bound or connected to.
-    /// Cancel-safe, as [`UdpSocket::send`].
+    /// Cancel-safe, as [`UdpSocket::send`]. The stack may drop it under its lock: the destructor of an
+    /// owner ([`Bytes::from_owner`]) must not call the stack.
     pub async fn send_datagram(
         &self,
         local: Option<SocketAddr>,
@@ -256,8 +257,8 @@ impl UdpSocket {
         Ok(buf.len())
     }
 
-    /// Sends one datagram or several to one peer without copying them. Cancel-safe, as
-    /// [`UdpSocket::send_segments`].
+    /// Sends one datagram or several to one peer without copying them, as
+    /// [`UdpSocket::send_datagram`]. Cancel-safe, as [`UdpSocket::send_segments`].
     pub async fn send_message(&self, message: &Message) -> io::Result<()> {
         self.send_with(|host| self.try_send(host, message)).await
     }
@@ -349,7 +350,7 @@ impl UdpSocket {
         }
         self.recv_with(|udp| {
             let before = datagrams.len();
-            while datagrams.len() < before + limit
+            while datagrams.len() - before < limit
                 && let Some(datagram) = udp.recv_joined(self.id)?
             // an error comes first, if any
             {

@@ -3,11 +3,12 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use etherparse::PacketBuilderStep;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use ustack::{IncomingListener, TcpListener, TcpStream};
 
-use super::{Net, PLAIN, V4, V6, at, config, net, net_with, within};
+use super::{Net, PLAIN, V4, V6, alone, at, config, net, net_with, segment_to_7, within};
 
 fn connect(net: &Net, to: std::net::SocketAddr) -> JoinHandle<std::io::Result<TcpStream>> {
     let stack = net.client.clone();
@@ -133,6 +134,21 @@ async fn a_client_that_gives_up_fails_the_acceptance() {
     let result = within(300, incoming.accept()).await;
     assert!(result.is_err(), "nobody is there: {result:?}");
     assert_eq!(net.server.connections().len(), 0);
+}
+
+/// A SYN, and before anybody has decided a RST.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_resets_its_syn_fails_the_acceptance() {
+    let (stack, _driver, cable) = alone(config(1));
+    let listener = IncomingListener::bind(&stack, at(V4[1], 7)).unwrap();
+    assert!(cable.push(segment_to_7(4000, 1000, PacketBuilderStep::syn)));
+    let incoming = within(5, listener.next()).await.unwrap();
+    assert!(cable.push(segment_to_7(4000, 1001, PacketBuilderStep::rst)));
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let error = within(5, incoming.accept()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "{error}");
+    assert!(error.to_string().contains("10.77.0.1:4000"), "{error}");
+    assert_eq!(stack.connections().len(), 0);
 }
 
 #[tokio::test(start_paused = true)]

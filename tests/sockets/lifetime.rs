@@ -3,11 +3,13 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use etherparse::PacketBuilderStep;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
+use ustack::device::channel::channel;
 use ustack::{TcpListener, TcpStream};
 
-use super::{PLAIN, V4, alone, at, config, connected, net, pattern, within};
+use super::{PLAIN, V4, alone, at, config, connected, net, pattern, segment_to_7, start, within};
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_stream_still_sends_what_it_has() {
@@ -104,6 +106,69 @@ async fn shutdown_flushes_and_ends_the_driver() {
         0,
         "the client's FIN came before the end"
     );
+}
+
+/// As with `tokio::net`, who is never kept waiting lets others have their turn all the same.
+#[tokio::test(start_paused = true)]
+async fn who_never_waits_lets_others_have_their_turn() {
+    const OFTEN: u32 = 1_000;
+    let net = net(PLAIN);
+    let (mut client, mut server) = connected(&net).await;
+    server.write_all(&pattern(50_000)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (gone, driver, _cable) = alone(config(1));
+    let listener = TcpListener::bind(&gone, at(V4[1], 80)).unwrap();
+    driver.abort();
+    tokio::task::yield_now().await;
+    for what in ["read", "write", "accept"] {
+        let others = tokio::spawn(async {});
+        let mut operations = 0;
+        while !others.is_finished() {
+            match what {
+                "read" => drop(client.read_u8().await.unwrap()),
+                "write" => client.write_all(b".").await.unwrap(),
+                _ => drop(listener.accept().await.unwrap_err()),
+            }
+            operations += 1;
+            assert!(operations < OFTEN, "{what}");
+        }
+    }
+}
+
+/// Who shuts a tunnel down no longer takes packets from its device.
+#[tokio::test(start_paused = true)]
+async fn shutdown_ends_although_the_device_takes_nothing() {
+    let (device, _receiver, packets) = channel(PLAIN, 1);
+    let (stack, driver) = start(config(1), device);
+    let listener = TcpListener::bind(&stack, at(V4[1], 7)).unwrap();
+    for port in 0..20 {
+        let syn = segment_to_7(4000 + port, 1000, PacketBuilderStep::syn);
+        packets.send_frame(syn).await.unwrap();
+    }
+    let begin = Instant::now();
+    within(60, stack.shutdown(Duration::from_secs(10))).await;
+    assert!(
+        begin.elapsed() < Duration::from_secs(11),
+        "{:?}",
+        begin.elapsed()
+    );
+    drop((listener, driver));
+}
+
+/// Whoever cannot wait any longer says so.
+#[tokio::test(start_paused = true)]
+async fn a_second_shutdown_may_be_sooner() {
+    let net = net(PLAIN);
+    let (_client, _server) = connected(&net).await;
+    let begin = Instant::now();
+    let (patient, hasty) = (Duration::from_secs(100), Duration::from_secs(1));
+    let first = net.server.shutdown(patient);
+    let second = async {
+        tokio::time::sleep(hasty).await;
+        net.server.shutdown(hasty).await;
+    };
+    within(200, async { tokio::join!(first, second) }).await;
+    assert!(begin.elapsed() < 3 * hasty, "{:?}", begin.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

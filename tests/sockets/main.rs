@@ -18,9 +18,10 @@ mod udp_wire;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use etherparse::{PacketBuilder, PacketBuilderStep, TcpHeader};
 use tokio::task::JoinHandle;
 use ustack::device::memory::{self, MemoryDevice};
-use ustack::device::{Caps, Device};
+use ustack::device::{Caps, Device, Frame};
 use ustack::{Clock, Config, Stack, TcpListener, TcpStream};
 
 /// A cable that needs wire packets with their checksums.
@@ -82,6 +83,22 @@ fn alone(config: Config) -> (Stack, Running, MemoryDevice) {
     let (left, right) = memory::pair(PLAIN);
     let (stack, driver) = start(config, left);
     (stack, driver, right)
+}
+
+/// A segment without text from port `from` of host 0 to port 7 of host 1.
+fn segment_to_7(
+    from: u16,
+    seq: u32,
+    flags: fn(PacketBuilderStep<TcpHeader>) -> PacketBuilderStep<TcpHeader>,
+) -> Frame {
+    let ends = PacketBuilder::ipv4([10, 77, 0, 1], [10, 77, 0, 2], 64);
+    let mut data = Vec::new();
+    let segment = flags(ends.tcp(from, 7, seq, 1000));
+    segment.write(&mut data, &[]).expect("room for all");
+    Frame {
+        data: data.into(),
+        ..Frame::default()
+    }
 }
 
 fn at(ip: IpAddr, port: u16) -> SocketAddr {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use ustack::tcp::{CongestionAlgorithm, Keepalive, SocketOptions, State};
-use ustack::{ConnectOptions, TcpListener, TcpStream};
+use ustack::{Config, ConnectOptions, TcpListener, TcpStream};
 
-use super::{Net, PLAIN, V4, V6, at, net, within};
+use super::{Net, PLAIN, V4, V6, at, config, connected, net, net_with, pattern, within};
 
 /// An open connection: the client's end and the server's.
 async fn open(net: &Net, socket: SocketOptions) -> (TcpStream, TcpStream) {
@@ -213,4 +213,53 @@ async fn the_second_connection_brings_data_with_its_syn() {
     let much = ConnectOptions::new().fast_open(vec![0; 1 << 20].into());
     let error = TcpStream::connect_with(&net.client, at(V4[1], 80), much).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+/// What memory has no room for as the SYN leaves follows as soon as the connection is open.
+#[tokio::test(start_paused = true)]
+async fn what_a_connection_opens_with_arrives_when_memory_is_short() {
+    const CONNECTIONS: usize = 30;
+    let memory = config(0).memory(Config::MIN_MEMORY);
+    let net = net_with(PLAIN, memory, config(1));
+    let listener = TcpListener::bind(&net.server, at(V4[1], 80)).unwrap();
+    let data = pattern(100_000);
+    let clients: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
+            let options = ConnectOptions::new().fast_open(data.clone().into());
+            let stack = net.client.clone();
+            tokio::spawn(
+                async move { TcpStream::connect_with(&stack, at(V4[1], 80), options).await },
+            )
+        })
+        .collect();
+    for _ in 0..CONNECTIONS {
+        let (mut server, _) = within(60, listener.accept()).await.unwrap();
+        let mut received = vec![0; data.len()];
+        within(60, server.read_exact(&mut received)).await.unwrap();
+        assert!(received == data);
+    }
+    for client in clients {
+        within(60, client).await.unwrap().unwrap();
+    }
+}
+
+/// Buffers that are too small for anything are as large as the smallest, however they were asked for.
+#[tokio::test(start_paused = true)]
+async fn buffers_of_nothing_still_carry_data() {
+    let none = SocketOptions {
+        send_buffer: Some(0),
+        recv_buffer: Some(0),
+        ..SocketOptions::default()
+    };
+    let net = net_with(PLAIN, config(0).socket(none), config(1).socket(none));
+    let (mut client, mut server) = connected(&net).await;
+    assert_eq!(client.send_buffer_size().unwrap(), Some(4_608));
+    assert_eq!(server.recv_buffer_size().unwrap(), 2_304);
+    let data = pattern(50_000);
+    let mut received = vec![0; data.len()];
+    let both = async { tokio::join!(client.write_all(&data), server.read_exact(&mut received)) };
+    let (written, read) = within(600, both).await;
+    written.unwrap();
+    read.unwrap();
+    assert!(received == data);
 }

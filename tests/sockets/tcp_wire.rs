@@ -1,5 +1,6 @@
 //! Attempts to connect as the network sees them.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -66,6 +67,11 @@ async fn a_connection_has_one_source() {
         let options = from(Some(at(SECOND[family], 0)));
         let refused = TcpStream::connect_with(&stack, at(peer, 80), options).await;
         assert!(refused.is_err());
+        assert!(syns(&cable).is_empty());
+        // And so is an address of the other family.
+        let options = from(Some(at([V6, V4][family][1], 0)));
+        let refused = TcpStream::connect_with(&stack, at(peer, 80), options).await;
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidInput);
         assert!(syns(&cable).is_empty());
     }
 }

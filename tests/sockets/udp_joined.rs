@@ -288,7 +288,8 @@ async fn a_turn_of_full_frames_fits_the_buffer() {
     }
     let mut datagrams = Vec::new();
     assert_eq!(server.recv_many(&mut datagrams, 100).await.unwrap(), 60);
-    assert_eq!(small.recv_many(&mut datagrams, 100).await.unwrap(), 3);
+    let all = within(5, small.recv_many(&mut datagrams, usize::MAX)).await;
+    assert_eq!(all.unwrap(), 3);
     let stats = net.server.stats().udp;
     assert_eq!(stats.rcvbuf_errors, 57 * 54);
     assert_eq!(stats.in_datagrams, 63 * 54);

@@ -33,6 +33,9 @@ Examples:
 
 Without root, on a device made once for you:
   sudo ip tuntap add ustack0 mode tun vnet_hdr multi_queue user \"$USER\"
+  sudo ip address add 10.77.0.1/24 dev ustack0
+  sudo ip address add fd77::1/64 dev ustack0
+  sudo ip link set ustack0 up
   ustack
 
 Exit codes:
@@ -174,7 +177,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE.pcapng")]
     pub(crate) capture: Option<PathBuf>,
     /// Socket by which `ustack ss` and `ustack top` look at this host; "off" for none [default:
-    /// ustack/NAME.sock in $XDG_RUNTIME_DIR, or in /run for root; NAME is the device's]
+    /// ustack/NAME.sock in $XDG_RUNTIME_DIR or /run/user/UID, in /run for root; NAME is the device's]
     #[arg(long, value_name = "PATH|off")]
     pub(crate) control: Option<PathBuf>,
     /// Offer metrics in OpenMetrics' format at this address of the host, as

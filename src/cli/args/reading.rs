@@ -44,7 +44,7 @@ Examples:
   ustack plot events.jsonl --conversation 3 --from 1.2 --to 1.5 --svg
 
 A page needs no other file and no network: open it in a browser, or print it. Time counts from the
-start of the stack. docs/plots.md explains what the figures show.
+start of the stack, in a capture from its first packet. docs/plots.md explains what the figures show.
 
 Exit codes:
   0 drawn   1 other failure   2 nothing there that can be drawn   5 a file cannot be read or written";

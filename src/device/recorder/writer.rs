@@ -76,7 +76,7 @@ impl Writer {
     }
 }
 
-/// `ustack-20261122T050607Z-0001-connection-reset.pcapng`
+/// `ustack-20261122T050607Z-4711-0001-connection-reset.pcapng`, 4711 the process
 fn file_name(now: SystemTime, count: u32, why: &str) -> String {
     let reason = why.split(['(', ':']).next().unwrap_or_default().trim();
     let reason: String = reason

@@ -309,5 +309,5 @@ pub(super) fn can_open(flow: &FlowKey) -> bool {
         IpAddr::V4(ip) => !ip.is_multicast() && !ip.is_broadcast() && ip.octets()[0] != 0,
         IpAddr::V6(ip) => !ip.is_multicast() && !ip.is_unspecified(),
     };
-    unicast && flow.remote.port() != 0
+    unicast && flow.remote.port() != 0 && flow.local.is_ipv4() == flow.remote.is_ipv4()
 }

@@ -56,13 +56,14 @@ impl Tcp {
     }
 
     /// Answers a SYN that a listener with `hold` holds. An accepted one shows up in
-    /// [`Tcp::accept`] once its handshake is complete.
-    pub fn decide(&mut self, now: Instant, conn: ConnId, verdict: Verdict) {
+    /// [`Tcp::accept`] once its handshake is complete. Returns whether it was still held: its client
+    /// may have reset it, or others may have been in greater need of its place.
+    pub fn decide(&mut self, now: Instant, conn: ConnId, verdict: Verdict) -> bool {
         let Some(Slot::SynReceived(syn)) = self.table.get_mut(conn) else {
-            return;
+            return false;
         };
         if !syn.held {
-            return;
+            return false;
         }
         match verdict {
             Verdict::Accept => {
@@ -72,6 +73,7 @@ impl Tcp {
             Verdict::Refuse => self.refuse(now, conn),
             Verdict::Drop => self.drop_half_open(now, conn, CloseReason::Aborted),
         }
+        true
     }
 
     /// Queues a chunk for sending; returns how many bytes of it were taken (the caller keeps the

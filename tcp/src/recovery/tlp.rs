@@ -76,6 +76,9 @@ impl Tlp {
 
     /// RFC 8985 §7.4.2; true when the probe has repaired a loss.
     pub(crate) fn on_ack(&mut self, ack: &Ack<'_>) -> bool {
+        if ack.una == ack.nxt {
+            self.give_up();
+        }
         let Some(end) = self.end else { return false };
         if ack.una < end {
             return false;

@@ -2,6 +2,7 @@
 
 use covers::covers;
 use ustack_tcp::time::{Duration, Instant};
+use ustack_tcp::{Flags, State};
 
 use crate::peer::{MS, Peer, SEC, Setup};
 use crate::{ack, ack_bytes, at, segments, wrote};
@@ -255,6 +256,26 @@ fn a_lone_segment_gets_more_time() {
         peer.take();
         let (probe, _) = first_at(&mut peer, SEC).expect("a probe");
         assert!(probe - start <= info.rto + MS);
+    });
+}
+
+/// What is acknowledged before its probe has left needs none, even if nothing can follow.
+#[test]
+#[covers("TL-1")]
+fn a_probe_that_is_no_longer_needed_does_not_leave() {
+    Setup::each(|setup| {
+        let mut peer = steady(&setup);
+        peer.write(1000);
+        peer.tcp.shutdown(peer.now, peer.id).unwrap();
+        peer.turn();
+        assert!(peer.take().last().is_some_and(|last| last.has(Flags::FIN)));
+        peer.now += 150 * MS;
+        peer.tcp.on_timeout(peer.now);
+        assert_eq!(peer.tcp.counters().loss_probes, 1, "due");
+        ack_bytes(&mut peer, at(41) + 1, &[]);
+        let info = peer.tcp.info(peer.now, peer.id).unwrap();
+        assert_eq!(info.state, Some(State::FinWait2));
+        assert!(peer.run_until_sent(SEC).is_empty());
     });
 }
 

@@ -42,6 +42,7 @@ pub fn make_end(namespace: &Namespace, addresses: Addresses) -> io::Result<Owned
         let options = TunOptions {
             name: DEVICE.to_owned(),
             kind: DeviceKind::Plain,
+            napi: false, // packets arrive one by one, as the link let them out
             mtu: Some(MTU.into()),
             host_addresses: vec![
                 (IpAddr::V4(addresses.v4), 24),
