@@ -115,7 +115,7 @@ impl axum::serve::Listener for TcpListener {
         match Self::accept(self).await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, local = %self.parts.local, "no longer accepting");
+                tracing::debug!(%error, local = %self.parts.local, "no longer accepting");
                 pending().await
             }
         }
