@@ -13,7 +13,6 @@ use crate::clock::Clock;
 use crate::device::Caps;
 use crate::host::LEASES;
 use crate::observe::Events;
-use crate::socket::roomy;
 
 /// The smallest MTU that IPv4 allows (RFC 791 §3.2), and IPv6 (RFC 8200 §5).
 const MIN_MTU: [u16; 2] = [68, 1280];
@@ -81,7 +80,7 @@ impl Config {
 
     /// What TCP sockets start with, where they do not say.
     pub fn socket(mut self, options: SocketOptions) -> Self {
-        self.socket = roomy(options);
+        self.socket = options;
         self
     }
 

@@ -11,7 +11,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -31,6 +30,7 @@ use crate::metrics::{DeviceStats, Stats, TcpStats};
 use crate::observe::{Events, Notes};
 use crate::pool::ChunkPool;
 use crate::shards::{Handed, Inbox, Place};
+use crate::socket::roomy;
 use crate::wakers::{HeldSyn, Phase, Side, Sockets, Waiters};
 
 pub(crate) use memory::LEASES;
@@ -79,9 +79,6 @@ impl Shared {
     }
 }
 
-/// How long a shutdown waits for a device to take the last resets.
-const RESETS_LEAVE: Duration = Duration::from_millis(200);
-
 /// How far the end of a stack has come.
 #[derive(Clone, Debug)]
 pub(crate) enum Ending {
@@ -89,10 +86,8 @@ pub(crate) enum Ending {
     Running,
     /// No new connection; the living ones say FIN, and are reset at `deadline`.
     Closing { deadline: Instant },
-    /// The deadline has passed: what lived was reset. The resets may leave until `patience` ends.
-    Aborted { patience: Instant },
-    /// The device has not taken them: nothing is waited for any more.
-    GivenUp,
+    /// The deadline has passed: what lived was reset.
+    Aborted,
     /// The driver is gone, for this reason.
     Gone(Arc<str>),
 }
@@ -179,7 +174,7 @@ impl Host {
             device: DeviceStats::default(),
             echos: VecDeque::new(),
             echo_waiters: Waiters::default(),
-            options: config.socket,
+            options: roomy(config.socket),
             ephemeral_ports,
             send_buffer_initial,
             transparent: config.transparent,
@@ -204,10 +199,10 @@ impl Host {
     pub(crate) fn on_timeout(&mut self, now: Instant) {
         self.tcp.on_timeout(now);
         self.ip.on_timeout(now);
-        match self.ending {
-            Ending::Closing { deadline } if deadline <= now => self.abort_all(now),
-            Ending::Aborted { patience } if patience <= now => self.ending = Ending::GivenUp,
-            _ => {}
+        if let Ending::Closing { deadline } = self.ending
+            && deadline <= now
+        {
+            self.abort_all(now);
         }
     }
 
@@ -215,7 +210,6 @@ impl Host {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let ending = match self.ending {
             Ending::Closing { deadline } => Some(deadline),
-            Ending::Aborted { patience } => Some(patience),
             _ => None,
         };
         let memory = self.memory.as_ref().and_then(Memory::retry_at);
@@ -414,8 +408,7 @@ impl Host {
     }
 
     fn abort_all(&mut self, now: Instant) {
-        let patience = now + RESETS_LEAVE;
-        self.ending = Ending::Aborted { patience };
+        self.ending = Ending::Aborted;
         for id in self.live_connections().collect::<Vec<_>>() {
             self.tcp.abort(now, id);
         }
@@ -430,15 +423,19 @@ impl Host {
         .map(|summary| summary.id)
     }
 
-    /// Whether a shutdown has nothing left to wait for, with the device taking all there was or not.
-    pub(crate) fn is_shut_down(&self, all_left: bool) -> bool {
-        let is_silent = all_left && !self.has_ready();
+    /// Whether a shutdown has nothing left to wait for.
+    pub(crate) fn is_shut_down(&self) -> bool {
+        let lives = || self.live_connections().next().is_some();
         match self.ending {
-            Ending::Closing { .. } => is_silent && self.live_connections().next().is_none(),
-            Ending::Aborted { .. } => is_silent,
-            Ending::GivenUp => true,
+            Ending::Closing { .. } => !self.has_ready() && !lives(),
+            Ending::Aborted => !self.has_ready(),
             _ => false,
         }
+    }
+
+    /// Whether the deadline of a shutdown has passed.
+    pub(crate) const fn is_aborted(&self) -> bool {
+        matches!(self.ending, Ending::Aborted)
     }
 
     /// The driver ends: nothing will ever happen again, and everybody hears of it.

@@ -41,6 +41,9 @@ const MAX_TURNS_BEFORE_TIMERS: u32 = 64;
 /// for the last fills both queues of its socket, and what comes then is lost.
 const TURNS_PER_PAYMENT: u32 = 8;
 
+/// A device that takes nothing for so long does not hold up a shutdown beyond its deadline.
+const RESETS_LEAVE: Duration = Duration::from_millis(200);
+
 /// One device, or one queue of it, and the host behind it.
 #[derive(Debug)]
 pub(crate) struct Shard<D> {
@@ -62,6 +65,8 @@ pub(crate) struct Shard<D> {
     full_turns: u32,
     /// When the second half of the turn began.
     now: Instant,
+    /// Since when the device has taken nothing of what waits.
+    stuck_since: Option<Instant>,
     /// A shutdown has nothing left to wait for here.
     is_finished: bool,
     /// Made on the first turn, inside the runtime.
@@ -91,6 +96,7 @@ impl<D: Device> Shard<D> {
             stats: DeviceStats::default(),
             full_turns: 0,
             now: Instant::ZERO,
+            stuck_since: None,
             is_finished: false,
             timer: None,
         }
@@ -188,7 +194,9 @@ impl<D: Device> Shard<D> {
     pub(crate) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut host = self.shared.host.lock();
         host.check_alive()?;
-        let deadline = [host.poll_timeout(), self.device.poll_timeout()]
+        let gives_up = self.stuck_since.map(|since| since + RESETS_LEAVE);
+        let gives_up = gives_up.filter(|_| host.is_aborted());
+        let deadline = [host.poll_timeout(), self.device.poll_timeout(), gives_up]
             .into_iter()
             .flatten()
             .min();
@@ -196,7 +204,8 @@ impl<D: Device> Shard<D> {
         let has_more = host.has_ready() && self.tx.is_empty() || !self.shared.inbox.is_empty();
         self.stats.tx_blocked += u64::from(!self.tx.is_empty());
         host.device = self.stats;
-        if !self.is_finished && host.is_shut_down(self.tx.is_empty()) {
+        let is_silent = self.tx.is_empty() && host.is_shut_down();
+        if !self.is_finished && (is_silent || gives_up.is_some_and(|at| at <= self.now)) {
             self.is_finished = true;
             self.shards.on_finished();
         }
@@ -255,6 +264,7 @@ impl<D: Device> Shard<D> {
             events.on_notes(*shard, notes, dropped);
         }
         if self.tx.is_empty() && notes.is_empty() && !is_due(&self.device, now) {
+            self.stuck_since = None;
             return Ok(());
         }
         let before = self.tx.bytes();
@@ -263,6 +273,8 @@ impl<D: Device> Shard<D> {
         if sent > 0 {
             self.busy.on_sent();
         }
+        let is_stuck = sent == 0 && !self.tx.is_empty();
+        self.stuck_since = is_stuck.then(|| self.stuck_since.unwrap_or(now));
         self.stats.tx_frames += sent as u64;
         self.stats.tx_bytes += before - self.tx.bytes();
         Ok(())

@@ -172,8 +172,8 @@ impl Stack {
     ///
     /// Applications that are to finish what they are writing must be told first. Cancel-safe: the
     /// shutdown goes on when this future is dropped. It needs the driver to be running. Called once
-    /// more, it may end sooner, not later. A device that takes nothing holds it up no longer than
-    /// 200 ms after the deadline.
+    /// more, it may end sooner, not later. A device that takes nothing for 200 ms does not hold it up
+    /// beyond the deadline.
     pub async fn shutdown(&self, deadline: Duration) {
         for shared in self.shards.each() {
             let wake = shared.call(|host, now| host.begin_shutdown(now, now + deadline));

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::LazyLock;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::AsyncWriteExt as _;
@@ -29,6 +29,9 @@ static LINES: LazyLock<Bytes> = LazyLock::new(|| {
 /// The most bytes that one read takes.
 const CHUNK: usize = 4 << 10;
 
+/// Reads between two looks at what can be sent.
+const READS: usize = 16;
+
 /// Sends lines until the peer is done (its FIN or its reset), ignoring what it says.
 pub async fn chargen<S: ChunkStream>(mut stream: S, mut stop: Stop) -> io::Result<()> {
     let mut lines = LINES.clone();
@@ -45,17 +48,25 @@ fn poll_talk(
     cx: &mut Context<'_>,
     lines: &mut Bytes,
 ) -> Poll<io::Result<()>> {
-    while let Poll::Ready(ignored) = stream.poll_read_chunk(cx, CHUNK)? {
-        if ignored.is_none() {
-            return Poll::Ready(Ok(()));
-        }
-    }
     loop {
-        if lines.is_empty() {
-            lines.clone_from(&LINES);
+        let mut reads = 0;
+        while reads < READS
+            && let Poll::Ready(ignored) = stream.poll_read_chunk(cx, CHUNK)?
+        {
+            if ignored.is_none() {
+                return Poll::Ready(Ok(()));
+            }
+            reads += 1;
         }
-        let taken = ready!(stream.poll_write_chunk(cx, lines))?;
-        lines.advance(taken);
+        while let Poll::Ready(taken) = stream.poll_write_chunk(cx, lines)? {
+            lines.advance(taken);
+            if lines.is_empty() {
+                lines.clone_from(&LINES);
+            }
+        }
+        if reads < READS {
+            return Poll::Pending;
+        }
     }
 }
 

@@ -49,7 +49,9 @@ impl ConnectOptions {
     /// Sends `data` first, with the SYN if the server gave a Fast Open cookie before (RFC 7413,
     /// `TCP_FASTOPEN_CONNECT`). The server may see it twice, so that must do no harm (§2.1).
     ///
-    /// Fails the attempt with `InvalidInput` if it is more than the send buffer holds at the start.
+    /// Fails the attempt with `InvalidInput` if it is more than the send buffer holds at the start. Where
+    /// memory is short ([`Config::memory`](crate::Config::memory)) the attempt lasts until there has been room
+    /// for all of it.
     pub fn fast_open(mut self, data: Bytes) -> Self {
         self.fast_open = Some(data);
         self
@@ -57,7 +59,7 @@ impl ConnectOptions {
 
     /// What the connection starts with.
     pub fn socket(mut self, options: SocketOptions) -> Self {
-        self.socket = Some(roomy(options));
+        self.socket = Some(options);
         self
     }
 }
@@ -65,7 +67,8 @@ impl ConnectOptions {
 /// A TCP connection, as [`tokio::net::TcpStream`] is one.
 ///
 /// Dropping it closes: what is queued and a FIN still go out, unless there are unread bytes, which
-/// make it a RST (RFC 2525 §2.17). That takes a driver that runs: a program that ends at once loses what has
+/// make it a RST (RFC 2525 §2.17). As tokio's own sockets, those of ustack let other tasks have their turn
+/// after some operations ([`tokio::task::coop`]): pending may mean just that. Closing takes a driver that runs: a program that ends at once loses what has
 /// not left, see [`Stack::shutdown`]. Errors have the [`io::ErrorKind`]s of kernel sockets:
 /// `ConnectionReset`, `TimedOut`, `BrokenPipe` … An abnormal end is reported once; later reads
 /// give EOF and later writes `BrokenPipe`.
@@ -135,10 +138,12 @@ impl TcpStream {
                 conn = try_open(shared);
             }
         }
-        let (conn, mut rest) = conn?;
+        let (conn, rest) = conn?;
         let conn = Arc::new(conn);
         poll_fn(|cx| conn.poll_open(cx)).await?;
-        conn.write_chunk(&mut rest).await?;
+        let mut beginning = Beginning { conn: &conn, rest };
+        conn.write_chunk(&mut beginning.rest).await?;
+        drop(beginning);
         Ok(Self { conn })
     }
 
@@ -213,6 +218,20 @@ impl TcpStream {
     }
 }
 
+/// What a connection opens with, as far as it is not queued yet. Without it what was would look whole.
+struct Beginning<'a> {
+    conn: &'a Conn,
+    rest: Bytes,
+}
+
+impl Drop for Beginning<'_> {
+    fn drop(&mut self) {
+        if !self.rest.is_empty() {
+            self.conn.abort();
+        }
+    }
+}
+
 /// Sends the SYN. Of the data to open with, the rest is what memory has no room for now.
 fn open(
     host: &mut Host,
@@ -226,7 +245,7 @@ fn open(
     }
     let local = host.source_for(remote, options.local)?;
     let flow = FlowKey { local, remote };
-    let socket = options.socket.unwrap_or(host.options);
+    let socket = options.socket.map_or(host.options, roomy);
     let opened = match &options.fast_open {
         None => {
             let opened = host.tcp.connect(now, flow, socket);

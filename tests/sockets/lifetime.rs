@@ -155,6 +155,40 @@ async fn shutdown_ends_although_the_device_takes_nothing() {
     drop((listener, driver));
 }
 
+/// A device that is slow gets every reset all the same.
+#[tokio::test(start_paused = true)]
+async fn shutdown_waits_for_a_device_that_is_slow() {
+    const CONNECTIONS: u16 = 20;
+    let (device, mut receiver, packets) = channel(PLAIN, 1);
+    let (stack, _driver) = start(config(1), device);
+    let _listener = TcpListener::bind(&stack, at(V4[1], 7)).unwrap();
+    for port in 0..CONNECTIONS {
+        let syn = segment_to_7(4000 + port, 1000, PacketBuilderStep::syn);
+        packets.send_frame(syn).await.unwrap();
+        let syn_ack = receiver.recv().await.unwrap().data;
+        let iss = u32::from_be_bytes(*syn_ack[24..].first_chunk().unwrap());
+        let ack = segment_to_7(4000 + port, 1001, |segment| {
+            segment.ack(iss.wrapping_add(1))
+        });
+        packets.send_frame(ack).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begin = Instant::now();
+    let ended = tokio::spawn(async move { stack.shutdown(Duration::ZERO).await });
+    let mut resets = 0;
+    while let Some(packet) = within(60, receiver.recv()).await {
+        resets += u16::from(packet.data[20 + 13] & 4 != 0);
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    assert!(
+        begin.elapsed() > Duration::from_secs(2),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert_eq!(resets, CONNECTIONS);
+    within(1, ended).await.unwrap();
+}
+
 /// Whoever cannot wait any longer says so.
 #[tokio::test(start_paused = true)]
 async fn a_second_shutdown_may_be_sooner() {

@@ -89,7 +89,7 @@ fn alone(config: Config) -> (Stack, Running, MemoryDevice) {
 fn segment_to_7(
     from: u16,
     seq: u32,
-    flags: fn(PacketBuilderStep<TcpHeader>) -> PacketBuilderStep<TcpHeader>,
+    flags: impl FnOnce(PacketBuilderStep<TcpHeader>) -> PacketBuilderStep<TcpHeader>,
 ) -> Frame {
     let ends = PacketBuilder::ipv4([10, 77, 0, 1], [10, 77, 0, 2], 64);
     let mut data = Vec::new();
