@@ -318,7 +318,10 @@ impl<D: Device> Future for Driver<D> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         this.shard.shared.driver.register(cx.waker());
-        let result = ready!(this.poll_turn(cx));
+        let mut result = ready!(this.poll_turn(cx));
+        if this.shard.is_over() {
+            result = Ok(()); // other queues of the device may be gone by now
+        }
         this.is_over = true;
         match &result {
             Ok(()) => this.shard.end("the stack was shut down"),
@@ -341,7 +344,7 @@ impl<D: Device> Driver<D> {
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.shard.is_over() {
-            return Poll::Ready(Ok(())); // other queues of the device may be gone by now
+            return Poll::Ready(Ok(()));
         }
         if let Half::In = self.half {
             self.half = Half::Out;
