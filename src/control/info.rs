@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use ustack_tcp::{CaState, Info, State};
 
 /// `struct tcp_info` of `linux/tcp.h`. Times are microseconds, those that begin with `last_` and
-/// `total_rto_time` milliseconds; counts of what is in flight and of the window are segments of `snd_mss`; what is
+/// `total_rto_time` milliseconds; counts of what is in flight and of the window are segments of
+/// `snd_mss`; what is
 /// not known is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -23,8 +23,8 @@ pub(crate) fn roomy(mut options: SocketOptions) -> SocketOptions {
 
 /// # Options
 ///
-/// Getters and setters fail with [`io::ErrorKind::ConnectionAborted`] once the stack is gone. Those of a
-/// connection that is over change nothing any more.
+/// Getters and setters fail with [`io::ErrorKind::ConnectionAborted`] once the stack is gone. Once the
+/// connection is over they may fail with [`io::ErrorKind::NotConnected`], or succeed without effect.
 impl TcpStream {
     /// Whether small segments are sent at once (`TCP_NODELAY`).
     pub fn nodelay(&self) -> io::Result<bool> {

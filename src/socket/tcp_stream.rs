@@ -67,9 +67,11 @@ impl ConnectOptions {
 /// A TCP connection, as [`tokio::net::TcpStream`] is one.
 ///
 /// Dropping it closes: what is queued and a FIN still go out, unless there are unread bytes, which
-/// make it a RST (RFC 2525 §2.17). As tokio's own sockets, those of ustack let other tasks have their turn
-/// after some operations ([`tokio::task::coop`]): pending may mean just that. Closing takes a driver that runs: a program that ends at once loses what has
-/// not left, see [`Stack::shutdown`]. Errors have the [`io::ErrorKind`]s of kernel sockets:
+/// make it a RST (RFC 2525 §2.17). That takes a driver that runs: a program that ends at once loses
+/// what has not left, see [`Stack::shutdown`]. As tokio's own sockets, those of ustack let other tasks
+/// have their turn after some operations ([`tokio::task::coop`]): pending may mean just that.
+///
+/// Errors have the [`io::ErrorKind`]s of kernel sockets:
 /// `ConnectionReset`, `TimedOut`, `BrokenPipe` … An abnormal end is reported once; later reads
 /// give EOF and later writes `BrokenPipe`.
 ///
@@ -218,7 +220,8 @@ impl TcpStream {
     }
 }
 
-/// What a connection opens with, as far as it is not queued yet. Without it what was would look whole.
+/// What a connection opens with, as far as it is not queued yet. Dropped before all is, it resets: a FIN
+/// would tell the peer that the part it has is all there is.
 struct Beginning<'a> {
     conn: &'a Conn,
     rest: Bytes,
